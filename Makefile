@@ -1,0 +1,49 @@
+# Everything that is needed is set up below .venv, from a bare Debian with python3, pip and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export UV_SYSTEM_CERTS := 1
+
+.PHONY: demo test check unit slow docs bench lock clean
+
+# The main job on real input: a first run, a second one, one that is killed half-way, and its resumption.
+demo: $(VENV)/ready
+	$(BIN)/python examples/demo.py
+
+# Linter, types, the whole test suite with the documentation's code, and the documentation itself.
+test: check unit docs
+
+check: $(VENV)/ready
+	$(BIN)/ruff check beautyspot tests examples docs
+	$(BIN)/ruff format --check beautyspot tests examples docs
+	$(BIN)/mypy
+	$(BIN)/pyright --warnings
+
+unit: $(VENV)/ready
+	$(BIN)/python -m pytest
+
+# Hundreds of processes that are really killed: minutes.
+slow: $(VENV)/ready
+	$(BIN)/python -m pytest -m slow
+
+docs: $(VENV)/ready
+	$(BIN)/python -m sphinx -W -q -b html docs $(VENV)/docs
+
+# Prints the tables of docs/benchmarks.md.
+bench: $(VENV)/ready
+	$(BIN)/python -m tests.benchmarks
+
+# Debian has no ensurepip: pip installs uv from outside, and uv does the rest in seconds.
+$(VENV)/ready: requirements.lock pyproject.toml
+	$(PYTHON) -m venv --without-pip $(VENV)
+	$(PYTHON) -m pip --python $(BIN)/python install -q --disable-pip-version-check uv==0.13.9
+	$(BIN)/uv pip install -q --python $(BIN)/python --require-hashes -r requirements.lock
+	$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
+	touch $@
+
+lock: $(VENV)/ready
+	$(BIN)/uv pip compile -q pyproject.toml --group dev --generate-hashes --universal --python-version 3.11 \
+		--no-emit-index-url --no-header --upgrade -o requirements.lock
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

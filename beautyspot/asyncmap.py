@@ -1,0 +1,108 @@
+"""amap: many calls of one async task on the running event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from typing import Any
+
+from beautyspot.fanout import OnError, Recall, Run, Step, check_workers
+from beautyspot.lanes import Call, Outcome
+from beautyspot.results import MISSING
+from beautyspot.task import AsyncTask, BoundAsyncTask
+
+__all__ = ["amap"]
+
+
+async def amap(
+    task: Any,
+    *iterables: Iterable[Any],
+    workers: int = 8,
+    progress: bool | None = None,
+    on_error: OnError = "raise",
+) -> list[Any]:
+    """The results of an async task for all inputs, in their order.
+
+    Args:
+        task: What to call and await.
+        iterables: The inputs; several are taken in step.
+        workers: How many calls run at a time.
+        progress: A bar: always, never, or (``None``) on a terminal.
+        on_error: As for `beautyspot.map`.
+
+    Raises:
+        TypeError: If *task* is not an async task.
+        MapError: With ``on_error="continue"``, if anything failed.
+        Exception: With ``on_error="raise"``, what the first failing call raised.
+    """
+    if not isinstance(task, AsyncTask | BoundAsyncTask):
+        name = getattr(task, "__name__", repr(task))
+        raise TypeError(f"bs.amap needs an async task and got {name}: use bs.map for a task that is not async")
+    check_workers(workers)
+    inputs = list(zip(*iterables, strict=False))
+    run = Run(task, inputs, len(inputs), lambda task, stop: _AsyncLane(task, workers), progress, on_error)
+    results: list[Any] = [MISSING] * len(inputs)
+    async for number, outcome in _outcomes(run):
+        results[number] = outcome.value if outcome.error is None else outcome.error
+    run.finish(results)
+    return results
+
+
+async def _outcomes(run: Run) -> AsyncIterator[tuple[int, Outcome]]:
+    """As `Run.outcomes`; what blocks runs in threads of the project."""
+    run_io, read = run.task.project.run_io, run.task._keeper.read
+    try:
+        for step in run.steps(None):
+            if step is Step.READ:
+                await run_io(run.read_block, None)
+            elif step is Step.WAIT:
+                run.landed(await run.lane.finished())
+            elif isinstance(step, Recall):
+                run.recalled(step.call, await run_io(read, step.entry))
+            else:
+                yield step
+    finally:
+        if run.lane is not None:
+            await run.lane.cancel()
+        run.close()
+
+
+class _AsyncLane:
+    """Calls run as tasks of the event loop."""
+
+    def __init__(self, task: Any, width: int) -> None:
+        self._task = task
+        self._width = width
+        self._running: dict[asyncio.Task[Any], Call] = {}
+
+    def room(self) -> bool:
+        return len(self._running) < self._width
+
+    def busy(self) -> bool:
+        return bool(self._running)
+
+    def submit(self, call: Call) -> None:
+        compute = self._task._compute(call.key, call.parts, call.args, {}, fresh=False)
+        self._running[asyncio.get_running_loop().create_task(compute)] = call
+
+    async def finished(self) -> list[Outcome]:
+        done, _ = await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
+        return [_outcome(self._running.pop(task), task) for task in done]
+
+    def stop(self) -> None:
+        """Nothing waits: a call is submitted only when there is room."""
+
+    async def cancel(self) -> None:
+        for task in self._running:
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+
+    def close(self, now: bool = False) -> None:
+        """Nothing is held."""
+
+
+def _outcome(call: Call, task: asyncio.Task[Any]) -> Outcome:
+    if task.cancelled():
+        return Outcome(call, error=asyncio.CancelledError())
+    error = task.exception()
+    return Outcome(call, error=error) if error is not None else Outcome(call, task.result())

@@ -1,0 +1,49 @@
+"""Indexes: one backend a file, found by the scheme of a URL."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from beautyspot.plugins import Registry
+from beautyspot.protocols import TaskDB
+
+if TYPE_CHECKING:
+    from beautyspot.db.memory import MemoryTaskDB
+    from beautyspot.db.sqlite import SQLiteTaskDB
+
+__all__ = ["MemoryTaskDB", "SQLiteTaskDB", "open_db"]
+
+DATABASES = Registry(
+    "index",
+    "beautyspot.databases",
+    {"sqlite": "beautyspot.db.sqlite:open_url", "memory": "beautyspot.db.memory:open_url"},
+)
+
+
+def open_db(place: str | os.PathLike[str]) -> TaskDB:
+    """The index at a path, or at a URL such as ``sqlite:///data.db`` or ``memory://``.
+
+    Raises:
+        ConfigurationError: If no backend is known for the URL's scheme.
+    """
+    opener = DATABASES.for_url(place)
+    if opener is None:
+        from beautyspot.db.sqlite import SQLiteTaskDB
+
+        return SQLiteTaskDB(place)
+    db: TaskDB = opener(str(place))
+    return db
+
+
+def __getattr__(name: str) -> Any:
+    # The backends load when they are first named: importing beautyspot opens no database library.
+    if name == "SQLiteTaskDB":
+        from beautyspot.db.sqlite import SQLiteTaskDB
+
+        return SQLiteTaskDB
+    if name == "MemoryTaskDB":
+        from beautyspot.db.memory import MemoryTaskDB
+
+        return MemoryTaskDB
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,297 @@
+"""Connections to one SQLite file: opened late, one for each reading thread and one for writing.
+
+They survive a fork (the child closes its copies and opens its own), a damaged file (it is set aside and a
+new one begun) and a directory that cannot be written to (hits are served, nothing is kept).
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import quote
+
+from beautyspot.db.locks import FileLocks
+from beautyspot.db.schema import MAGIC, is_ours, migrate
+from beautyspot.errors import ForeignIndexError, IndexUnavailableError, UnreadableWarning
+from beautyspot.notices import warn
+
+T = TypeVar("T")
+
+_DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_live: weakref.WeakSet[Connections] = weakref.WeakSet()
+
+
+class Connection:
+    """An SQLite connection, and the lock that is held while a statement runs on it."""
+
+    __slots__ = ("execute", "executemany", "lock", "sqlite")
+
+    def __init__(self, sqlite: sqlite3.Connection) -> None:
+        self.sqlite = sqlite
+        self.execute = sqlite.execute
+        self.executemany = sqlite.executemany
+        # Never contended but by a fork, which must not happen in the middle of a statement.
+        self.lock = threading.Lock()
+
+
+class Connections:
+    """The connections of this process to the index at *path*.
+
+    Args:
+        path: The file; it and its directories are made when it is first needed.
+        timeout: Seconds that a write waits for the writers of other processes.
+    """
+
+    def __init__(self, path: str, timeout: float) -> None:
+        self.path = path
+        self.timeout = timeout
+        self.locks = FileLocks(path + "-lock")
+        self.writing = threading.RLock()
+        self._opening = threading.RLock()
+        self._reset()
+        _live.add(self)
+
+    def _reset(self) -> None:
+        self._local = threading.local()
+        self._all: list[Connection] = []
+        self._writer: Connection | None = None
+        self._ready = False  # whether the file was made, checked and migrated
+        self.read_only = False
+
+    @property
+    def reader(self) -> Connection:
+        """The connection with which this thread reads."""
+        try:
+            found: Connection = self._local.reader
+        except AttributeError:
+            found = self._local.reader = self._open()
+        return found
+
+    @property
+    def writer(self) -> Connection:
+        """The connection with which this process writes; to be used while ``writing`` is held."""
+        if self._writer is None:
+            self._writer = self._open()
+        if self.read_only:
+            raise IndexUnavailableError(f"the index {self.path} cannot be written to (read-only)")
+        return self._writer
+
+    def close(self) -> None:
+        """Close all connections; the next use opens new ones."""
+        with self.writing, self._opening:
+            self._close_all()
+            self.locks.close()
+
+    def guarded(self, action: Callable[[], T]) -> T:
+        """Run *action*; where the file turns out damaged, set it aside and run it on a new one.
+
+        Raises:
+            IndexUnavailableError: If SQLite fails in any other way.
+        """
+        try:
+            return action()
+        except sqlite3.ProgrammingError as error:
+            if "closed" not in str(error):
+                raise
+            self._local = threading.local()  # another thread closed it: with the project, or to set the file aside
+        except sqlite3.Error as error:
+            self._recover(error)
+        try:
+            return action()
+        except sqlite3.Error as error:
+            raise IndexUnavailableError(f"the index {self.path} failed: {error}") from error
+
+    def _recover(self, error: sqlite3.Error) -> None:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _DAMAGED:
+            raise IndexUnavailableError(f"the index {self.path} failed: {error}") from error
+        with self.writing, self._opening:
+            self._close_all()
+            with self.locks.setting_up():
+                self._set_aside(str(error))
+
+    def _set_aside(self, cause: str) -> None:
+        """Rename a damaged file, if no process has it open: closing the old one would harm the new one."""
+        for _ in range(40):
+            if self.locks.try_own():
+                break
+            time.sleep(0.05)
+        else:
+            raise IndexUnavailableError(
+                f"the index {self.path} is damaged ({cause}) and open in other processes; end them, and it is set "
+                "aside and begun anew"
+            )
+        try:
+            if _is_sound(self.path):
+                return  # another process was faster
+            aside = f"{self.path}.corrupt-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+            for suffix in ("", "-wal", "-shm"):
+                if os.path.exists(self.path + suffix):
+                    os.rename(self.path + suffix, aside + suffix)
+        finally:
+            self.locks.release()
+        warn(
+            f"the index {self.path} was damaged ({cause}); it was set aside as {aside} and a new one begun, so "
+            "what it held runs again",
+            UnreadableWarning,
+        )
+
+    def _open(self) -> Connection:
+        with self._opening:
+            try:
+                opened = self._connect() if self._ready else self._open_first()
+            except (sqlite3.Error, OSError) as error:
+                raise IndexUnavailableError(f"cannot open the index {self.path}: {error}") from error
+            connection = Connection(opened)
+            self._all.append(connection)
+            return connection
+
+    def _open_first(self) -> sqlite3.Connection:
+        """The first connection of this process: the file is made, checked and migrated."""
+        directory = Path(self.path).absolute().parent
+        if not directory.exists():
+            directory.mkdir(parents=True, exist_ok=True)
+        file_writable = os.access(self.path, os.W_OK) or not os.path.exists(self.path)
+        if not (os.access(directory, os.W_OK) and file_writable):
+            return self._open_read_only()
+        if not os.path.exists(self.locks.path):
+            self._refuse(lambda head: not head or is_ours(head))
+        with self.locks.setting_up():
+            self._check_file()
+            self.locks.share()
+            try:
+                opened = self._prepared()
+            except sqlite3.DatabaseError as error:
+                if error.sqlite_errorcode & 0xFF not in _DAMAGED:
+                    raise
+                self._set_aside(str(error))
+                self.locks.share()
+                opened = self._prepared()
+        self._ready = True
+        return opened
+
+    def _prepared(self) -> sqlite3.Connection:
+        opened = self._connect()
+        try:
+            migrate(opened, self.path)
+            # After the tables: the mark of our file must not be left in a log that a crash could lose.
+            opened.execute("PRAGMA journal_mode = WAL")
+        except BaseException:
+            opened.close()
+            raise
+        return opened
+
+    def _refuse(self, known: Callable[[bytes], bool]) -> None:
+        """Refuse a file that does not begin as a *known* one does, and leave it as it is."""
+        if os.path.exists(self.path):
+            with open(self.path, "rb") as file:
+                if not known(file.read(100)):
+                    raise ForeignIndexError(
+                        f"{self.path} is not an index of this beautyspot and was left as it is; give another path as db="
+                    )
+
+    def _check_file(self) -> None:
+        """Set a file aside that is no database any more; our lock file beside it says that it was one."""
+        if os.path.exists(self.path):
+            with open(self.path, "rb") as file:
+                head = file.read(16)
+            if head and not head.startswith(MAGIC):  # whose the tables of a database are, `migrate` looks
+                self._set_aside("its first bytes are not those of a database")
+
+    def _open_read_only(self) -> sqlite3.Connection:
+        self.read_only = True
+        if not os.path.exists(self.path):
+            raise IndexUnavailableError(f"the index {self.path} cannot be made: its directory cannot be written to")
+        self._refuse(is_ours)
+        wal = self.path + "-wal"
+        if os.path.exists(wal) and os.path.getsize(wal):
+            mode = "mode=ro"  # needs the -shm file that a writer left; what the log holds must not be missed
+        else:
+            mode = "mode=ro&immutable=1"
+        opened = sqlite3.connect(
+            f"file:{quote(os.path.abspath(self.path))}?{mode}", uri=True, isolation_level=None, check_same_thread=False
+        )
+        opened.execute("SELECT count(*) FROM migrations")
+        self._ready = True
+        return opened
+
+    def _connect(self) -> sqlite3.Connection:
+        if self.read_only:
+            return self._open_read_only()
+        opened = sqlite3.connect(self.path, timeout=self.timeout, isolation_level=None, check_same_thread=False)
+        # NORMAL loses nothing when a process is killed; a power cut may take the last commits.
+        opened.execute("PRAGMA synchronous = NORMAL")
+        opened.execute("PRAGMA cache_size = -8000")
+        return opened
+
+    def _close_all(self) -> None:
+        for connection in self._all:
+            connection.sqlite.close()
+        self.locks.release()
+        self._reset()
+
+    def before_fork(self) -> None:
+        """Let every statement finish, and none begin, until the fork is over."""
+        self.writing.acquire()
+        self._opening.acquire()
+        for connection in self._all:
+            connection.lock.acquire()
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+        for connection in self._all:
+            connection.lock.release()
+        self._opening.release()
+        self.writing.release()
+
+    def after_fork_in_child(self) -> None:
+        """Close the copies of the parent's connections, which hold none of its locks, and begin anew."""
+        for connection in self._all:
+            connection.sqlite.close()
+        self.locks.close()
+        self.writing = threading.RLock()
+        self._opening = threading.RLock()
+        self._reset()
+
+
+def _is_sound(path: str) -> bool:
+    """Whether a file can be read as a database from end to end."""
+    if not os.path.exists(path):
+        return True
+    try:
+        connection = sqlite3.connect(path)
+        try:
+            return bool(connection.execute("PRAGMA quick_check(1)").fetchone()[0] == "ok")
+        finally:
+            connection.close()
+    except sqlite3.DatabaseError:
+        return False
+
+
+_held: list[Connections] = []  # while a fork is under way, and only then
+
+
+def _before_fork() -> None:
+    for connections in list(_live):
+        connections.before_fork()
+        _held.append(connections)
+
+
+def _after_fork_in_parent() -> None:
+    while _held:
+        _held.pop().after_fork_in_parent()
+
+
+def _after_fork_in_child() -> None:
+    while _held:
+        _held.pop().after_fork_in_child()
+
+
+os.register_at_fork(
+    before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
+)

@@ -1,0 +1,98 @@
+"""MemoryTaskDB: the index of one process, for tests and for work that need not last."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from beautyspot.errors import ConfigurationError
+from beautyspot.protocols import Entry, Failure, MapProgress, Record, Summary
+
+__all__ = ["MemoryTaskDB"]
+
+
+class MemoryTaskDB:
+    """An index in a dict. It ends with its process and cannot be sent to another."""
+
+    def __init__(self) -> None:
+        self._writing = threading.Lock()
+        self._entries: dict[bytes, Entry] = {}
+        self._summaries: dict[bytes, Summary] = {}
+        self._failures: dict[bytes, Failure] = {}
+        self._maps: dict[str, MapProgress] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise ConfigurationError(
+            'an index in memory cannot be sent to another process; use engine="threads", or a path as db='
+        )
+
+    def get(self, key: bytes) -> Entry | None:
+        """The entry of *key*, or ``None``."""
+        return self._entries.get(key)
+
+    def lookup(self, keys: Sequence[bytes]) -> dict[bytes, Entry]:
+        """The entries of those *keys* that are kept."""
+        return {key: self._entries[key] for key in keys if key in self._entries}
+
+    def upsert(self, records: Sequence[Record]) -> None:
+        """Keep *records*."""
+        with self._writing:
+            for entry, summary in records:
+                self._summaries.pop(summary.key, None)  # the newest stands last
+                self._entries[summary.key], self._summaries[summary.key] = entry, summary
+
+    def delete(self, keys: Sequence[bytes]) -> int:
+        """Drop what is kept under *keys*; returns how many there were."""
+        with self._writing:
+            found = {key for key in keys if self._entries.pop(key, None) is not None}
+            for key in found:
+                del self._summaries[key]
+            return len(found)
+
+    def summaries(self, function: str | None = None) -> Iterator[Summary]:
+        """Kept results, newest first."""
+        with self._writing:
+            newest_first = list(reversed(self._summaries.values()))
+        return (s for s in newest_first if function in (None, s.function))
+
+    def close(self) -> None:
+        """Nothing was opened; what is kept stays until the process ends."""
+
+    def note_failure(self, failure: Failure) -> None:
+        """Note *failure* in place of an earlier one of the same key."""
+        with self._writing:
+            self._failures.pop(failure.key, None)
+            self._failures[failure.key] = failure
+
+    def failures(self, function: str | None = None) -> Iterator[Failure]:
+        """Failures whose call has no kept result, newest first."""
+        with self._writing:
+            newest_first = list(reversed(self._failures.values()))
+        return (f for f in newest_first if function in (None, f.function) and f.key not in self._entries)
+
+    def failed(self, keys: Sequence[bytes]) -> dict[bytes, Failure]:
+        """The failures of those *keys* that failed last time."""
+        return {key: self._failures[key] for key in keys if key in self._failures and key not in self._entries}
+
+    def note_map(self, progress: MapProgress) -> None:
+        """Note *progress* in place of what was noted under its ``id``."""
+        with self._writing:
+            self._maps[progress.id] = progress
+
+    def maps(self) -> Iterator[MapProgress]:
+        """Noted maps, the latest started first."""
+        return iter(sorted(self._maps.values(), key=lambda m: -m.started))
+
+    def mean_seconds(self, function: str) -> float | None:
+        """Mean run time of the latest 200 calls of *function*."""
+        ran = [s.seconds for s in itertools.islice(self.summaries(function), 200) if s.seconds is not None]
+        return sum(ran) / len(ran) if ran else None
+
+
+def open_url(url: str) -> MemoryTaskDB:
+    """The index of ``memory://``."""
+    if url != "memory://":
+        raise ConfigurationError(f"an index in memory has no name: write 'memory://' instead of {url!r}")
+    return MemoryTaskDB()

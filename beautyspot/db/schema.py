@@ -1,0 +1,112 @@
+"""The tables of an SQLite index, and how a file comes to have them.
+
+What a hit reads (``results``) and what viewers list (``records``) are two tables, so that a list of a
+million rows touches no payload and a hit reads no preview. A record's id grows with time: lists by time
+need no index of their own. A result's id is the beginning of its key, so that one walk down one tree finds
+it; the whole key stands beside it and is compared.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+
+from beautyspot.errors import ForeignIndexError, NewerIndexError
+
+APPLICATION_ID = 0x62737074  # "bspt"
+MAGIC = b"SQLite format 3\0"
+
+MIGRATIONS: list[str] = [
+    """
+    CREATE TABLE migrations (number INTEGER PRIMARY KEY, applied REAL NOT NULL);
+    CREATE TABLE results (
+        id INTEGER PRIMARY KEY,
+        key BLOB NOT NULL,
+        value BLOB,
+        location TEXT,
+        checksum BLOB NOT NULL,
+        size INTEGER NOT NULL,
+        expires REAL,
+        code BLOB NOT NULL,
+        record INTEGER NOT NULL
+    );
+    CREATE TABLE records (
+        id INTEGER PRIMARY KEY,
+        key BLOB NOT NULL,
+        function TEXT NOT NULL,
+        version TEXT NOT NULL,
+        input TEXT NOT NULL,
+        arguments BLOB NOT NULL,
+        content_type TEXT,
+        size INTEGER NOT NULL,
+        created REAL NOT NULL,
+        expires REAL,
+        seconds REAL,
+        worker TEXT NOT NULL
+    );
+    CREATE INDEX records_by_function ON records (function);
+    CREATE TRIGGER replaced AFTER UPDATE OF record ON results
+        BEGIN DELETE FROM records WHERE id = old.record; END;
+    CREATE TRIGGER deleted AFTER DELETE ON results
+        BEGIN DELETE FROM records WHERE id = old.record; END;
+    CREATE TABLE failures (
+        id INTEGER PRIMARY KEY,
+        key BLOB NOT NULL UNIQUE,
+        result INTEGER NOT NULL,
+        function TEXT NOT NULL,
+        version TEXT NOT NULL,
+        input TEXT NOT NULL,
+        error TEXT NOT NULL,
+        message TEXT NOT NULL,
+        traceback TEXT NOT NULL,
+        created REAL NOT NULL,
+        seconds REAL NOT NULL,
+        worker TEXT NOT NULL
+    );
+    CREATE INDEX failures_by_function ON failures (function);
+    CREATE TABLE maps (
+        id TEXT PRIMARY KEY,
+        function TEXT NOT NULL,
+        total INTEGER,
+        kept INTEGER NOT NULL,
+        run INTEGER NOT NULL,
+        failed INTEGER NOT NULL,
+        started REAL NOT NULL,
+        updated REAL NOT NULL,
+        ended REAL,
+        worker TEXT NOT NULL
+    );
+    CREATE INDEX maps_by_time ON maps (started);
+    """,
+]
+
+
+def is_ours(head: bytes) -> bool:
+    """Whether the first hundred bytes of a file are those of an index of ours."""
+    return head.startswith(MAGIC) and int.from_bytes(head[68:72], "big") == APPLICATION_ID
+
+
+def migrate(connection: sqlite3.Connection, path: str) -> None:
+    """Bring the file of *connection* to the newest schema, each step with its record in one transaction.
+
+    Raises:
+        NewerIndexError: If a newer beautyspot made it.
+        ForeignIndexError: If it holds tables of another program.
+    """
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    owner: int = connection.execute("PRAGMA application_id").fetchone()[0]
+    if owner != APPLICATION_ID and connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+        raise ForeignIndexError(
+            f"{path} is a database of another program or of an older beautyspot; it was left as it is. Give "
+            "another path as db="
+        )
+    if version > len(MIGRATIONS):
+        raise NewerIndexError(
+            f"{path} has schema {version}, and this beautyspot knows up to {len(MIGRATIONS)}; it was left as it "
+            "is. Install the newer beautyspot, or give another path as db="
+        )
+    for number, script in enumerate(MIGRATIONS[version:], version + 1):
+        connection.executescript(
+            f"BEGIN IMMEDIATE; PRAGMA application_id = {APPLICATION_ID}; {script} "
+            f"INSERT INTO migrations VALUES ({number}, {time.time()!r}); PRAGMA user_version = {number}; COMMIT;"
+        )

@@ -1,0 +1,156 @@
+"""One execution per key at a time: over threads and async tasks here, over processes by the index's locks.
+
+Who comes first takes the key and runs; the others wait for him, look again, and the first of them runs if
+he failed. Nothing on disk says that someone runs: the right ends with its owner, however he ends.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import TYPE_CHECKING
+
+from beautyspot.errors import IndexUnavailableError
+from beautyspot.protocols import KeyLocks
+
+if TYPE_CHECKING:
+    import asyncio
+
+_live: weakref.WeakSet[Flights] = weakref.WeakSet()
+# Keys that the code which is running just now already has: asking for one again would wait for itself.
+_mine: ContextVar[frozenset[bytes]] = ContextVar("beautyspot_flights", default=frozenset())
+
+
+class _Flight:
+    """One key under way. Its lock is held until it has landed; those who cannot block leave a callback."""
+
+    __slots__ = ("callbacks", "landed", "lock")
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.lock.acquire()
+        self.landed = False
+        self.callbacks: list[Callable[[], None]] = []
+
+
+class Flights:
+    """The keys under way in this process.
+
+    Args:
+        locks: Of the index, if it has any: they keep other processes out.
+    """
+
+    def __init__(self, locks: KeyLocks | None) -> None:
+        self._locks = locks
+        self._under_way: dict[bytes, _Flight] = {}
+        self._landing = threading.Lock()
+        _live.add(self)
+
+    def reset(self) -> None:
+        """Forget the keys of the parent process, whose threads are not here."""
+        self._under_way = {}
+        self._landing = threading.Lock()
+
+    def acquire(self, key: bytes) -> None:
+        """Take *key*, waiting for whoever has it.
+
+        Raises:
+            RecursionError: If the code that asks has it itself.
+        """
+        while (other := self._take(key)) is not None:
+            other.lock.acquire()
+            other.lock.release()
+        try:
+            if self._locks is not None and not self._try_locks(key):
+                self._locks.lock(key)
+        except BaseException:
+            self._land(key)
+            raise
+        _mine.set(_mine.get() | {key})
+
+    async def acquire_async(self, key: bytes) -> None:
+        """As `acquire`, without blocking the event loop; cancelling it harms no other waiter."""
+        import asyncio  # half of the time that importing beautyspot may take
+
+        while (other := self._take(key)) is not None:
+            loop = asyncio.get_running_loop()
+            landed = loop.create_future()
+            self._when_landed(other, lambda: _wake(loop, landed))
+            await landed
+        try:
+            pause = 0.001
+            while self._locks is not None and not self._try_locks(key):
+                # Another process runs it. A thread that blocks in the kernel could not be cancelled.
+                await asyncio.sleep(pause)
+                pause = min(pause * 1.5, 0.05)
+        except BaseException:
+            self._land(key)
+            raise
+        _mine.set(_mine.get() | {key})
+
+    def release(self, key: bytes) -> None:
+        """Give *key* back and wake those who wait for it."""
+        self.disown(key)
+        self.land(key)
+
+    def disown(self, key: bytes) -> None:
+        """Say that the code which runs from here on does not have *key*; someone will `land` it."""
+        _mine.set(_mine.get() - {key})
+
+    def land(self, key: bytes) -> None:
+        """Wake those who wait for *key*; from any thread."""
+        if self._locks is not None:
+            try:
+                self._locks.unlock(key)
+            except IndexUnavailableError:
+                self._locks = None
+        self._land(key)
+
+    def _take(self, key: bytes) -> _Flight | None:
+        """Take *key* in this process; if someone has it, the flight to wait for."""
+        if key in _mine.get():
+            raise RecursionError("a task calls itself with the arguments that it is running with")
+        mine = _Flight()
+        other = self._under_way.setdefault(key, mine)
+        return None if other is mine else other
+
+    def _try_locks(self, key: bytes) -> bool:
+        try:
+            return self._locks is None or self._locks.try_lock(key)
+        except IndexUnavailableError:
+            # Where no lock can be taken nothing can be kept either, which is said when it is tried.
+            self._locks = None
+            return True
+
+    def _when_landed(self, flight: _Flight, callback: Callable[[], None]) -> None:
+        with self._landing:
+            if not flight.landed:
+                flight.callbacks.append(callback)
+                return
+        callback()
+
+    def _land(self, key: bytes) -> None:
+        with self._landing:
+            flight = self._under_way.pop(key)
+            flight.landed = True
+        flight.lock.release()
+        for callback in flight.callbacks:
+            callback()
+
+
+def _wake(loop: asyncio.AbstractEventLoop, landed: asyncio.Future[None]) -> None:
+    try:
+        loop.call_soon_threadsafe(lambda: landed.done() or landed.set_result(None))
+    except RuntimeError:  # its loop is closed: nobody waits there any more
+        return
+
+
+def _reset_all() -> None:
+    for flights in list(_live):
+        flights.reset()
+
+
+os.register_at_fork(after_in_child=_reset_all)

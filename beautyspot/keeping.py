@@ -1,0 +1,169 @@
+"""Keeper: what one task does with its results, whether it is called, awaited or mapped."""
+
+from __future__ import annotations
+
+import os
+import socket
+import traceback
+from collections.abc import Callable, Mapping
+from time import time
+from typing import Any, Literal
+
+from beautyspot import preview
+from beautyspot.errors import ChangedCodeWarning, NotKeptWarning, SerializationError
+from beautyspot.keys import Keyer
+from beautyspot.notices import warn_once
+from beautyspot.protocols import Entry, Failure, FailureLog, MapLog, MapProgress, Summary
+from beautyspot.results import Encoded, Form, Results
+
+OnSaveError = Literal["warn", "raise"]
+
+_HOST = socket.gethostname()
+_LONGEST = 20_000  # characters of a noted traceback
+
+
+def worker() -> str:
+    """Who keeps a result: ``host:pid``."""
+    return f"{_HOST}:{os.getpid()}"
+
+
+class Keeper:
+    """Reads and keeps the results of one task.
+
+    Args:
+        results: Of the project.
+        keyer: Of the task.
+        form: How its results are kept and read.
+        content_type: How viewers show them.
+        ttl: Seconds for which they are kept, or ``None``.
+        on_save_error: What to do with a result that cannot be written.
+    """
+
+    def __init__(
+        self,
+        results: Results,
+        keyer: Keyer,
+        form: Form,
+        content_type: str | None,
+        ttl: float | None,
+        on_save_error: OnSaveError,
+    ) -> None:
+        self.results = results
+        self.form = form
+        self._keyer = keyer
+        self._content_type = content_type
+        self._ttl = ttl
+        self._on_save_error = on_save_error
+        self._says_changed = True
+
+    def read(self, entry: Entry) -> Any:
+        """The value of *entry* or ``MISSING``; says once that the code has changed since it was kept."""
+        if self._says_changed and entry.code != self._keyer.code:
+            self._changed(entry)
+        return self.results.read(entry, self.form)
+
+    def _changed(self, entry: Entry) -> None:
+        if not entry.code or not self._keyer.code:
+            return
+        self._says_changed = False
+        name = self._keyer.function_name
+        warn_once(
+            ("changed", repr(self.results.db), name),
+            f"the code of {name} has changed since some of its results were kept, and its version has not: they "
+            'are still given. Set version="2" (any new value) to run anew, version="auto" to follow the code from '
+            "now on, or forget() what no longer holds",
+            ChangedCodeWarning,
+        )
+
+    def describe(self, key: bytes, parts: list[bytes], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Summary:
+        """What viewers will list of a call, as far as it is known before it runs."""
+        keyer, now = self._keyer, time()
+        return Summary(
+            key,
+            keyer.function_name,
+            keyer.version,
+            preview.of_call(keyer.names, keyer.values(args, kwargs)),
+            keyer.fingerprints(parts),
+            self._content_type,
+            0,
+            now,
+            None if self._ttl is None else now + self._ttl,
+            None,
+            worker(),
+        )
+
+    def encode(self, value: Any) -> Encoded:
+        """*value* serialized; a `SerializationError` carries it."""
+        try:
+            return self.results.encode(value, self.form)
+        except SerializationError as error:
+            if error.value is None:
+                error = SerializationError(error.reason, error.path, value)
+            error.add_note(f"the value was returned by {self._keyer.function_name} and is at .value of this error")
+            raise error from None
+
+    def keep(self, summary: Summary, value: Any, seconds: float, replaced: str | None = None) -> None:
+        """Keep what a run returned; where it cannot be written, warn or raise as the project says.
+
+        Raises:
+            SerializationError: If *value* cannot be serialized; the error carries it.
+        """
+        self.write(summary, self.encode(value), seconds, replaced)
+
+    def write(self, summary: Summary, encoded: Encoded, seconds: float, replaced: str | None) -> Entry | None:
+        """Write what `encode` gave; the entry, or ``None`` where it could not be written (said once)."""
+        now = time()
+        expires = None if self._ttl is None else now + self._ttl
+        summary = summary._replace(created=now, expires=expires, seconds=seconds)
+        try:
+            return self.results.keep(encoded, summary, self._keyer.code, replaced)
+        except Exception as error:
+            if self._on_save_error == "raise":
+                raise
+            warn_once(
+                ("not kept", repr(self.results.db), repr(self.results.storage), type(error).__name__),
+                f"a result of {summary.function} could not be kept and is returned all the same: {error} (further "
+                'ones are not reported; on_save_error="raise" makes this an error)',
+                NotKeptWarning,
+            )
+            return None
+
+    def put(self, summary: Summary, value: Any) -> None:
+        """Keep a value that was computed elsewhere, or raise."""
+        encoded, replaced = self.encode(value), self.results.location(summary.key)
+        self.results.keep(encoded, summary, self._keyer.code, replaced)
+
+    def failed(self, summary: Summary, error: Exception, seconds: float) -> None:
+        """Note a failure for viewers; that this does not work must not hide the failure itself."""
+        db = self.results.db
+        if not isinstance(db, FailureLog):
+            return
+        kind = type(error)
+        text = "".join(traceback.format_exception(error))
+        failure = Failure(
+            summary.key,
+            summary.function,
+            summary.version,
+            summary.input,
+            f"{kind.__module__}.{kind.__qualname__}",
+            str(error)[:1000],
+            text if len(text) <= _LONGEST else text[:_LONGEST] + "…",
+            time(),
+            seconds,
+            summary.worker,
+        )
+        self._note(lambda: db.note_failure(failure))
+
+    def note_map(self, progress: MapProgress) -> None:
+        """Note how far a map has come, for viewers."""
+        db = self.results.db
+        if isinstance(db, MapLog):
+            self._note(lambda: db.note_map(progress))
+
+    def _note(self, note: Callable[[], None]) -> None:
+        """What is only for viewers must not hold up the job; that it cannot be written is said once."""
+        try:
+            note()
+        except Exception as cause:
+            db = repr(self.results.db)
+            warn_once(("not noted", db), f"nothing can be noted for viewers in {db}: {cause}", NotKeptWarning)

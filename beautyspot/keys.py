@@ -1,0 +1,332 @@
+"""A call and its key: which function, which version, what it captured, and what it was given.
+
+A `Keyer` is made once, when a function is decorated; afterwards a key costs one binding (done by the
+interpreter itself), one encoding and one digest. Nothing here touches a file, but for the policies of
+`KeyGen` that are asked to.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import inspect
+import os
+import types
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from blake3 import blake3
+
+from beautyspot.code import fingerprint, followed
+from beautyspot.encoding import captured, encode, pack, tagged
+from beautyspot.errors import ConfigurationError, UnkeyableError
+from beautyspot.naming import full_name, is_interactive, module_name
+
+__all__ = ["KeyGen", "Keyer"]
+
+# Types that are packed as they are; int and bytes too, but for their largest values.
+_SCALARS = frozenset({type(None), bool, int, float, str})
+_CAPTURED = "captured variables"
+
+# Code of the functions that this process has seen, by identity: a redefinition is told apart by its code.
+_defined: dict[bytes, bytes] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What identifies some arguments of a call: made by `KeyGen`, taken as ``key=``."""
+
+    names: tuple[str, ...]
+    reading: Callable[[Any], Any] | None
+
+
+class KeyGen:
+    """Ways to say what identifies a call."""
+
+    @staticmethod
+    def from_path_stat(path: str | os.PathLike[str]) -> tuple[str, int, int]:
+        """A file's path, size and modification time: quick, and blind to a change that keeps both.
+
+        Raises:
+            OSError: If there is no such file.
+        """
+        stat = os.stat(path)
+        return (Path(path).as_posix(), stat.st_size, stat.st_mtime_ns)
+
+    @staticmethod
+    def from_file_content(path: str | os.PathLike[str]) -> bytes:
+        """The BLAKE3 digest of a file's content, wherever the file lies and whatever it is called.
+
+        Raises:
+            OSError: If the file cannot be read.
+        """
+        return blake3(max_threads=blake3.AUTO).update_mmap(path).digest(16)
+
+    @staticmethod
+    def ignore(*names: str) -> Policy:
+        """Arguments that do not identify the call."""
+        return Policy(names, None)
+
+    @staticmethod
+    def file_content(*names: str) -> Policy:
+        """Arguments that are paths and stand for the content of their files."""
+        return Policy(names, KeyGen.from_file_content)
+
+    @staticmethod
+    def path_stat(*names: str) -> Policy:
+        """Arguments that are paths and stand for path, size and modification time of their files."""
+        return Policy(names, KeyGen.from_path_stat)
+
+
+class Keyer:
+    """Computes the keys of one function's calls.
+
+    Args:
+        function: What is called.
+        version: Part of every key, or ``"auto"`` for the function's own code.
+        key: A callable of the call's arguments, or a policy of `KeyGen`.
+        ignore: Names of arguments, or of captured variables, that do not identify the call.
+
+    Raises:
+        ConfigurationError: If a name is not an argument, or the function cannot be looked into.
+        UnkeyableError: If the function captured something that cannot be part of a key.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        version: str | int | None = None,
+        key: Callable[..., Any] | Policy | None = None,
+        ignore: Iterable[str] = (),
+    ) -> None:
+        self.function = function
+        self.version = "" if version is None else str(version)
+        policy = key if isinstance(key, Policy) else Policy((), None)
+        left_out = {ignore} if isinstance(ignore, str) else set(ignore)
+        if policy.reading is None:
+            left_out |= set(policy.names)
+        *_, self._core = _layers(function)
+        self._signature = _signature(function)
+        variables = getattr(getattr(self._core, "__code__", None), "co_freevars", ())
+        self._check_names({*left_out, *policy.names}, variables)
+        self._left_out = frozenset(left_out)
+        self.names = tuple(name for name in self._signature.parameters if name not in left_out)
+        self._readings = [
+            (i, policy.reading) for i, name in enumerate(self.names) if policy.reading and name in policy.names
+        ]
+        self._custom = _by_name(key, self._signature) if callable(key) else None
+        self._bind = _binder(self._signature, self.names, self._left_out)
+        self._holders = list(_holders(function, self._left_out))
+        self._captured()  # what cannot be keyed is said where the task is made
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise TypeError("a Keyer is made from its function and does not travel")
+
+    def _check_names(self, names: Iterable[str], variables: Iterable[str]) -> None:
+        parameters = self._signature.parameters
+        open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+        for name in sorted(names):
+            if name not in parameters and name not in variables and not open_ended:
+                raise ConfigurationError(
+                    f"{full_name(self._core)} has no argument {name!r}; it has {', '.join(parameters) or 'none'}"
+                )
+
+    @functools.cached_property
+    def function_name(self) -> str:
+        """``module.qualname``, as viewers show it."""
+        return full_name(self._core)
+
+    @functools.cached_property
+    def code(self) -> bytes:
+        """A fingerprint of the function's code, 8 bytes; empty for a function without Python code."""
+        return fingerprint(self._core)[:8]
+
+    @functools.cached_property
+    def prefix(self) -> bytes:
+        """What all keys of this function have in common: its identity, version and arguments' names."""
+        core = self._core
+        name = tagged(b"#", module_name(getattr(core, "__module__", None)), full_name(core))
+        version = followed(core) if self.version == "auto" else self.version
+        told = b""
+        if "<" in full_name(core) or is_interactive(getattr(core, "__module__", None)):
+            told = fingerprint(core)  # nothing else tells two of that name apart
+        elif _defined.setdefault(name, self.code) != self.code:
+            told = self.code  # defined a second time in this process, differently
+        return name + tagged(b"#", version, told, self.names)
+
+    def values(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, ...]:
+        """The values of ``names`` in this call, defaults filled in.
+
+        Raises:
+            TypeError: As the function itself would, where the arguments do not fit.
+        """
+        return self._bind(*args, **kwargs)
+
+    def __call__(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[bytes, list[bytes]]:
+        """The call's key, 16 bytes, and the encodings of which it was made, one an argument.
+
+        Raises:
+            UnkeyableError: Naming the argument and the place inside it.
+            TypeError: As the function itself would, where the arguments do not fit.
+        """
+        values = self._bind(*args, **kwargs)
+        if self._custom or self._readings:
+            values = self._read(values, args, kwargs)
+        try:
+            parts = [pack(value) if type(value) in _SCALARS else encode(value) for value in values]
+        except (OverflowError, UnkeyableError):
+            parts = self._carefully(values)
+        if self._holders:
+            parts.append(self._captured())
+        return hashlib.blake2b(self.prefix + b"".join(parts), digest_size=16).digest(), parts
+
+    def _carefully(self, values: tuple[Any, ...]) -> list[bytes]:
+        parts = []
+        for name, value in zip(self.names if not self._custom else ("key",), values, strict=True):
+            try:
+                parts.append(encode(value))
+            except UnkeyableError as error:
+                raise error.inside(f"{self.function_name}, argument {name!r}") from None
+        return parts
+
+    def _read(self, values: tuple[Any, ...], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, ...]:
+        """What the ``key`` option makes of the arguments."""
+        if self._custom:
+            return (self._custom(args, kwargs),)
+        read = list(values)
+        for i, reading in self._readings:
+            try:
+                read[i] = reading(values[i])
+            except OSError as cause:
+                reason = f"its file identifies the call and cannot be read: {cause}"
+                raise UnkeyableError(reason, (f"{self.function_name}, argument {self.names[i]!r}",)) from cause
+        return tuple(read)
+
+    def _captured(self) -> bytes:
+        """What the function holds just now: captured variables may have been assigned anew."""
+        try:
+            return encode([held() for held in self._holders])
+        except UnkeyableError as error:
+            raise error.inside(f"{self.function_name}, ") from None
+
+    def fingerprints(self, parts: list[bytes]) -> bytes:
+        """Four bytes for each part of a call, by which two calls are compared for people."""
+        return b"".join([zlib.crc32(part).to_bytes(4, "big") for part in parts])
+
+    def part_names(self) -> tuple[str, ...]:
+        """What the parts of a call are called."""
+        return (*(("key",) if self._custom else self.names), _CAPTURED)
+
+
+def _layers(function: Any) -> Iterator[Any]:
+    """*function*, what it wraps, what that wraps, down to the function that is meant."""
+    while True:
+        if not hasattr(function, "__qualname__") and not isinstance(function, functools.partial):
+            function = types.MethodType(type(function).__call__, function)  # an object that can be called
+        yield function
+        if isinstance(function, functools.partial):
+            function = function.func
+        elif isinstance(function, types.MethodType):
+            function = function.__func__
+        elif hasattr(function, "__wrapped__"):
+            function = function.__wrapped__
+        else:
+            return
+
+
+def _holders(function: Any, left_out: frozenset[str]) -> Iterator[Callable[[], Any]]:
+    """What gives the values that a function holds: variables, arguments of partials, the object of a method."""
+    for layer in _layers(function):
+        if isinstance(layer, functools.partial):
+            yield functools.partial(list, (layer.args, layer.keywords))
+        elif isinstance(layer, types.MethodType):
+            yield functools.partial(getattr, layer, "__self__")
+        elif hasattr(layer, "__wrapped__"):
+            yield functools.partial(list, list(_keyable(layer)))
+        elif getattr(layer, "__closure__", None):
+            yield functools.partial(captured, layer, left_out)
+
+
+def _keyable(wrapper: Any) -> Iterator[bytes]:
+    """What a decorator captured, as it stands now.
+
+    What cannot be keyed there (a lock, a retry object) is its machinery and does not identify the call.
+    """
+    for cell in getattr(wrapper, "__closure__", None) or ():
+        try:
+            if cell.cell_contents is not wrapper.__wrapped__:
+                yield encode(cell.cell_contents)
+        except (UnkeyableError, ValueError):
+            continue
+
+
+def _signature(function: Any) -> inspect.Signature:
+    try:
+        return inspect.signature(function)
+    except (TypeError, ValueError) as cause:
+        raise ConfigurationError(
+            f"{full_name(function)} does not say which arguments it takes ({cause}); wrap it in a function that does"
+        ) from None
+
+
+def _by_name(
+    key: Callable[..., Any], signature: inspect.Signature
+) -> Callable[[tuple[Any, ...], Mapping[str, Any]], Any]:
+    """How to ask *key*: by name where its parameters are named like the function's, else as the call was made."""
+    try:
+        wanted = inspect.signature(key).parameters.values()
+    except (TypeError, ValueError):
+        return lambda args, kwargs: key(*args, **kwargs)
+    named = [p.name for p in wanted if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    if len(named) < sum(p.kind is not p.VAR_KEYWORD for p in wanted) or not set(named) <= set(signature.parameters):
+        return lambda args, kwargs: key(*args, **kwargs)
+    rest = any(p.kind is p.VAR_KEYWORD for p in wanted)
+
+    def ask(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        bound = signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        given = dict(bound.arguments)
+        for p in signature.parameters.values():
+            if p.kind is p.VAR_KEYWORD:
+                given |= given.pop(p.name)
+        return key(**(given if rest else {name: given[name] for name in named}))
+
+    return ask
+
+
+def _binder(
+    signature: inspect.Signature, names: tuple[str, ...], left_out: frozenset[str]
+) -> Callable[..., tuple[Any, ...]]:
+    """A function with *signature* that returns the values of *names*.
+
+    The interpreter binds faster than any code of ours and raises the very errors of the function itself.
+    """
+    scope: dict[str, Any] = {"_left_out": left_out}
+    words: list[str] = []
+    last = None
+    for i, p in enumerate(signature.parameters.values()):
+        if last is p.POSITIONAL_ONLY and p.kind is not p.POSITIONAL_ONLY:
+            words.append("/")
+        if p.kind is p.KEYWORD_ONLY and last not in (p.KEYWORD_ONLY, p.VAR_POSITIONAL):
+            words.append("*")
+        stars = {p.VAR_POSITIONAL: "*", p.VAR_KEYWORD: "**"}.get(p.kind, "")
+        default = ""
+        if p.default is not p.empty:
+            scope[f"_default{i}"] = p.default
+            default = f"=_default{i}"
+        words.append(f"{stars}{p.name}{default}")
+        last = p.kind
+    if last is inspect.Parameter.POSITIONAL_ONLY:
+        words.append("/")
+    kinds = {name: signature.parameters[name].kind for name in names}
+    open_ended = inspect.Parameter.VAR_KEYWORD
+    values = [
+        f"{{k: v for k, v in {name}.items() if k not in _left_out}}" if left_out and kinds[name] is open_ended else name
+        for name in names
+    ]
+    source = f"lambda {', '.join(words)}: ({', '.join(values)}{',' if values else ''})"
+    binder: Callable[..., tuple[Any, ...]] = eval(source, scope)  # noqa: S307 - made of parameter names alone
+    return binder

@@ -1,0 +1,62 @@
+"""Names that mean the same in every process: of modules, functions and classes."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import PurePath
+from typing import Any
+
+MAIN = ("__main__", "__mp_main__")
+
+
+def main_name() -> str:
+    """The importable name of the main module: of ``python -m``, a script, or a spawned child of either.
+
+    A script is named for its file's stem, so that importing it gives the same name; a notebook or a
+    prompt has no file and stays ``__main__``.
+    """
+    main = sys.modules.get("__main__")
+    spec = getattr(main, "__spec__", None)
+    if spec is not None:
+        return str(spec.name)
+    file = getattr(main, "__file__", None)
+    return PurePath(file).stem if file else "__main__"
+
+
+def module_name(name: str | None) -> str:
+    """The name under which the module *name* is known in every process."""
+    return main_name() if name in MAIN else str(name)
+
+
+def is_interactive(module: str | None) -> bool:
+    """Whether *module* is a notebook or a prompt: a main module without a file."""
+    return module in MAIN and main_name() == "__main__"
+
+
+def find(module: str, qualname: str) -> Any:
+    """What stands under a name in the modules that are loaded already; ``None`` if nothing does.
+
+    Nothing is imported: a name may have been read from a file.
+    """
+    holder = sys.modules.get(module)
+    if holder is None and module == main_name():
+        holder = sys.modules.get("__main__")
+    for part in qualname.split("."):
+        holder = getattr(holder, part, None)
+    return holder
+
+
+def stands_for(obj: Any) -> bool:
+    """Whether *obj*, or what it was decorated into, is what stands under its own name."""
+    found = find(module_name(getattr(obj, "__module__", None)), getattr(obj, "__qualname__", ""))
+    while found is not None:
+        if found is obj:
+            return True
+        found = getattr(found, "__wrapped__", None)
+    return False
+
+
+def full_name(obj: Any) -> str:
+    """``module.qualname`` of a function or a class."""
+    name = getattr(obj, "__qualname__", None) or getattr(obj, "__name__", None) or type(obj).__qualname__
+    return f"{module_name(getattr(obj, '__module__', None))}.{name}"

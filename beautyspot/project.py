@@ -1,0 +1,291 @@
+"""Project: builds the parts and owns their lifetime."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+import threading
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Executor
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
+
+from beautyspot import fanout
+from beautyspot.db import open_db
+from beautyspot.errors import ConfigurationError
+from beautyspot.flight import Flights
+from beautyspot.keeping import OnSaveError
+from beautyspot.keys import Policy
+from beautyspot.protocols import BlobStorage, BufferSerializer, KeyLocks, MapsBlobs, Serializer, TaskDB
+from beautyspot.results import Results
+from beautyspot.serializer import MsgpackSerializer
+from beautyspot.shipping import ByValue
+from beautyspot.storage import open_storage
+from beautyspot.task import AsyncTask, Options, Task
+
+if TYPE_CHECKING:
+    import asyncio
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+__all__ = ["Project"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+BLOB_THRESHOLD = 1 << 16  # chosen by measurement: docs/benchmarks.md
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+
+
+class Project:
+    """A place where results are kept, and the decorator that keeps them there.
+
+    Args:
+        name: Of the project; its index is ``./name.db`` unless *db* says otherwise.
+        db: A path, a URL (``sqlite:///…``, ``memory://``), or any `TaskDB`.
+        storage_path: A directory, or a URL, for large results.
+        storage: Any `BlobStorage`, in place of *storage_path*.
+        serializer: Any `Serializer`, in place of MessagePack.
+        io_workers: Threads for the I/O of async tasks.
+        executor: An executor for that I/O, in place of *io_workers*.
+        blob_threshold: Bytes above which a result goes to blob storage by itself.
+        on_save_error: ``"warn"``: a result that cannot be written is returned, with one warning;
+            ``"raise"``: its call raises.
+
+    Raises:
+        ConfigurationError: If an option cannot work.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        db: str | os.PathLike[str] | TaskDB | None = None,
+        storage_path: str | os.PathLike[str] = "./blobs",
+        storage: BlobStorage | None = None,
+        serializer: Serializer | None = None,
+        io_workers: int = 4,
+        executor: Executor | None = None,
+        blob_threshold: int = BLOB_THRESHOLD,
+        on_save_error: OnSaveError = "warn",
+    ) -> None:
+        if not isinstance(name, str) or not name:
+            raise ConfigurationError(f"a project's name is a text that is not empty, not {name!r}")
+        if on_save_error not in ("warn", "raise"):
+            raise ConfigurationError(f'on_save_error is "warn" or "raise", not {on_save_error!r}')
+        if io_workers < 1 or blob_threshold < 0:
+            raise ConfigurationError("io_workers must be at least 1 and blob_threshold at least 0")
+        self.name = name
+        self.on_save_error: OnSaveError = on_save_error
+        self.io_workers = io_workers
+        self._owns_db = db is None or isinstance(db, str | os.PathLike)
+        self._owns_storage = storage is None
+        self.db: TaskDB = open_db(f"./{name}.db" if db is None else db) if _is_place(db) else db  # type: ignore[assignment]
+        self.storage = open_storage(storage_path) if storage is None else storage
+        self.serializer: Serializer = MsgpackSerializer() if serializer is None else serializer
+        self._registered: list[tuple[type, int, Any, Any]] = []
+        self._executor = executor
+        self._own_executor: Executor | None = None
+        self._lock = threading.Lock()
+        self.results = Results(self.db, self.storage, blob_threshold)
+        self.flights = Flights(self.db if isinstance(self.db, KeyLocks) else None)
+        self.fan_out = fanout.map
+
+    def __repr__(self) -> str:
+        return f"Project({self.name!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        own = isinstance(self.serializer, MsgpackSerializer)
+        options = {
+            "db": self.db,
+            "storage": self.storage,
+            "serializer": None if own else self.serializer,
+            "io_workers": self.io_workers,
+            "blob_threshold": self.results.blob_threshold,
+            "on_save_error": self.on_save_error,
+        }
+        return _reopened, (self.name, options, ByValue(self._registered))
+
+    def __beautyspot_key__(self) -> str:
+        """What stands for this project where a function captured it."""
+        return self.name
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release everything that this project opened itself, and nothing that was handed to it.
+
+        Every result that was handed out is kept already. A later call opens the places again.
+        """
+        with self._lock:
+            executor, self._own_executor = self._own_executor, None
+        if executor is not None:
+            executor.shutdown()
+        if self._owns_db:
+            self.db.close()
+        if self._owns_storage:
+            self.storage.close()
+
+    shutdown = close
+
+    def register_type(
+        self, type_: type[T], code: int, encoder: Callable[[T], bytes], decoder: Callable[[bytes], T]
+    ) -> None:
+        """Say how values of a type are kept.
+
+        Args:
+            type_: The type; its subclasses are kept the same way.
+            code: 0 to 127, the MessagePack extension code on disk; one type a code.
+            encoder: Turns a value into bytes.
+            decoder: Turns these bytes into a value again.
+
+        Raises:
+            ConfigurationError: If the code or the type is taken or out of range, or the project has a
+                serializer of its own.
+        """
+        if not isinstance(self.serializer, MsgpackSerializer):
+            raise ConfigurationError("this project was given a serializer; register types with that one")
+        self.serializer.register(type_, code, encoder, decoder)
+        self._registered.append((type_, code, encoder, decoder))
+
+    def run_io(self, function: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
+        """Run blocking I/O of an async task in a thread of this project."""
+        import asyncio
+
+        return asyncio.get_running_loop().run_in_executor(self._io_executor(), function, *args)
+
+    def _io_executor(self) -> Executor:
+        if self._executor is not None:
+            return self._executor
+        with self._lock:
+            if self._own_executor is None:
+                from concurrent.futures import ThreadPoolExecutor
+
+                self._own_executor = ThreadPoolExecutor(self.io_workers, f"beautyspot-{self.name}")
+            return self._own_executor
+
+    @overload
+    def task(self, function: Callable[P, Coroutine[Any, Any, T]], /) -> AsyncTask[P, T]: ...
+    @overload
+    def task(self, function: Callable[P, T], /) -> Task[P, T]: ...
+    @overload
+    def task(
+        self,
+        /,
+        *,
+        save_blob: bool | None = None,
+        version: str | int | None = None,
+        key: Callable[..., Any] | Policy | None = None,
+        ignore: str | tuple[str, ...] = (),
+        content_type: str | None = None,
+        ttl: str | float | timedelta | None = None,
+        serializer: Serializer | None = None,
+        mmap: bool = False,
+    ) -> _Decorator: ...
+    def task(self, function: Any = None, /, **options: Any) -> Any:
+        """Keep the results of a function; with or without options, as a decorator or called on a function.
+
+        Args:
+            function: What to keep the results of; sync or async, a method, a lambda, a partial.
+            save_blob: Results always in blob storage, never, or (``None``) by size.
+            version: Part of the key; ``"auto"`` follows the function's own code.
+            key: A callable of the call's arguments giving what identifies them, or a `KeyGen` policy.
+            ignore: Names of arguments, or of captured variables, that do not identify the call.
+            content_type: How viewers show the result: a `ContentType` or any MIME type.
+            ttl: How long a result is good for: ``"90s"``, ``"12h"``, ``"30d"``, seconds or a timedelta.
+            serializer: For this task alone.
+            mmap: Arrays of kept blobs are mapped into memory, read-only, instead of read.
+
+        Raises:
+            ConfigurationError: If an option cannot work.
+            UnkeyableError: If the function captured something that cannot be part of a key.
+        """
+        checked = self._options(**options)
+        if function is None:
+            return lambda function: self._make(function, checked)
+        return self._make(function, checked)
+
+    def _make(self, function: Any, options: Options) -> Any:
+        if isinstance(function, staticmethod | classmethod):
+            raise ConfigurationError(
+                f"put @{type(function).__name__} above @project.task: the decorator next to the function is the task's"
+            )
+        if not callable(function):
+            raise ConfigurationError(f"project.task keeps the results of a function, and {function!r} cannot be called")
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise ConfigurationError(
+                f"{function.__qualname__} is a generator: what it yields cannot be kept as a result; return a list"
+            )
+        kind = AsyncTask if inspect.iscoroutinefunction(inspect.unwrap(function)) else Task
+        return kind(function, self, options)
+
+    def _options(
+        self,
+        save_blob: bool | None = None,
+        version: str | int | None = None,
+        key: Callable[..., Any] | Policy | None = None,
+        ignore: str | tuple[str, ...] = (),
+        content_type: str | None = None,
+        ttl: str | float | timedelta | None = None,
+        serializer: Serializer | None = None,
+        mmap: bool = False,
+    ) -> Options:
+        if save_blob not in (None, True, False):
+            raise ConfigurationError(f"save_blob is True, False or None, not {save_blob!r}")
+        if key is not None and not callable(key) and not isinstance(key, Policy):
+            raise ConfigurationError(f"key is a callable or a policy of KeyGen, not {key!r}")
+        if mmap and (save_blob is False or not isinstance(self.storage, MapsBlobs)):
+            raise ConfigurationError("mmap=True maps blobs, so it needs a storage of local files and no save_blob=False")
+        if mmap and not isinstance(serializer or self.serializer, BufferSerializer):
+            raise ConfigurationError("mmap=True needs a serializer that keeps buffers apart, as the built-in one does")
+        names = (ignore,) if isinstance(ignore, str) else tuple(ignore)
+        return Options(save_blob, version, key, names, content_type, _seconds(ttl), serializer, mmap)
+
+
+class _Decorator:
+    """What ``project.task(...)`` with options returns, for type checkers."""
+
+    @overload
+    def __call__(self, function: Callable[P, Coroutine[Any, Any, T]], /) -> AsyncTask[P, T]: ...
+    @overload
+    def __call__(self, function: Callable[P, T], /) -> Task[P, T]: ...
+    def __call__(self, function: Any, /) -> Any: ...
+
+
+def _is_place(db: Any) -> bool:
+    return db is None or isinstance(db, str | os.PathLike)
+
+
+def _seconds(ttl: str | float | timedelta | None) -> float | None:
+    """A time to live in seconds."""
+    if isinstance(ttl, timedelta):
+        seconds = ttl.total_seconds()
+    elif isinstance(ttl, str):
+        found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhdw])\s*", ttl)
+        if found is None:
+            raise ConfigurationError(f'ttl is a number with one of s, m, h, d, w, such as "90s" or "30d", not {ttl!r}')
+        seconds = float(found[1]) * _UNITS[found[2]]
+    elif ttl is None or (isinstance(ttl, int | float) and not isinstance(ttl, bool)):
+        if ttl is None:
+            return None
+        seconds = float(ttl)
+    else:
+        raise ConfigurationError(f'ttl is "90s", "12h", "30d", seconds or a timedelta, not {ttl!r}')
+    if not 0 < seconds < float("inf"):
+        raise ConfigurationError(f"ttl must be more than 0 seconds, and is {ttl!r}")
+    return seconds
+
+
+def _reopened(name: str, options: dict[str, Any], registered: Callable[[], Any]) -> Project:
+    """The project of a pickle: the same places, opened again."""
+    project = Project(name, **options)
+    project._owns_db = project._owns_storage = True
+    for row in registered():
+        project.register_type(*row)
+    return project

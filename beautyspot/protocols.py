@@ -1,0 +1,342 @@
+"""What the parts of beautyspot ask of each other: protocols, and the frozen values that cross them.
+
+Each first protocol is the least that a backend must have; every further ability is a protocol of its own,
+and what works without it is said in its docstring.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+from beautyspot.errors import EngineLost
+
+__all__ = [
+    "BlobInfo",
+    "BlobStorage",
+    "Buffer",
+    "BufferSerializer",
+    "Engine",
+    "Entry",
+    "Failure",
+    "FailureLog",
+    "KeyLocks",
+    "MapLog",
+    "MapProgress",
+    "MapsBlobs",
+    "QuickLookup",
+    "Record",
+    "Serializer",
+    "Statistics",
+    "Summary",
+    "TaskDB",
+]
+
+Buffer = bytes | bytearray | memoryview
+
+
+class Entry(NamedTuple):
+    """What a hit reads of a kept result.
+
+    Attributes:
+        value: The serialized result, or ``None`` when it lies in blob storage.
+        location: Where blob storage put it, or ``None``.
+        checksum: Of ``value`` (CRC-32, 4 bytes) or of the blob (BLAKE3, 16 bytes).
+        size: Bytes of the serialized result.
+        expires: Seconds since the epoch, or ``None``.
+        code: Fingerprint of the function's code when the result was kept; empty where there is none.
+    """
+
+    value: bytes | None
+    location: str | None
+    checksum: bytes
+    size: int
+    expires: float | None
+    code: bytes
+
+
+class Summary(NamedTuple):
+    """What viewers list of a kept result.
+
+    Attributes:
+        key: The call's key, 16 bytes.
+        function: ``module.qualname``.
+        version: The task's version as text; empty where there is none.
+        input: The call's arguments, readable and cut short.
+        arguments: Four bytes for each argument, equal where the arguments are equal (CRC-32).
+        content_type: A MIME type, or ``None``.
+        size: Bytes of the serialized result.
+        created: Seconds since the epoch.
+        expires: Seconds since the epoch, or ``None``.
+        seconds: How long the function ran; ``None`` for a value that was put.
+        worker: ``host:pid`` of who kept it.
+    """
+
+    key: bytes
+    function: str
+    version: str
+    input: str
+    arguments: bytes
+    content_type: str | None
+    size: int
+    created: float
+    expires: float | None
+    seconds: float | None
+    worker: str
+
+
+class Record(NamedTuple):
+    """A kept result: what a hit reads, and what viewers list."""
+
+    entry: Entry
+    summary: Summary
+
+
+class Failure(NamedTuple):
+    """The latest failure of a call.
+
+    Attributes:
+        key: The call's key, 16 bytes.
+        function: ``module.qualname``.
+        version: The task's version as text.
+        input: The call's arguments, readable and cut short.
+        error: The exception's type, as ``module.Name``.
+        message: Its text, cut short.
+        traceback: The formatted traceback, cut short.
+        created: Seconds since the epoch.
+        seconds: How long the function ran before it failed.
+        worker: ``host:pid`` of who ran it.
+    """
+
+    key: bytes
+    function: str
+    version: str
+    input: str
+    error: str
+    message: str
+    traceback: str
+    created: float
+    seconds: float
+    worker: str
+
+
+class MapProgress(NamedTuple):
+    """How far a map has come; ``total`` is ``None`` for inputs of unknown length, ``ended`` while it runs.
+
+    ``id`` is any text that is the map's own; times are seconds since the epoch.
+    """
+
+    id: str
+    function: str
+    total: int | None
+    kept: int
+    run: int
+    failed: int
+    started: float
+    updated: float
+    ended: float | None
+    worker: str
+
+
+class BlobInfo(NamedTuple):
+    """A blob in a storage: where, how many bytes, and when it was written (seconds since the epoch)."""
+
+    location: str
+    size: int
+    modified: float
+
+
+class TaskDB(Protocol):
+    """The index. With these methods alone, calls, maps and ``forget`` work in one process."""
+
+    def lookup(self, keys: Sequence[bytes]) -> dict[bytes, Entry]:
+        """The entries of those *keys* that are kept, in few statements however many keys there are."""
+        ...
+
+    def upsert(self, records: Sequence[Record]) -> None:
+        """Keep *records*, all or none, replacing those of the same key. Durable when it returns."""
+        ...
+
+    def delete(self, keys: Sequence[bytes]) -> int:
+        """Drop what is kept under *keys*; returns how many there were."""
+        ...
+
+    def summaries(self, function: str | None = None) -> Iterator[Summary]:
+        """Kept results, newest first, of one function or of all. Reads no values."""
+        ...
+
+    def close(self) -> None:
+        """Release what was opened. A later call opens it again."""
+        ...
+
+
+@runtime_checkable
+class QuickLookup(Protocol):
+    """An index that answers for one key in microseconds, so that it may be asked on an event loop.
+
+    Without it, ``lookup([key])`` serves, and async tasks ask it in a thread.
+    """
+
+    def get(self, key: bytes) -> Entry | None:
+        """The entry of *key*, or ``None``."""
+        ...
+
+
+@runtime_checkable
+class KeyLocks(Protocol):
+    """Locks that live as long as their owner. Without them, one execution per key holds in one process."""
+
+    def try_lock(self, key: bytes) -> bool:
+        """Take the lock of *key* if nobody has it; says whether it was taken."""
+        ...
+
+    def lock(self, key: bytes) -> None:
+        """Take the lock of *key*, waiting for as long as a living owner has it."""
+        ...
+
+    def unlock(self, key: bytes) -> None:
+        """Give the lock of *key* back."""
+        ...
+
+
+@runtime_checkable
+class FailureLog(Protocol):
+    """Notes failures for viewers. Without it, failures reach the caller and are not noted."""
+
+    def note_failure(self, failure: Failure) -> None:
+        """Note *failure*, replacing an earlier one of the same key."""
+        ...
+
+    def failures(self, function: str | None = None) -> Iterator[Failure]:
+        """Failures whose call has no kept result, newest first."""
+        ...
+
+    def failed(self, keys: Sequence[bytes]) -> dict[bytes, Failure]:
+        """The failures of those *keys* that failed last time."""
+        ...
+
+
+@runtime_checkable
+class MapLog(Protocol):
+    """Notes the progress of maps for viewers. Without it, it is only shown as a bar."""
+
+    def note_map(self, progress: MapProgress) -> None:
+        """Note *progress*, replacing what was noted under its ``id``."""
+        ...
+
+    def maps(self) -> Iterator[MapProgress]:
+        """Noted maps, the latest started first."""
+        ...
+
+
+@runtime_checkable
+class Statistics(Protocol):
+    """Knows how long calls took. Without it, ``bs.plan`` gives no time."""
+
+    def mean_seconds(self, function: str) -> float | None:
+        """Mean run time of the latest calls of *function* in seconds; ``None`` if none was run."""
+        ...
+
+
+class BlobStorage(Protocol):
+    """Where large results lie."""
+
+    def save(self, name: str, parts: Sequence[Buffer]) -> str:
+        """Write *parts* one after the other as one blob, whole or not at all.
+
+        Args:
+            name: A hint of 32 hexadecimal digits; two saves of one name are two blobs.
+            parts: What to write; large ones are memory views and are not copied.
+
+        Returns:
+            The blob's location, relative to the storage.
+        """
+        ...
+
+    def load(self, location: str, size: int) -> bytearray:
+        """The blob at *location*; a `StorageError` where it is not *size* bytes long."""
+        ...
+
+    def delete(self, location: str) -> None:
+        """Remove the blob at *location*; one that is gone already is no error."""
+        ...
+
+    def blobs(self) -> Iterator[BlobInfo]:
+        """All blobs of this storage, in any order."""
+        ...
+
+    def close(self) -> None:
+        """Release what was opened. A later call opens it again."""
+        ...
+
+
+@runtime_checkable
+class MapsBlobs(Protocol):
+    """A storage whose blobs can be memory-mapped. Without it, ``mmap=True`` is a `ConfigurationError`."""
+
+    def map(self, location: str, size: int) -> memoryview:
+        """The blob at *location* as a read-only view of its file, *size* bytes long."""
+        ...
+
+
+class Serializer(Protocol):
+    """Turns results into bytes and back. ``loads`` must not execute what it reads."""
+
+    def dumps(self, value: Any) -> bytes:
+        """The bytes of *value*; a `SerializationError` where that cannot be."""
+        ...
+
+    def loads(self, data: Buffer) -> Any:
+        """The value of *data*, a fresh object; any exception means that the bytes are of no use."""
+        ...
+
+
+@runtime_checkable
+class BufferSerializer(Protocol):
+    """Keeps large buffers apart, so that they are written and memory-mapped without a copy."""
+
+    def dump_parts(self, value: Any) -> tuple[bytes, list[memoryview]]:
+        """A head, and the large buffers that it refers to by position."""
+        ...
+
+    def load_parts(self, head: Buffer, buffers: Sequence[memoryview]) -> Any:
+        """The value of a head and its buffers."""
+        ...
+
+
+class Engine(Protocol):
+    """Runs chunks of inputs somewhere else. Only bytes cross, and one thread talks to it.
+
+    Every chunk that was submitted comes back once: as bytes, or as the `EngineLost` that says that its
+    outcome is unknown. `beautyspot.engines.run_chunk` is the only function that is ever sent.
+    """
+
+    @property
+    def width(self) -> int:
+        """How many chunks are worked on at a time."""
+        ...
+
+    def submit(self, number: int, payload: bytes, chunk: bytes) -> None:
+        """Begin ``run_chunk(payload, chunk)``, somewhere.
+
+        Args:
+            number: Of the chunk, by which it comes back.
+            payload: What to run; the same for every chunk of a map.
+            chunk: What to run it on.
+
+        Raises:
+            EngineLost: If the engine is gone for good; what was submitted before still comes back.
+        """
+        ...
+
+    def finished(self) -> list[tuple[int, bytes | EngineLost]]:
+        """Chunks that finished since the last call, at least one: waits for it. Some chunk is under way."""
+        ...
+
+    def cancel(self) -> list[int]:
+        """Take back chunks that have not begun; their numbers, which will not come back."""
+        ...
+
+    def close(self, now: bool = False) -> None:
+        """Release what the engine made itself; *now*: workers are given a second and then ended."""
+        ...

@@ -1,0 +1,260 @@
+"""Results: index, blobs and serializer as one. A result exists from its row's commit.
+
+What cannot be read is no result: it is said once, and the call runs again. What cannot be written is an
+error of this module's callers, who decide what to do with the value.
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+import mmap
+import re
+import threading
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from time import time
+from typing import Any, Final, NamedTuple
+
+from blake3 import blake3
+
+from beautyspot import frames
+from beautyspot.errors import BeautyspotError, DeserializationError, StorageError, UnreadableWarning
+from beautyspot.notices import warn_once
+from beautyspot.protocols import (
+    BlobInfo,
+    BlobStorage,
+    Buffer,
+    BufferSerializer,
+    Entry,
+    MapsBlobs,
+    QuickLookup,
+    Record,
+    Serializer,
+    Summary,
+    TaskDB,
+)
+
+logger = logging.getLogger("beautyspot")
+
+_CHUNK = 1 << 24  # bytes that are checked at a time
+_KEY = re.compile(r"[0-9a-f]{32}")
+
+
+class Missing(enum.Enum):
+    """Stands where no result is, since ``None`` is one."""
+
+    MISSING = "MISSING"
+
+    def __repr__(self) -> str:
+        return "MISSING"
+
+
+MISSING: Final = Missing.MISSING
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How one task's results are kept and read.
+
+    Attributes:
+        serializer: Of this task, or of its project.
+        save_blob: Always in blob storage, never, or (``None``) by size.
+        mmap: Whether blobs are mapped into memory instead of read.
+    """
+
+    serializer: Serializer
+    save_blob: bool | None = None
+    mmap: bool = False
+
+
+class Encoded(NamedTuple):
+    """A serialized result: inline, or the parts of its blob."""
+
+    value: bytes | None
+    parts: Sequence[Buffer]
+    checksum: bytes
+    size: int
+
+
+class Results:
+    """The kept results of a project.
+
+    Args:
+        db: The index.
+        storage: Where large results lie.
+        blob_threshold: Bytes above which a result goes to blob storage by itself.
+    """
+
+    def __init__(self, db: TaskDB, storage: BlobStorage, blob_threshold: int) -> None:
+        self.db = db
+        self.storage = storage
+        self.blob_threshold = blob_threshold
+        self.is_quick = isinstance(db, QuickLookup)
+        self._get: Callable[[bytes], Entry | None] = db.get if isinstance(db, QuickLookup) else self._look_up
+        self._checked: set[str] = set()  # locations whose mapped blobs this process has checked
+        self._checking = threading.Lock()
+
+    def _look_up(self, key: bytes) -> Entry | None:
+        return self.db.lookup([key]).get(key)
+
+    def entry(self, key: bytes) -> Entry | None:
+        """The entry of *key*, expired or not; ``None`` also where the index cannot be read (said once)."""
+        try:
+            return self._get(key)
+        except Exception as error:
+            self._unreadable(error)
+            return None
+
+    def find(self, key: bytes) -> Entry | None:
+        """The entry of *key*, unless it is expired."""
+        entry = self.entry(key)
+        return None if entry is None or is_expired(entry) else entry
+
+    def find_many(self, keys: Sequence[bytes]) -> dict[bytes, Entry]:
+        """As `find`, for many keys in few statements."""
+        try:
+            entries = self.db.lookup(keys)
+        except Exception as error:
+            self._unreadable(error)
+            return {}
+        return {key: entry for key, entry in entries.items() if not is_expired(entry)}
+
+    def read(self, entry: Entry, form: Form) -> Any:
+        """The value of *entry*, a fresh object; ``MISSING`` where it cannot be read (said once)."""
+        try:
+            if entry.value is None:
+                return self._read_blob(entry, form)
+            if zlib.crc32(entry.value).to_bytes(4, "big") != entry.checksum:
+                raise DeserializationError("a row of the index is damaged: its checksum does not fit")
+            return form.serializer.loads(entry.value)
+        except Exception as error:
+            self._unreadable(error)
+            return MISSING
+
+    def _read_blob(self, entry: Entry, form: Form) -> Any:
+        location = entry.location
+        if location is None:
+            raise DeserializationError("a row of the index has neither a value nor a location")
+        if form.mmap and isinstance(self.storage, MapsBlobs) and isinstance(form.serializer, BufferSerializer):
+            blob: Buffer = self.storage.map(location, entry.size)
+            self._check(blob, location, entry.checksum, once=True)
+        else:
+            blob = self.storage.load(location, entry.size)
+            self._check(blob, location, entry.checksum, once=False)
+        return self.from_blob(blob, form)
+
+    def from_blob(self, blob: Buffer, form: Form) -> Any:
+        """The value of a blob's bytes; arrays in it are views of them."""
+        head, buffers = frames.split(blob)
+        if isinstance(form.serializer, BufferSerializer):
+            return form.serializer.load_parts(head, buffers)
+        return form.serializer.loads(bytes(head))
+
+    def _check(self, blob: Buffer, location: str, checksum: bytes, once: bool) -> None:
+        """Compare the checksum of a blob; of a mapped one once a process, and its pages are given back."""
+        if once and location in self._checked:
+            return
+        view, digest = memoryview(blob), blake3(max_threads=blake3.AUTO if len(blob) > 1 << 20 else 1)
+        for start in range(0, view.nbytes, _CHUNK):
+            digest.update(view[start : start + _CHUNK])
+            if isinstance(view.obj, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+                view.obj.madvise(mmap.MADV_DONTNEED, start, min(_CHUNK, view.nbytes - start))
+        if digest.digest(16) != checksum:
+            raise StorageError(f"the blob {location} in {self.storage!r} is damaged: its checksum does not fit")
+        if once:
+            with self._checking:
+                self._checked.add(location)
+
+    def encode(self, value: Any, form: Form) -> Encoded:
+        """*value* serialized, for the index or for blob storage.
+
+        Raises:
+            SerializationError: Carrying *value*, if it cannot be.
+        """
+        serializer = form.serializer
+        if form.save_blob is False or not isinstance(serializer, BufferSerializer):
+            data, buffers = serializer.dumps(value), []
+        else:
+            data, buffers = serializer.dump_parts(value)
+        size = len(data) + sum(buffer.nbytes for buffer in buffers)
+        if form.save_blob or (form.save_blob is None and size > self.blob_threshold):
+            return _as_blob(frames.join(data, buffers))
+        if buffers:
+            data = serializer.dumps(value)
+        return Encoded(data, (), zlib.crc32(data).to_bytes(4, "big"), len(data))
+
+    def keep(self, encoded: Encoded, summary: Summary, code: bytes, replaced: str | None = None) -> Entry:
+        """Make *encoded* the result of ``summary.key``: the blob first, then the row, and it exists.
+
+        Args:
+            encoded: The result.
+            summary: What viewers list of it; its size is filled in here.
+            code: The fingerprint of the function's code.
+            replaced: The location of the blob that the row referred to until now; removed after the commit.
+
+        Raises:
+            Exception: Whatever the storage or the index raises; nothing is left behind then.
+        """
+        location = self.storage.save(summary.key.hex(), encoded.parts) if encoded.value is None else None
+        entry = Entry(encoded.value, location, encoded.checksum, encoded.size, summary.expires, code)
+        try:
+            self.db.upsert([Record(entry, summary._replace(size=encoded.size))])
+        except Exception:
+            if location is not None:
+                self.storage.delete(location)
+            raise
+        if replaced is not None and replaced != location:
+            self._remove(replaced)
+        return entry
+
+    def location(self, key: bytes) -> str | None:
+        """Where the blob of *key* lies just now, if it has one, expired or not."""
+        entry = self._get(key)
+        return None if entry is None else entry.location
+
+    def forget(self, key: bytes) -> bool:
+        """Drop what is kept under *key*: the row first, then the blob. Says whether there was anything."""
+        location = self.location(key)
+        dropped = self.db.delete([key]) > 0
+        if location is not None:
+            self._remove(location)
+        return dropped
+
+    def garbage(self) -> Iterator[BlobInfo]:
+        """Blobs that no row refers to: what a killed writer left, or what is being written just now."""
+        for blob in self.storage.blobs():
+            name = _KEY.search(blob.location)
+            if name is None or self.location(bytes.fromhex(name[0])) != blob.location:
+                yield blob
+
+    def _remove(self, location: str) -> None:
+        """Remove a blob that no row refers to any more; where that fails it is garbage, and harms nobody."""
+        try:
+            self.storage.delete(location)
+        except Exception as error:
+            logger.warning("cannot remove the unused blob %s: %s", location, error)
+
+    def _unreadable(self, error: Exception) -> None:
+        logger.info("kept result not usable: %s", error)
+        kind = type(error).__name__
+        warn_once(
+            ("unreadable", repr(self.db), repr(self.storage), kind),
+            f"a kept result cannot be used and its call runs again: {error if isinstance(error, BeautyspotError) else f'{kind}: {error}'} "
+            "(further ones of this kind are not reported)",
+            UnreadableWarning,
+        )
+
+
+def is_expired(entry: Entry) -> bool:
+    """Whether the time to live of *entry* is over."""
+    return entry.expires is not None and entry.expires <= time()
+
+
+def _as_blob(parts: Sequence[Buffer]) -> Encoded:
+    size = sum(memoryview(part).nbytes for part in parts)
+    digest = blake3(max_threads=blake3.AUTO if size > 1 << 20 else 1)
+    for part in parts:
+        digest.update(part)
+    return Encoded(None, parts, digest.digest(16), size)

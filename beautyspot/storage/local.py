@@ -1,0 +1,146 @@
+"""LocalStorage: blobs as files below one directory.
+
+A blob is written under a temporary name and renamed when it is whole: whoever sees its name sees all of it.
+Directories of 256 keep a folder of millions quick on every file system.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import re
+import secrets
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from beautyspot.errors import StorageError
+from beautyspot.protocols import BlobInfo, Buffer
+
+__all__ = ["LocalStorage"]
+
+# The only form of a location that is ever opened: whatever an index says, no other file is read or removed.
+_LOCATION = re.compile(r"[0-9a-f]{2}/[0-9a-f]{32}-[0-9a-f]{8}")
+_TEMPORARY = ".part"
+
+
+class LocalStorage:
+    """Blobs below a directory.
+
+    Args:
+        root: The directory; made, for its owner alone, when the first blob is written.
+    """
+
+    def __init__(self, root: str | os.PathLike[str]) -> None:
+        self.root = os.path.abspath(os.fspath(root))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.root,)
+
+    def __repr__(self) -> str:
+        return f"LocalStorage({self.root!r})"
+
+    def save(self, name: str, parts: Sequence[Buffer]) -> str:
+        """Write *parts* as one file; returns its location below the root.
+
+        Raises:
+            StorageError: If it cannot be written; nothing of it is left then.
+        """
+        location = f"{name[:2]}/{name}-{secrets.token_hex(4)}"
+        path = self._path(location)
+        temporary = path + _TEMPORARY
+        try:
+            self._make_directory(os.path.dirname(path))
+            with open(temporary, "xb", buffering=0) as file:
+                for part in parts:
+                    _write_all(file, part)
+            os.rename(temporary, path)
+        except OSError as error:
+            Path(temporary).unlink(missing_ok=True)
+            raise StorageError(f"cannot write the blob {path}: {error}") from error
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+        return location
+
+    def _make_directory(self, directory: str) -> None:
+        if not os.path.isdir(directory):
+            # Results may be confidential: what we make is its owner's alone.
+            os.makedirs(self.root, mode=0o700, exist_ok=True)
+            os.makedirs(directory, mode=0o700, exist_ok=True)
+
+    def load(self, location: str, size: int) -> bytearray:
+        """The blob at *location*.
+
+        Raises:
+            StorageError: If it is gone, cannot be read, or is not *size* bytes long.
+        """
+        path = self._path(location)
+        try:
+            with open(path, "rb", buffering=0) as file:
+                self._check_size(path, os.fstat(file.fileno()).st_size, size)
+                content = bytearray(size)
+                view, filled = memoryview(content), 0
+                while filled < size and (count := file.readinto(view[filled:])):
+                    filled += count
+        except OSError as error:
+            raise _unreadable(path, error) from error
+        self._check_size(path, filled, size)
+        return content
+
+    def map(self, location: str, size: int) -> memoryview:
+        """The blob at *location* as a read-only mapping of its file; raises as `load` does."""
+        path = self._path(location)
+        try:
+            with open(path, "rb", buffering=0) as file:
+                self._check_size(path, os.fstat(file.fileno()).st_size, size)
+                return memoryview(mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ))
+        except OSError as error:
+            raise _unreadable(path, error) from error
+
+    def delete(self, location: str) -> None:
+        """Remove the blob at *location*, if it is there."""
+        path = self._path(location)
+        try:
+            Path(path).unlink(missing_ok=True)
+        except OSError as error:
+            raise StorageError(f"cannot remove the blob {path}: {error}") from error
+
+    def blobs(self) -> Iterator[BlobInfo]:
+        """All blobs below the root, those included that a killed writer left unfinished."""
+        if not os.path.isdir(self.root):
+            return
+        for folder in sorted(os.scandir(self.root), key=lambda entry: entry.name):
+            if len(folder.name) == 2 and folder.is_dir(follow_symlinks=False):
+                for file in os.scandir(folder):
+                    location = f"{folder.name}/{file.name}"
+                    if _LOCATION.fullmatch(location.removesuffix(_TEMPORARY)):
+                        stat = file.stat(follow_symlinks=False)
+                        yield BlobInfo(location, stat.st_size, stat.st_mtime)
+
+    def close(self) -> None:
+        """Nothing stays open between calls."""
+
+    def _path(self, location: str) -> str:
+        if not _LOCATION.fullmatch(location.removesuffix(_TEMPORARY)):
+            raise StorageError(f"{location!r} is no location of a blob below {self.root}; it was not touched")
+        path = os.path.join(self.root, location)
+        if os.path.islink(path) or os.path.islink(os.path.dirname(path)):
+            raise StorageError(f"{path} is a symbolic link and may lead out of {self.root}; it was not touched")
+        return path
+
+    @staticmethod
+    def _check_size(path: str, found: int, size: int) -> None:
+        if found != size:
+            raise StorageError(f"the blob {path} has {found} bytes and should have {size}")
+
+
+def _unreadable(path: str, error: OSError) -> StorageError:
+    return error if isinstance(error, StorageError) else StorageError(f"cannot read the blob {path}: {error}")
+
+
+def _write_all(file: Any, part: Buffer) -> None:
+    view = memoryview(part)
+    while view.nbytes:
+        # A write may take less than it was given (it does above 2 GB).
+        view = view[file.write(view) :]

@@ -1,0 +1,416 @@
+"""Task: what ``@project.task`` makes of a function. A call is a lookup, or a flight, a run and a keeping."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import secrets
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from dataclasses import dataclass
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, overload
+
+from beautyspot.explain import Explanation, explain
+from beautyspot.keeping import Keeper
+from beautyspot.keys import Keyer, Policy
+from beautyspot.protocols import Entry
+from beautyspot.results import MISSING, Encoded, Form, is_expired
+from beautyspot.shipping import opened, reduce
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+P = ParamSpec("P")
+Q = ParamSpec("Q")
+T = TypeVar("T")
+S = TypeVar("S")
+D = TypeVar("D")
+
+__all__ = ["AsyncTask", "BoundAsyncTask", "BoundTask", "Task"]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The options of ``@project.task``, checked."""
+
+    save_blob: bool | None = None
+    version: str | int | None = None
+    key: Callable[..., Any] | Policy | None = None
+    ignore: tuple[str, ...] = ()
+    content_type: str | None = None
+    ttl: float | None = None
+    serializer: Any = None
+    mmap: bool = False
+
+
+class _Kept(Generic[P, T]):
+    """What sync and async tasks have in common: all that runs nothing.
+
+    Args:
+        function: What is called on a miss.
+        project: Whose task this is.
+        options: As given to ``@project.task``.
+    """
+
+    __wrapped__: Callable[..., Any]
+
+    def __init__(self, function: Callable[..., Any], project: Any, options: Options) -> None:
+        functools.update_wrapper(self, function)
+        self._token = secrets.token_hex(16)
+        self._setup(function, project, options)
+
+    def _setup(self, function: Callable[..., Any], project: Any, options: Options) -> None:
+        self.__wrapped__ = function
+        self.project = project
+        self.options = options
+        self._keyer = Keyer(function, options.version, options.key, options.ignore)
+        form = Form(options.serializer or project.serializer, options.save_blob, options.mmap)
+        self._keeper = Keeper(project.results, self._keyer, form, options.content_type, options.ttl, project.on_save_error)
+        self._find, self._read = project.results.find, self._keeper.read
+        self._flights = project.flights
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        def state() -> dict[str, Any]:
+            identity = {name: getattr(self._keyer, name) for name in ("prefix", "function_name", "code")}
+            names = {name: getattr(self, name, None) for name in functools.WRAPPER_ASSIGNMENTS}
+            return {
+                "parts": (self.__wrapped__, self.project, self.options),
+                "identity": identity,
+                "names": names,
+                "token": self._token,
+            }
+
+        return reduce(self, self._token, state)
+
+    def __setstate__(self, sealed: Any) -> None:
+        if "_token" in self.__dict__:
+            return  # it is here already
+        state = opened(sealed)
+        self.__dict__.update(state["names"], _token=state["token"])
+        self._setup(*state["parts"])
+        # Its function has another module here, or no source: it stays who it was.
+        self._keyer.__dict__.update(state["identity"])
+
+    def __repr__(self) -> str:
+        return f"<task {self._keyer.function_name} of {self.project!r}>"
+
+    def __beautyspot_key__(self) -> bytes:
+        """What stands for this task where it is an argument of another or captured by it."""
+        return self._keyer.prefix
+
+    def key(self, *args: P.args, **kwargs: P.kwargs) -> str:
+        """The call's key, 32 hexadecimal digits.
+
+        Raises:
+            UnkeyableError: If an argument cannot be part of a key; it names the argument.
+        """
+        return self._keyer(args, kwargs)[0].hex()
+
+    def cached(self, *args: P.args, **kwargs: P.kwargs) -> bool:
+        """Whether a usable result is kept; runs nothing."""
+        return self._kept(args, kwargs) is not MISSING
+
+    @overload
+    def peek(self, *args: P.args, **kwargs: P.kwargs) -> T | None: ...
+    @overload
+    def peek(self, *args: Any, default: D, **kwargs: Any) -> T | D: ...
+    def peek(self, *args: Any, default: Any = None, **kwargs: Any) -> Any:
+        """The kept result, or *default*; runs nothing. An argument named ``default`` is passed by position."""
+        value = self._kept(args, kwargs)
+        return default if value is MISSING else value
+
+    def forget(self, *args: P.args, **kwargs: P.kwargs) -> bool:
+        """Drop the kept result; says whether there was one."""
+        return self._keeper.results.forget(self._keyer(args, kwargs)[0])
+
+    def put(self, args: Any, value: T) -> None:
+        """Keep a value that was computed elsewhere.
+
+        Args:
+            args: The call's arguments: a tuple of positional ones, a dict of named ones, or a single one.
+            value: The result.
+
+        Raises:
+            SerializationError: If it cannot be kept.
+            StorageError, IndexUnavailableError: If it cannot be written.
+        """
+        self._put(*_arguments(args), value)
+
+    def _put(self, args: tuple[Any, ...], kwargs: dict[str, Any], value: T) -> None:
+        key, parts = self._keyer(args, kwargs)
+        summary = self._keeper.describe(key, parts, args, kwargs)
+        self._flights.acquire(key)
+        try:
+            self._keeper.put(summary, value)
+        finally:
+            self._flights.release(key)
+
+    def explain(self, *args: P.args, **kwargs: P.kwargs) -> Explanation:
+        """Whether the call is kept and, if not, why: never run, expired, other version, another argument."""
+        key, parts = self._keyer(args, kwargs)
+        call = self._keeper.describe(key, parts, args, kwargs)
+        return explain(self._keeper.results, self._keeper.form, self._keyer, call)
+
+    def map(self, *iterables: Iterable[Any], **options: Any) -> list[Any]:
+        """``bs.map(task, *iterables, **options)``."""
+        mapped: list[Any] = self.project.fan_out(self, *iterables, **options)
+        return mapped
+
+    def _kept(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        entry = self._find(self._keyer(args, kwargs)[0])
+        return MISSING if entry is None else self._read(entry)
+
+
+class Task(_Kept[P, T]):
+    """A function whose results are kept; called as the function is."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
+        """The kept result, or the function's, which is kept then."""
+        key, parts = self._keyer(args, kwargs)
+        entry = self._find(key)
+        if entry is not None:
+            value = self._read(entry)
+            if value is not MISSING:
+                return value  # type: ignore[no-any-return]
+        return self._compute(key, parts, args, kwargs, fresh=False)
+
+    def refresh(self, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run the function and replace the kept result."""
+        return self._compute(*self._keyer(args, kwargs), args, kwargs, fresh=True)
+
+    def _compute(
+        self, key: bytes, parts: list[bytes], args: tuple[Any, ...], kwargs: Mapping[str, Any], fresh: bool
+    ) -> T:
+        return self._fly(key, parts, args, kwargs, fresh)[0]
+
+    def _fly(
+        self, key: bytes, parts: list[bytes], args: tuple[Any, ...], kwargs: Mapping[str, Any], fresh: bool
+    ) -> tuple[T, Entry | None, Encoded | None]:
+        """Run the function unless someone did meanwhile: the value, its entry if it is kept, and what was written."""
+        summary = self._keeper.describe(key, parts, args, kwargs)  # before the function may change its arguments
+        self._flights.acquire(key)
+        try:
+            entry = self._keeper.results.entry(key)
+            if entry is not None and not fresh and not is_expired(entry):
+                value = self._read(entry)
+                if value is not MISSING:
+                    return value, entry, None
+            started = perf_counter()
+            try:
+                value = self.__wrapped__(*args, **kwargs)
+            except Exception as error:
+                self._keeper.failed(summary, error, perf_counter() - started)
+                raise
+            seconds = perf_counter() - started
+            encoded = self._keeper.encode(value)
+            return value, self._keeper.write(summary, encoded, seconds, entry and entry.location), encoded
+        finally:
+            self._flights.release(key)
+
+    def _answer(self, key: bytes, args: tuple[Any, ...]) -> tuple[Entry | None, bytes | None]:
+        """Run for a caller in another process: the entry to read, or the blob where nothing could be kept."""
+        entry = self._find(key)
+        if entry is not None:
+            return entry, None
+        _, entry, encoded = self._fly(key, self._keyer(args, {})[1], args, {}, fresh=False)
+        if entry is None and encoded is not None:
+            if encoded.value is None:
+                return None, b"".join(encoded.parts)
+            entry = Entry(encoded.value, None, encoded.checksum, encoded.size, None, self._keyer.code)
+        return entry, None
+
+    def _value_of(self, entry: Entry | None, blob: bytes | None, args: tuple[Any, ...]) -> T:
+        """The value of what `_answer` gave in another process."""
+        if entry is None:
+            value = self._keeper.results.from_blob(bytearray(blob or b""), self._keeper.form)
+        else:
+            value = self._read(entry)
+        return self.__call__(*args) if value is MISSING else value  # type: ignore[call-arg, no-any-return]
+
+    @overload
+    def __get__(self, instance: None, owner: type | None = None) -> Self: ...
+    @overload
+    def __get__(self: Task[Concatenate[S, Q], T], instance: S, owner: type | None = None) -> BoundTask[Q, T]: ...
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        return self if instance is None else BoundTask(self, instance)
+
+
+class AsyncTask(_Kept[P, T]):
+    """A coroutine function whose results are kept; called and awaited as the function is.
+
+    The index is asked on the event loop where it answers in microseconds; blobs are read, and results
+    written, in threads of the project.
+    """
+
+    def __init__(self, function: Callable[..., Any], project: Any, options: Options) -> None:
+        super().__init__(function, project, options)
+        self._look_like_a_coroutine_function()
+
+    def _look_like_a_coroutine_function(self) -> None:
+        if hasattr(inspect, "markcoroutinefunction"):
+            inspect.markcoroutinefunction(self)
+        else:  # Python 3.11 looks at an object's function-like attributes
+            plain: Any = inspect.unwrap(self.__wrapped__)
+            self.__code__, self.__defaults__ = plain.__code__, plain.__defaults__
+            self.__kwdefaults__ = plain.__kwdefaults__
+
+    def __setstate__(self, sealed: Any) -> None:
+        super().__setstate__(sealed)
+        self._look_like_a_coroutine_function()
+
+    async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
+        """The kept result, or the function's, which is kept then."""
+        key, parts = self._keyer(args, kwargs)
+        entry = await self._entry(key)
+        if entry is not None and not is_expired(entry):
+            value = await self._value(entry)
+            if value is not MISSING:
+                return value  # type: ignore[no-any-return]
+        return await self._compute(key, parts, args, kwargs, fresh=False)
+
+    async def refresh(self, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run the function and replace the kept result."""
+        return await self._compute(*self._keyer(args, kwargs), args, kwargs, fresh=True)
+
+    async def _entry(self, key: bytes) -> Entry | None:
+        results = self._keeper.results
+        if results.is_quick:
+            return results.entry(key)
+        found: Entry | None = await self.project.run_io(results.entry, key)
+        return found
+
+    async def _value(self, entry: Entry) -> Any:
+        # A large value would hold up the event loop while it is read.
+        small = entry.value is not None and entry.size < 1 << 16
+        return self._read(entry) if small else await self.project.run_io(self._read, entry)
+
+    async def _compute(
+        self, key: bytes, parts: list[bytes], args: tuple[Any, ...], kwargs: Mapping[str, Any], fresh: bool
+    ) -> T:
+        import asyncio  # half of the time that importing beautyspot may take
+
+        summary = self._keeper.describe(key, parts, args, kwargs)
+        await self._flights.acquire_async(key)
+        keeping = None
+        try:
+            entry = await self._entry(key)
+            if entry is not None and not fresh and not is_expired(entry):
+                value = await self._value(entry)
+                if value is not MISSING:
+                    return value  # type: ignore[no-any-return]
+            started = perf_counter()
+            try:
+                value = await self.__wrapped__(*args, **kwargs)
+            except Exception as error:
+                await self.project.run_io(self._keeper.failed, summary, error, perf_counter() - started)
+                raise
+            seconds = perf_counter() - started
+            keeping = self.project.run_io(self._keeper.keep, summary, value, seconds, entry and entry.location)
+            await asyncio.shield(keeping)
+            return value  # type: ignore[no-any-return]
+        finally:
+            self._flights.disown(key)
+            if keeping is None or keeping.done():
+                self._flights.land(key)
+            else:  # cancelled while the result is being written: it is kept all the same
+                keeping.add_done_callback(lambda _: self._flights.land(key))
+
+    @overload
+    def __get__(self, instance: None, owner: type | None = None) -> Self: ...
+    @overload
+    def __get__(
+        self: AsyncTask[Concatenate[S, Q], T], instance: S, owner: type | None = None
+    ) -> BoundAsyncTask[Q, T]: ...
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        return self if instance is None else BoundAsyncTask(self, instance)
+
+
+def _arguments(args: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """What ``put`` was given for a call's arguments."""
+    if isinstance(args, dict):
+        return (), args
+    return (args if isinstance(args, tuple) else (args,)), {}
+
+
+class _Bound(Generic[P, T]):
+    """A task with its object: what a method is when it is looked up on an instance."""
+
+    __slots__ = ("instance", "task")
+
+    def __init__(self, task: Any, instance: Any) -> None:
+        self.task = task
+        self.instance = instance
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.task, self.instance)
+
+    def __repr__(self) -> str:
+        return f"<{self.task!r} bound to {self.instance!r}>"
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("task", "instance"):  # not set yet: it is being unpickled
+            raise AttributeError(name)
+        return getattr(self.task, name)
+
+    @property
+    def __wrapped__(self) -> Callable[..., Any]:
+        return functools.partial(self.task.__wrapped__, self.instance)
+
+    def key(self, *args: P.args, **kwargs: P.kwargs) -> str:
+        """The call's key; see `Task.key`."""
+        return str(self.task.key(self.instance, *args, **kwargs))
+
+    def cached(self, *args: P.args, **kwargs: P.kwargs) -> bool:
+        """Whether a usable result is kept; runs nothing."""
+        return bool(self.task.cached(self.instance, *args, **kwargs))
+
+    def peek(self, *args: Any, default: Any = None, **kwargs: Any) -> Any:
+        """The kept result, or *default*; runs nothing."""
+        return self.task.peek(self.instance, *args, default=default, **kwargs)
+
+    def forget(self, *args: P.args, **kwargs: P.kwargs) -> bool:
+        """Drop the kept result; says whether there was one."""
+        return bool(self.task.forget(self.instance, *args, **kwargs))
+
+    def put(self, args: Any, value: T) -> None:
+        """Keep a value that was computed elsewhere; see `Task.put`."""
+        given, named = _arguments(args)
+        self.task._put((self.instance, *given), named, value)
+
+    def explain(self, *args: P.args, **kwargs: P.kwargs) -> Explanation:
+        """Whether the call is kept and, if not, why; see `Task.explain`."""
+        found: Explanation = self.task.explain(self.instance, *args, **kwargs)
+        return found
+
+    def map(self, *iterables: Iterable[Any], **options: Any) -> list[Any]:
+        """``bs.map(task, *iterables, **options)``."""
+        mapped: list[Any] = self.task.project.fan_out(self, *iterables, **options)
+        return mapped
+
+
+class BoundTask(_Bound[P, T]):
+    """A `Task` with its object."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
+        """The kept result, or the method's, which is kept then."""
+        value: T = self.task(self.instance, *args, **kwargs)
+        return value
+
+    def refresh(self, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run the method and replace the kept result."""
+        value: T = self.task.refresh(self.instance, *args, **kwargs)
+        return value
+
+
+class BoundAsyncTask(_Bound[P, T]):
+    """An `AsyncTask` with its object."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, T]:
+        """The kept result, or the method's, which is kept then."""
+        running: Coroutine[Any, Any, T] = self.task(self.instance, *args, **kwargs)
+        return running
+
+    def refresh(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, T]:
+        """Run the method and replace the kept result."""
+        running: Coroutine[Any, Any, T] = self.task.refresh(self.instance, *args, **kwargs)
+        return running
