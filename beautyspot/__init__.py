@@ -7,34 +7,34 @@ is what the decorator makes, `fanout` calls it many times, and `project` owns it
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
-
-from beautyspot.content import ContentType
-from beautyspot.errors import (
-    BeautyspotError,
-    BeautyspotWarning,
-    ChangedCodeWarning,
-    ConfigurationError,
-    DeserializationError,
-    EngineLost,
-    IndexUnavailableError,
-    MapError,
-    NotKeptWarning,
-    RemoteError,
-    SerializationError,
-    StorageError,
-    UnkeyableError,
-    UnreadableWarning,
-    WorkerDied,
-)
-from beautyspot.explain import Explanation
-from beautyspot.fanout import Plan, imap, map, plan
-from beautyspot.keys import KeyGen
-from beautyspot.project import Project
-from beautyspot.task import AsyncTask, Task
 
 if TYPE_CHECKING:
     from beautyspot.asyncmap import amap
+    from beautyspot.content import ContentType
+    from beautyspot.errors import (
+        BeautyspotError,
+        BeautyspotWarning,
+        ChangedCodeWarning,
+        ConfigurationError,
+        DeserializationError,
+        EngineLost,
+        IndexUnavailableError,
+        MapError,
+        NotKeptWarning,
+        RemoteError,
+        SerializationError,
+        StorageError,
+        UnkeyableError,
+        UnreadableWarning,
+        WorkerDied,
+    )
+    from beautyspot.explain import Explanation
+    from beautyspot.fanout import Plan, imap, map, plan
+    from beautyspot.keys import KeyGen
+    from beautyspot.project import Project
+    from beautyspot.task import AsyncTask, Task
 
 __version__ = "3.0.0"
 
@@ -68,9 +68,25 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name == "amap":  # brings asyncio along, which takes longer to import than all the rest
-        from beautyspot.asyncmap import amap
+# Each name loads its module when it is first used: a program that imports us and keeps nothing pays nothing.
+_HOMES = {
+    **dict.fromkeys(("AsyncTask", "Task"), "task"),
+    **dict.fromkeys(("Plan", "imap", "map", "plan"), "fanout"),
+    "ContentType": "content",
+    "Explanation": "explain",
+    "KeyGen": "keys",
+    "Project": "project",
+    "amap": "asyncmap",
+}
 
-        return amap
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(importlib.import_module(f"{__name__}.{_HOMES.get(name, 'errors')}"), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

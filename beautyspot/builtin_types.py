@@ -98,7 +98,7 @@ def _loaded(reference: Any, *bases: type) -> Any:
 
 def _fill(cls: type, attributes: dict[str, Any]) -> Any:
     """An instance of *cls* made of its attributes; neither ``__init__`` nor any setter runs."""
-    made = object.__new__(cls)
+    made: Any = object.__new__(cls)
     for name, value in attributes.items():
         object.__setattr__(made, name, value)
     return made
@@ -133,6 +133,16 @@ def _time(v: dt.time, _: Apart) -> Any:
     return [v.hour, v.minute, v.second, v.microsecond, v.fold, _zone(v.tzinfo)]
 
 
+def _to_datetime(data: Any) -> dt.datetime:
+    *fields, fold, zone = data
+    return dt.datetime(*fields).replace(fold=fold, tzinfo=_to_zone(zone))
+
+
+def _to_time(data: Any) -> dt.time:
+    *fields, fold, zone = data
+    return dt.time(*fields).replace(fold=fold, tzinfo=_to_zone(zone))
+
+
 def _path(v: pathlib.PurePath, _: Apart) -> Any:
     kind = "Path" if isinstance(v, pathlib.Path) else type(v).__name__
     if type(v) is not type(getattr(pathlib, kind)()):
@@ -142,7 +152,8 @@ def _path(v: pathlib.PurePath, _: Apart) -> Any:
 
 def _to_path(data: Any) -> pathlib.PurePath:
     kinds = {"Path": pathlib.Path, "PurePosixPath": pathlib.PurePosixPath, "PureWindowsPath": pathlib.PureWindowsPath}
-    return kinds[data[0]](data[1])
+    made: pathlib.PurePath = kinds[data[0]](data[1])
+    return made
 
 
 def _enum(v: enum.Enum, _: Apart) -> Any:
@@ -161,14 +172,16 @@ def _to_namedtuple(data: Any) -> Any:
 
 
 def _dataclass(v: Any, _: Apart) -> Any:
-    if type(v).__new__ is not object.__new__ and isinstance(v, list | dict | tuple | set | str | bytes | int | float):
-        raise SerializationError(f"a {full_name(type(v))} is more than its fields; say how to keep it with register_type")
+    if isinstance(v, list | dict | tuple | set | frozenset | str | bytes | int | float | BaseException):
+        raise SerializationError(
+            f"a {full_name(type(v))} is more than its fields; say how to keep it with register_type"
+        )
     return [_reference(type(v)), {f.name: getattr(v, f.name) for f in dataclasses.fields(v) if hasattr(v, f.name)}]
 
 
 def _to_dataclass(data: Any) -> Any:
     cls = _loaded(data[0])
-    if not dataclasses.is_dataclass(cls):
+    if not hasattr(cls, "__dataclass_fields__"):
         raise DeserializationError(f"{full_name(cls)} is no dataclass any more")
     return _fill(cls, data[1])
 
@@ -188,10 +201,12 @@ def _to_pydantic(data: Any) -> Any:
 def _array(v: Any, apart: Apart) -> Any:
     import numpy
 
+    char: str = v.dtype.char
+
     if v.dtype.hasobject or v.dtype.kind == "T":
         if v.dtype not in (numpy.dtype(object), numpy.dtype("T") if hasattr(numpy.dtypes, "StringDType") else None):
             raise SerializationError(f"an array of dtype {v.dtype} holds Python objects inside its records")
-        return [v.dtype.char, list(v.shape), "L", v.ravel().tolist()]
+        return [char, list(v.shape), "L", v.ravel().tolist()]
     order = "C" if v.flags.c_contiguous or not v.flags.f_contiguous else "F"
     flat = numpy.ascontiguousarray(v.T if order == "F" else v).reshape(-1)
     return [_described(v.dtype), list(v.shape), order, apart(flat.view(numpy.uint8).data)]
@@ -200,6 +215,7 @@ def _array(v: Any, apart: Apart) -> Any:
 def _to_array(data: Any) -> Any:
     import numpy
 
+    descr: str
     descr, shape, order, content = data
     if order == "L":
         flat = numpy.empty(len(content), dtype=descr)
@@ -225,7 +241,8 @@ def _described(dtype: Any) -> str:
 def _to_dtype(text: str) -> Any:
     import numpy
 
-    return numpy.lib.format.descr_to_dtype(ast.literal_eval(text) if text[:1] in "[(" else text)
+    to_dtype: Any = numpy.lib.format.descr_to_dtype
+    return to_dtype(ast.literal_eval(text) if text[:1] in "[(" else text)
 
 
 def _scalar(v: Any, _: Apart) -> Any:
@@ -337,9 +354,9 @@ DECODERS: dict[int, Callable[[Any], Any]] = {
     Code.FROZENSET: frozenset,
     Code.INT: lambda data: int.from_bytes(data, "big", signed=True),
     Code.COMPLEX: lambda data: complex(*data),
-    Code.DATETIME: lambda data: dt.datetime(*data[:7], fold=data[7], tzinfo=_to_zone(data[8])),
+    Code.DATETIME: _to_datetime,
     Code.DATE: lambda data: dt.date(*data),
-    Code.TIME: lambda data: dt.time(*data[:4], fold=data[4], tzinfo=_to_zone(data[5])),
+    Code.TIME: _to_time,
     Code.TIMEDELTA: lambda data: dt.timedelta(*data),
     Code.DECIMAL: decimal.Decimal,
     Code.UUID: lambda data: uuid.UUID(bytes=data),

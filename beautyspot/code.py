@@ -62,11 +62,12 @@ def _called(function: FunctionType) -> Iterator[FunctionType]:
     owner = find(module_name(function.__module__), function.__qualname__.rpartition(".")[0])
     siblings = vars(owner) if inspect.isclass(owner) else {}
     for name in _names(function.__code__):
+        found: Any
         for found in (function.__globals__.get(name), siblings.get(name)):
             if getattr(found, "__module__", None) != function.__module__:
                 continue
             members = vars(found).values() if inspect.isclass(found) else (found,)
-            plain = (inspect.unwrap(getattr(member, "__func__", member)) for member in members)
+            plain: Iterator[Any] = (inspect.unwrap(getattr(member, "__func__", member)) for member in members)
             yield from (member for member in plain if inspect.isfunction(member))
 
 
@@ -81,7 +82,7 @@ def _words(node: Any) -> Iterator[str]:
     """The tree below *node* as words, the same on every Python version."""
     if isinstance(node, ast.AST):
         yield "(" + type(node).__name__
-        body = getattr(node, "body", None)
+        body: Any = getattr(node, "body", None)
         has_docstring = isinstance(node, (*_DEFINITIONS, ast.ClassDef)) and ast.get_docstring(node, False) is not None
         for field, value in ast.iter_fields(node):
             # An absent field and an empty one are the same: versions differ in which they write.
@@ -135,17 +136,19 @@ def _definitions(text: str) -> dict[int, list[ast.AST]]:
     return found
 
 
-def _at_position(nodes: list[ast.AST], code: CodeType) -> ast.AST | None:
+def _at_position(nodes: list[Any], code: CodeType) -> ast.AST | None:
     """Of several lambdas on one line, the one whose body *code* was compiled from."""
     spans = [(line, column, end_line, end) for line, end_line, column, end in code.co_positions() if end]
     if not spans:
         return None
     start, end = min(s[:2] for s in spans), max(s[2:] for s in spans)
     for node in nodes:
-        body = getattr(node, "body", None)
-        if isinstance(body, ast.expr) and (body.lineno, body.col_offset) <= start:
-            if end <= (body.end_lineno, body.end_col_offset) and _tight(nodes, node, start):
-                return node
+        body: Any = getattr(node, "body", None)
+        if not isinstance(body, ast.expr) or (body.lineno, body.col_offset) > start:
+            continue
+        if end <= (body.end_lineno, body.end_col_offset) and _tight(nodes, node, start):
+            found: ast.AST = node
+            return found
     return None
 
 

@@ -211,7 +211,9 @@ def _other(value: Any, kind: type) -> bytes:
     if encoded is not None:
         return encoded
     if hasattr(kind, "__dataclass_fields__") and not isinstance(value, _CONTAINERS):
-        return _fields(value, {name: getattr(value, name) for name in kind.__dataclass_fields__ if hasattr(value, name)})
+        return _fields(
+            value, {name: getattr(value, name) for name in kind.__dataclass_fields__ if hasattr(value, name)}
+        )
     return _reduced(value, kind)
 
 

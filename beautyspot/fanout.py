@@ -130,10 +130,10 @@ def plan(task: Any, *iterables: Iterable[Any], workers: int = 8) -> Plan:
         workers: How many calls would run at a time, for the time it would take.
     """
     bare, prefix = _unbound(task)
-    calls = {}
+    calls: dict[bytes, list[tuple[Any, ...]]] = {}
     total = kept = 0
-    for args in _in_step(iterables):
-        args = (*prefix, *args)
+    for inputs in _in_step(iterables):
+        args = (*prefix, *inputs)
         total += 1
         calls.setdefault(bare._keyer(args, {})[0], []).append(args)
     entries = bare._keeper.results.find_many(list(calls))
@@ -386,7 +386,8 @@ def _in_step(iterables: tuple[Iterable[Any], ...]) -> Iterator[tuple[Any, ...]]:
 
 def _sync(task: Any) -> Any:
     if isinstance(task, AsyncTask | BoundAsyncTask):
-        raise TypeError(f"{task.__name__} is async: write `await bs.amap({task.__name__}, ...)`")
+        name = getattr(task, "__name__", "the task")
+        raise TypeError(f"{name} is async: write `await bs.amap({name}, ...)`")
     return task
 
 
@@ -400,7 +401,5 @@ def _unbound(task: Any) -> tuple[Any, tuple[Any, ...]]:
         return task.task, (task.instance,)
     if not isinstance(task, Task | AsyncTask):
         name = getattr(task, "__name__", repr(task))
-        raise TypeError(f"a map needs a task and got {name}: decorate it with @project.task, or pass project.task({name})")
+        raise TypeError(f"a map needs a task: decorate {name} with @project.task, or pass project.task({name})")
     return task, ()
-
-

@@ -11,6 +11,7 @@ import threading
 import weakref
 from collections.abc import Callable
 from contextvars import ContextVar
+from functools import partial
 from typing import TYPE_CHECKING
 
 from beautyspot.errors import IndexUnavailableError
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 _live: weakref.WeakSet[Flights] = weakref.WeakSet()
 # Keys that the code which is running just now already has: asking for one again would wait for itself.
-_mine: ContextVar[frozenset[bytes]] = ContextVar("beautyspot_flights", default=frozenset())
+_mine: ContextVar[tuple[bytes, ...]] = ContextVar("beautyspot_flights", default=())
 
 
 class _Flight:
@@ -69,7 +70,7 @@ class Flights:
         except BaseException:
             self._land(key)
             raise
-        _mine.set(_mine.get() | {key})
+        _mine.set((*_mine.get(), key))
 
     async def acquire_async(self, key: bytes) -> None:
         """As `acquire`, without blocking the event loop; cancelling it harms no other waiter."""
@@ -78,7 +79,7 @@ class Flights:
         while (other := self._take(key)) is not None:
             loop = asyncio.get_running_loop()
             landed = loop.create_future()
-            self._when_landed(other, lambda: _wake(loop, landed))
+            self._when_landed(other, partial(_wake, loop, landed))
             await landed
         try:
             pause = 0.001
@@ -89,7 +90,7 @@ class Flights:
         except BaseException:
             self._land(key)
             raise
-        _mine.set(_mine.get() | {key})
+        _mine.set((*_mine.get(), key))
 
     def release(self, key: bytes) -> None:
         """Give *key* back and wake those who wait for it."""
@@ -98,7 +99,7 @@ class Flights:
 
     def disown(self, key: bytes) -> None:
         """Say that the code which runs from here on does not have *key*; someone will `land` it."""
-        _mine.set(_mine.get() - {key})
+        _mine.set(tuple([mine for mine in _mine.get() if mine != key]))
 
     def land(self, key: bytes) -> None:
         """Wake those who wait for *key*; from any thread."""
@@ -143,9 +144,14 @@ class Flights:
 
 def _wake(loop: asyncio.AbstractEventLoop, landed: asyncio.Future[None]) -> None:
     try:
-        loop.call_soon_threadsafe(lambda: landed.done() or landed.set_result(None))
+        loop.call_soon_threadsafe(_settle, landed)
     except RuntimeError:  # its loop is closed: nobody waits there any more
         return
+
+
+def _settle(landed: asyncio.Future[None]) -> None:
+    if not landed.done():  # its waiter may have been cancelled
+        landed.set_result(None)
 
 
 def _reset_all() -> None:

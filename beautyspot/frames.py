@@ -1,9 +1,9 @@
 """The form of a blob: a head and large buffers, one after the other, so that buffers can be mapped in place.
 
-    "BSB1"   4 bytes
-    count    of buffers, 4 bytes, little-endian
-    sizes    of the head and of each buffer, 8 bytes each
-    head, and then each buffer, each beginning at a multiple of 64 bytes (for whatever dtype lies there)
+"BSB1"   4 bytes
+count    of buffers, 4 bytes, little-endian
+sizes    of the head and of each buffer, 8 bytes each
+head, and then each buffer, each beginning at a multiple of 64 bytes (for whatever dtype lies there)
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ _ALIGNMENT = 64
 
 def join(head: bytes, buffers: Sequence[memoryview]) -> list[Buffer]:
     """The parts of a blob, to be written one after the other; the buffers are not copied."""
-    sizes = [len(head), *(buffer.nbytes for buffer in buffers)]
+    whole: list[bytes | memoryview] = [head, *buffers]
+    sizes = [memoryview(part).nbytes for part in whole]
     parts: list[Buffer] = [_MAGIC + struct.pack(f"<I{len(sizes)}Q", len(buffers), *sizes)]
-    for part, size in zip((head, *buffers), sizes, strict=True):
+    for part, size in zip(whole, sizes, strict=True):
         parts.append(bytes(-len(parts[-1]) % _ALIGNMENT) if len(parts) == 1 else b"")
         parts += [part, bytes(-size % _ALIGNMENT)]
     return [part for part in parts if len(part)]

@@ -19,18 +19,18 @@ class _Preview(reprlib.Repr):
         self.maxlist = self.maxtuple = self.maxdict = self.maxset = 6
         self.maxlong = 60
 
-    def repr_bytes(self, value: bytes, level: int) -> str:
+    def repr_bytes(self, x: bytes, level: int) -> str:
         """The first bytes, and how many there are."""
-        return repr(value) if len(value) <= 40 else f"{value[:32]!r}… ({len(value)} bytes)"
+        return repr(x) if len(x) <= 40 else f"{x[:32]!r}… ({len(x)} bytes)"
 
-    def repr_instance(self, value: Any, level: int) -> str:
+    def repr_instance(self, x: Any, level: int) -> str:
         """An object by its own ``repr``, unless that may be long to make."""
-        kind, shape = type(value), getattr(value, "shape", None)
+        kind, shape = type(x), getattr(x, "shape", None)
         if shape is not None:
-            return f"{kind.__name__}{tuple(shape)} {getattr(value, 'dtype', '')}".rstrip()
-        if kind.__repr__ is object.__repr__:
+            return f"{kind.__name__}{tuple(shape)} {getattr(x, 'dtype', '')}".rstrip()
+        if getattr(kind, "__repr__", None) is object.__repr__:
             return f"<{kind.__qualname__}>"
-        return super().repr_instance(value, level)
+        return super().repr_instance(x, level)
 
 
 _preview = _Preview()

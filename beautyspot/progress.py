@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 import sys
 from time import monotonic, time
 from typing import Any
@@ -26,7 +26,7 @@ class Progress:
         self.kept = self.run = self.failed = 0
         self._task = task
         self._total = total
-        self._id = secrets.token_hex(8)
+        self._id = os.urandom(8).hex()
         self._started = time()
         self._noted = monotonic()
         self._written = False

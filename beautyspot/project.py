@@ -7,11 +7,9 @@ import os
 import re
 import threading
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Executor
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
-from beautyspot import fanout
 from beautyspot.db import open_db
 from beautyspot.errors import ConfigurationError
 from beautyspot.flight import Flights
@@ -26,9 +24,9 @@ from beautyspot.task import AsyncTask, Options, Task
 
 if TYPE_CHECKING:
     import asyncio
+    from concurrent.futures import Executor
     from types import TracebackType
-
-    from typing_extensions import Self
+    from typing import Self
 
 __all__ = ["Project"]
 
@@ -82,7 +80,8 @@ class Project:
         self.io_workers = io_workers
         self._owns_db = db is None or isinstance(db, str | os.PathLike)
         self._owns_storage = storage is None
-        self.db: TaskDB = open_db(f"./{name}.db" if db is None else db) if _is_place(db) else db  # type: ignore[assignment]
+        place = f"./{name}.db" if db is None else db
+        self.db: TaskDB = open_db(place) if isinstance(place, str | os.PathLike) else place
         self.storage = open_storage(storage_path) if storage is None else storage
         self.serializer: Serializer = MsgpackSerializer() if serializer is None else serializer
         self._registered: list[tuple[type, int, Any, Any]] = []
@@ -91,7 +90,6 @@ class Project:
         self._lock = threading.Lock()
         self.results = Results(self.db, self.storage, blob_threshold)
         self.flights = Flights(self.db if isinstance(self.db, KeyLocks) else None)
-        self.fan_out = fanout.map
 
     def __repr__(self) -> str:
         return f"Project({self.name!r})"
@@ -154,6 +152,12 @@ class Project:
         self.serializer.register(type_, code, encoder, decoder)
         self._registered.append((type_, code, encoder, decoder))
 
+    def fan_out(self, task: Any, *iterables: Any, **options: Any) -> list[Any]:
+        """``bs.map`` for tasks, which stand below it."""
+        from beautyspot.fanout import map
+
+        return map(task, *iterables, **options)
+
     def run_io(self, function: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
         """Run blocking I/O of an async task in a thread of this project."""
         import asyncio
@@ -171,7 +175,7 @@ class Project:
             return self._own_executor
 
     @overload
-    def task(self, function: Callable[P, Coroutine[Any, Any, T]], /) -> AsyncTask[P, T]: ...
+    def task(self, function: Callable[P, Coroutine[Any, Any, T]], /) -> AsyncTask[P, T]: ...  # type: ignore[overload-overlap]
     @overload
     def task(self, function: Callable[P, T], /) -> Task[P, T]: ...
     @overload
@@ -241,7 +245,9 @@ class Project:
         if key is not None and not callable(key) and not isinstance(key, Policy):
             raise ConfigurationError(f"key is a callable or a policy of KeyGen, not {key!r}")
         if mmap and (save_blob is False or not isinstance(self.storage, MapsBlobs)):
-            raise ConfigurationError("mmap=True maps blobs, so it needs a storage of local files and no save_blob=False")
+            raise ConfigurationError(
+                "mmap=True maps blobs, so it needs a storage of local files and no save_blob=False"
+            )
         if mmap and not isinstance(serializer or self.serializer, BufferSerializer):
             raise ConfigurationError("mmap=True needs a serializer that keeps buffers apart, as the built-in one does")
         names = (ignore,) if isinstance(ignore, str) else tuple(ignore)
@@ -252,14 +258,10 @@ class _Decorator:
     """What ``project.task(...)`` with options returns, for type checkers."""
 
     @overload
-    def __call__(self, function: Callable[P, Coroutine[Any, Any, T]], /) -> AsyncTask[P, T]: ...
+    def __call__(self, function: Callable[P, Coroutine[Any, Any, T]], /) -> AsyncTask[P, T]: ...  # type: ignore[overload-overlap]
     @overload
     def __call__(self, function: Callable[P, T], /) -> Task[P, T]: ...
     def __call__(self, function: Any, /) -> Any: ...
-
-
-def _is_place(db: Any) -> bool:
-    return db is None or isinstance(db, str | os.PathLike)
 
 
 def _seconds(ttl: str | float | timedelta | None) -> float | None:

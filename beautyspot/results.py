@@ -7,7 +7,6 @@ error of this module's callers, who decide what to do with the value.
 from __future__ import annotations
 
 import enum
-import logging
 import mmap
 import re
 import threading
@@ -27,6 +26,7 @@ from beautyspot.protocols import (
     BlobStorage,
     Buffer,
     BufferSerializer,
+    ChangeMarks,
     Entry,
     MapsBlobs,
     QuickLookup,
@@ -35,8 +35,6 @@ from beautyspot.protocols import (
     Summary,
     TaskDB,
 )
-
-logger = logging.getLogger("beautyspot")
 
 _CHUNK = 1 << 24  # bytes that are checked at a time
 _KEY = re.compile(r"[0-9a-f]{32}")
@@ -67,6 +65,13 @@ class Form:
     serializer: Serializer
     save_blob: bool | None = None
     mmap: bool = False
+    buffers: BufferSerializer | None = None  # the serializer, if it keeps buffers apart
+
+
+def form_of(serializer: Serializer, save_blob: bool | None = None, mmap: bool = False) -> Form:
+    """A form; what the serializer is able to is looked up here, once."""
+    buffers = serializer if isinstance(serializer, BufferSerializer) else None
+    return Form(serializer, save_blob, mmap, buffers)
 
 
 class Encoded(NamedTuple):
@@ -93,6 +98,7 @@ class Results:
         self.blob_threshold = blob_threshold
         self.is_quick = isinstance(db, QuickLookup)
         self._get: Callable[[bytes], Entry | None] = db.get if isinstance(db, QuickLookup) else self._look_up
+        self.mark: Callable[[], bytes | None] = db.mark if isinstance(db, ChangeMarks) else _no_mark
         self._checked: set[str] = set()  # locations whose mapped blobs this process has checked
         self._checking = threading.Lock()
 
@@ -109,8 +115,12 @@ class Results:
 
     def find(self, key: bytes) -> Entry | None:
         """The entry of *key*, unless it is expired."""
-        entry = self.entry(key)
-        return None if entry is None or is_expired(entry) else entry
+        try:
+            entry = self._get(key)
+        except Exception as error:
+            self._unreadable(error)
+            return None
+        return entry if entry is None or entry.expires is None or entry.expires > time() else None
 
     def find_many(self, keys: Sequence[bytes]) -> dict[bytes, Entry]:
         """As `find`, for many keys in few statements."""
@@ -137,7 +147,7 @@ class Results:
         location = entry.location
         if location is None:
             raise DeserializationError("a row of the index has neither a value nor a location")
-        if form.mmap and isinstance(self.storage, MapsBlobs) and isinstance(form.serializer, BufferSerializer):
+        if form.mmap and form.buffers is not None and isinstance(self.storage, MapsBlobs):
             blob: Buffer = self.storage.map(location, entry.size)
             self._check(blob, location, entry.checksum, once=True)
         else:
@@ -148,8 +158,8 @@ class Results:
     def from_blob(self, blob: Buffer, form: Form) -> Any:
         """The value of a blob's bytes; arrays in it are views of them."""
         head, buffers = frames.split(blob)
-        if isinstance(form.serializer, BufferSerializer):
-            return form.serializer.load_parts(head, buffers)
+        if form.buffers is not None:
+            return form.buffers.load_parts(head, buffers)
         return form.serializer.loads(bytes(head))
 
     def _check(self, blob: Buffer, location: str, checksum: bytes, once: bool) -> None:
@@ -174,11 +184,12 @@ class Results:
             SerializationError: Carrying *value*, if it cannot be.
         """
         serializer = form.serializer
-        if form.save_blob is False or not isinstance(serializer, BufferSerializer):
-            data, buffers = serializer.dumps(value), []
+        buffers: list[memoryview] = []
+        if form.save_blob is False or form.buffers is None:
+            data = serializer.dumps(value)
         else:
-            data, buffers = serializer.dump_parts(value)
-        size = len(data) + sum(buffer.nbytes for buffer in buffers)
+            data, buffers = form.buffers.dump_parts(value)
+        size = len(data) + sum([buffer.nbytes for buffer in buffers])
         if form.save_blob or (form.save_blob is None and size > self.blob_threshold):
             return _as_blob(frames.join(data, buffers))
         if buffers:
@@ -190,7 +201,7 @@ class Results:
 
         Args:
             encoded: The result.
-            summary: What viewers list of it; its size is filled in here.
+            summary: What viewers list of it.
             code: The fingerprint of the function's code.
             replaced: The location of the blob that the row referred to until now; removed after the commit.
 
@@ -200,7 +211,7 @@ class Results:
         location = self.storage.save(summary.key.hex(), encoded.parts) if encoded.value is None else None
         entry = Entry(encoded.value, location, encoded.checksum, encoded.size, summary.expires, code)
         try:
-            self.db.upsert([Record(entry, summary._replace(size=encoded.size))])
+            self.db.upsert((Record(entry, summary),))
         except Exception:
             if location is not None:
                 self.storage.delete(location)
@@ -234,17 +245,27 @@ class Results:
         try:
             self.storage.delete(location)
         except Exception as error:
-            logger.warning("cannot remove the unused blob %s: %s", location, error)
+            _log("cannot remove the unused blob %s: %s", location, error)
 
     def _unreadable(self, error: Exception) -> None:
-        logger.info("kept result not usable: %s", error)
+        _log("kept result not usable: %s", error)
         kind = type(error).__name__
+        cause = str(error) if isinstance(error, BeautyspotError) else f"{kind}: {error}"
         warn_once(
             ("unreadable", repr(self.db), repr(self.storage), kind),
-            f"a kept result cannot be used and its call runs again: {error if isinstance(error, BeautyspotError) else f'{kind}: {error}'} "
-            "(further ones of this kind are not reported)",
+            f"a kept result cannot be used and its call runs again: {cause} (more of this kind are not reported)",
             UnreadableWarning,
         )
+
+
+def _log(text: str, *values: object) -> None:
+    import logging  # takes longer to import than this module, and is seldom needed
+
+    logging.getLogger("beautyspot").info(text, *values)
+
+
+def _no_mark() -> None:
+    return None
 
 
 def is_expired(entry: Entry) -> bool:

@@ -22,6 +22,7 @@ __all__ = ["MsgpackSerializer"]
 
 T = TypeVar("T")
 
+_unpackb: Callable[..., Any] = msgpack.unpackb
 _NATIVE = (type(None), bool, int, float, str, bytes, list, dict)
 _ATOMS = frozenset({type(None), bool, int, float, str, bytes})
 _NESTING = "it is nested more than 500 levels deep, or contains itself"
@@ -36,9 +37,7 @@ class MsgpackSerializer:
         self._encoders: dict[type, Callable[[Any], bytes]] = {}
         self._decoders: dict[int, Callable[[bytes], Any]] = {}
 
-    def register(
-        self, type_: type[T], code: int, encoder: Callable[[T], bytes], decoder: Callable[[bytes], T]
-    ) -> None:
+    def register(self, type_: type[T], code: int, encoder: Callable[[T], bytes], decoder: Callable[[bytes], T]) -> None:
         """Keep values of *type_* and of its subclasses under an extension code.
 
         Args:
@@ -70,7 +69,7 @@ class MsgpackSerializer:
     def dump_parts(self, value: Any) -> tuple[bytes, list[memoryview]]:
         """The bytes of *value* but for its large buffers, and these; see `dumps`."""
         if type(value) is bytes and len(value) >= BUFFER_SIZE:
-            return msgpack.packb(_ext(Code.BYTES, msgpack.packb(_ext(Code.BUFFER, b"")))), [memoryview(value)]
+            return _HEAD_OF_BYTES, [memoryview(value)]
         buffers: list[memoryview] = []
         return _Dump(self, buffers).whole(value), buffers
 
@@ -80,7 +79,12 @@ class MsgpackSerializer:
         Raises:
             DeserializationError: If *data* is not what this serializer wrote, or a class is not loaded.
         """
-        return self._unpack(data, self._decode)
+        try:
+            return _unpackb(data, ext_hook=self._decode, strict_map_key=False, unicode_errors="surrogatepass")
+        except DeserializationError:
+            raise
+        except Exception as cause:  # a decoder may raise anything on bytes that are not its own
+            raise DeserializationError(f"{type(cause).__name__}: {cause}") from cause
 
     def load_parts(self, head: Buffer, buffers: Sequence[memoryview]) -> Any:
         """The value of what `dump_parts` gave; its arrays lie in *buffers*. See `loads`."""
@@ -90,14 +94,9 @@ class MsgpackSerializer:
                 return buffers[int.from_bytes(data, "big")]
             return self._decode(code, data, decode)
 
-        return self._unpack(head, decode)
-
-    def _unpack(self, data: Buffer, hook: Callable[[int, bytes], Any]) -> Any:
         try:
-            return msgpack.unpackb(data, ext_hook=hook, strict_map_key=False, unicode_errors="surrogatepass")
-        except DeserializationError:
-            raise
-        except Exception as cause:  # a decoder may raise anything on bytes that are not its own
+            return _unpackb(head, ext_hook=decode, strict_map_key=False, unicode_errors="surrogatepass")
+        except Exception as cause:
             raise DeserializationError(f"{type(cause).__name__}: {cause}") from cause
 
     def _decode(self, code: int, data: bytes, hook: Callable[[int, bytes], Any] | None = None) -> Any:
@@ -110,7 +109,8 @@ class MsgpackSerializer:
             builtin = DECODERS[code]
         except KeyError:
             raise DeserializationError(f"unknown extension code {code}; a newer beautyspot wrote it") from None
-        return builtin(self._unpack(data, hook or self._decode))
+        inner = _unpackb(data, ext_hook=hook or self._decode, strict_map_key=False, unicode_errors="surrogatepass")
+        return builtin(inner)
 
 
 class _Dump:
@@ -135,16 +135,15 @@ class _Dump:
         """The bytes of a value or of a part of one."""
         if type(value) not in _ATOMS and not _undisguised(value):
             value = _masked(value)
-        packer = msgpack.Packer(
-            default=self._default, strict_types=True, unicode_errors="surrogatepass", buf_size=1024
-        )
-        return packer.pack(value)
+        packer = msgpack.Packer(default=self._default, strict_types=True, unicode_errors="surrogatepass", buf_size=1024)
+        packed: bytes = packer.pack(value)
+        return packed
 
     def _default(self, value: Any) -> ExtType:
         """What stands for a value that MessagePack does not know."""
         if type(value) is Masked:
             value = value.value
-        kind = type(value)
+        kind: Any = type(value)
         if kind is BufferRef:
             return _ext(Code.BUFFER, value.to_bytes(4, "big"))
         for base in kind.__mro__ if self._serializer._encoders else ():
@@ -189,6 +188,10 @@ class _Dump:
 def _ext(code: int, data: bytes) -> ExtType:
     # ExtType itself refuses negative codes, which the packer writes and the format has.
     return tuple.__new__(ExtType, (code, data))
+
+
+# The head of a blob that is one large bytes object: the first buffer, as bytes.
+_HEAD_OF_BYTES: bytes = msgpack.Packer().pack(_ext(Code.BYTES, msgpack.Packer().pack(_ext(Code.BUFFER, b"")))) or b""
 
 
 def _children(value: Any) -> Iterator[tuple[str, Any]]:

@@ -93,7 +93,7 @@ def _receive(kind: type, token: str, module: str, qualname: str) -> Any:
         return found
     task = _received.get(token)
     if task is None:
-        task = _received[token] = kind.__new__(kind)
+        task = _received[token] = object.__new__(kind)
     return task
 
 

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import functools
 import inspect
-import secrets
+import os
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, cast, overload
 
-from beautyspot.explain import Explanation, explain
 from beautyspot.keeping import Keeper
 from beautyspot.keys import Keyer, Policy
 from beautyspot.protocols import Entry
-from beautyspot.results import MISSING, Encoded, Form, is_expired
+from beautyspot.results import MISSING, Encoded, form_of, is_expired
 from beautyspot.shipping import opened, reduce
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing import Self
+
+    from beautyspot.explain import Explanation
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -55,8 +56,8 @@ class _Kept(Generic[P, T]):
     __wrapped__: Callable[..., Any]
 
     def __init__(self, function: Callable[..., Any], project: Any, options: Options) -> None:
-        functools.update_wrapper(self, function)
-        self._token = secrets.token_hex(16)
+        functools.update_wrapper(cast("Any", self), function)
+        self._token = os.urandom(16).hex()
         self._setup(function, project, options)
 
     def _setup(self, function: Callable[..., Any], project: Any, options: Options) -> None:
@@ -64,9 +65,12 @@ class _Kept(Generic[P, T]):
         self.project = project
         self.options = options
         self._keyer = Keyer(function, options.version, options.key, options.ignore)
-        form = Form(options.serializer or project.serializer, options.save_blob, options.mmap)
-        self._keeper = Keeper(project.results, self._keyer, form, options.content_type, options.ttl, project.on_save_error)
-        self._find, self._read = project.results.find, self._keeper.read
+        form = form_of(options.serializer or project.serializer, options.save_blob, options.mmap)
+        self._keeper = Keeper(
+            project.results, self._keyer, form, options.content_type, options.ttl, project.on_save_error
+        )
+        self._entry, self._read = project.results.entry, self._keeper.read
+        self._mark = project.results.mark
         self._flights = project.flights
 
     def __reduce__(self) -> str | tuple[Any, ...]:
@@ -147,6 +151,8 @@ class _Kept(Generic[P, T]):
 
     def explain(self, *args: P.args, **kwargs: P.kwargs) -> Explanation:
         """Whether the call is kept and, if not, why: never run, expired, other version, another argument."""
+        from beautyspot.explain import explain
+
         key, parts = self._keyer(args, kwargs)
         call = self._keeper.describe(key, parts, args, kwargs)
         return explain(self._keeper.results, self._keeper.form, self._keyer, call)
@@ -157,7 +163,7 @@ class _Kept(Generic[P, T]):
         return mapped
 
     def _kept(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        entry = self._find(self._keyer(args, kwargs)[0])
+        entry = self._keeper.results.find(self._keyer(args, kwargs)[0])
         return MISSING if entry is None else self._read(entry)
 
 
@@ -167,12 +173,15 @@ class Task(_Kept[P, T]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
         """The kept result, or the function's, which is kept then."""
         key, parts = self._keyer(args, kwargs)
-        entry = self._find(key)
+        mark = self._mark()
+        entry = self._entry(key)
         if entry is not None:
-            value = self._read(entry)
-            if value is not MISSING:
-                return value  # type: ignore[no-any-return]
-        return self._compute(key, parts, args, kwargs, fresh=False)
+            if entry.expires is None or not is_expired(entry):
+                value = self._read(entry)
+                if value is not MISSING:
+                    return value  # type: ignore[no-any-return]
+            mark = None  # what is to be replaced is looked at once more
+        return self._fly(key, parts, args, kwargs, mark)[0]
 
     def refresh(self, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run the function and replace the kept result."""
@@ -181,16 +190,26 @@ class Task(_Kept[P, T]):
     def _compute(
         self, key: bytes, parts: list[bytes], args: tuple[Any, ...], kwargs: Mapping[str, Any], fresh: bool
     ) -> T:
-        return self._fly(key, parts, args, kwargs, fresh)[0]
+        return self._fly(key, parts, args, kwargs, None, fresh)[0]
 
     def _fly(
-        self, key: bytes, parts: list[bytes], args: tuple[Any, ...], kwargs: Mapping[str, Any], fresh: bool
+        self,
+        key: bytes,
+        parts: list[bytes],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        mark: bytes | None,
+        fresh: bool = False,
     ) -> tuple[T, Entry | None, Encoded | None]:
-        """Run the function unless someone did meanwhile: the value, its entry if it is kept, and what was written."""
+        """Run the function unless someone did meanwhile: the value, its entry if it is kept, and what was written.
+
+        *mark* is the index's from before the call was looked up and found not to be kept, if it was.
+        """
         summary = self._keeper.describe(key, parts, args, kwargs)  # before the function may change its arguments
         self._flights.acquire(key)
         try:
-            entry = self._keeper.results.entry(key)
+            # Someone else may have run it meanwhile, unless nothing at all was written.
+            entry = None if mark is not None and mark == self._mark() else self._entry(key)
             if entry is not None and not fresh and not is_expired(entry):
                 value = self._read(entry)
                 if value is not MISSING:
@@ -209,10 +228,10 @@ class Task(_Kept[P, T]):
 
     def _answer(self, key: bytes, args: tuple[Any, ...]) -> tuple[Entry | None, bytes | None]:
         """Run for a caller in another process: the entry to read, or the blob where nothing could be kept."""
-        entry = self._find(key)
+        entry = self._keeper.results.find(key)
         if entry is not None:
             return entry, None
-        _, entry, encoded = self._fly(key, self._keyer(args, {})[1], args, {}, fresh=False)
+        _, entry, encoded = self._fly(key, self._keyer(args, {})[1], args, {}, None)
         if entry is None and encoded is not None:
             if encoded.value is None:
                 return None, b"".join(encoded.parts)
@@ -225,7 +244,7 @@ class Task(_Kept[P, T]):
             value = self._keeper.results.from_blob(bytearray(blob or b""), self._keeper.form)
         else:
             value = self._read(entry)
-        return self.__call__(*args) if value is MISSING else value  # type: ignore[call-arg, no-any-return]
+        return self.__call__(*args) if value is MISSING else value  # type: ignore[call-arg]
 
     @overload
     def __get__(self, instance: None, owner: type | None = None) -> Self: ...
@@ -247,8 +266,9 @@ class AsyncTask(_Kept[P, T]):
         self._look_like_a_coroutine_function()
 
     def _look_like_a_coroutine_function(self) -> None:
-        if hasattr(inspect, "markcoroutinefunction"):
-            inspect.markcoroutinefunction(self)
+        mark = getattr(inspect, "markcoroutinefunction", None)
+        if mark is not None:
+            mark(self)
         else:  # Python 3.11 looks at an object's function-like attributes
             plain: Any = inspect.unwrap(self.__wrapped__)
             self.__code__, self.__defaults__ = plain.__code__, plain.__defaults__
@@ -261,7 +281,7 @@ class AsyncTask(_Kept[P, T]):
     async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
         """The kept result, or the function's, which is kept then."""
         key, parts = self._keyer(args, kwargs)
-        entry = await self._entry(key)
+        entry = await self._entry_of(key)
         if entry is not None and not is_expired(entry):
             value = await self._value(entry)
             if value is not MISSING:
@@ -272,7 +292,7 @@ class AsyncTask(_Kept[P, T]):
         """Run the function and replace the kept result."""
         return await self._compute(*self._keyer(args, kwargs), args, kwargs, fresh=True)
 
-    async def _entry(self, key: bytes) -> Entry | None:
+    async def _entry_of(self, key: bytes) -> Entry | None:
         results = self._keeper.results
         if results.is_quick:
             return results.entry(key)
@@ -293,7 +313,7 @@ class AsyncTask(_Kept[P, T]):
         await self._flights.acquire_async(key)
         keeping = None
         try:
-            entry = await self._entry(key)
+            entry = await self._entry_of(key)
             if entry is not None and not fresh and not is_expired(entry):
                 value = await self._value(entry)
                 if value is not MISSING:

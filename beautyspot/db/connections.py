@@ -1,4 +1,4 @@
-"""Connections to one SQLite file: opened late, one for each reading thread and one for writing.
+"""Connections to one SQLite file: opened late, one for each thread; one thread writes at a time.
 
 They survive a fork (the child closes its copies and opens its own), a damaged file (it is set aside and a
 new one begun) and a directory that cannot be written to (hits are served, nothing is kept).
@@ -6,6 +6,7 @@ new one begun) and a directory that cannot be written to (hits are served, nothi
 
 from __future__ import annotations
 
+import mmap
 import os
 import sqlite3
 import threading
@@ -58,9 +59,9 @@ class Connections:
         _live.add(self)
 
     def _reset(self) -> None:
-        self._local = threading.local()
+        self.local = threading.local()
         self._all: list[Connection] = []
-        self._writer: Connection | None = None
+        self.shared: mmap.mmap | None = None  # SQLite's shared memory: its first 48 bytes change with every commit
         self._ready = False  # whether the file was made, checked and migrated
         self.read_only = False
 
@@ -68,19 +69,18 @@ class Connections:
     def reader(self) -> Connection:
         """The connection with which this thread reads."""
         try:
-            found: Connection = self._local.reader
+            found: Connection = self.local.reader
         except AttributeError:
-            found = self._local.reader = self._open()
+            found = self.local.reader = self._open()
         return found
 
     @property
     def writer(self) -> Connection:
-        """The connection with which this process writes; to be used while ``writing`` is held."""
-        if self._writer is None:
-            self._writer = self._open()
+        """The same connection, to be used while ``writing`` is held: what a thread wrote it finds in its cache."""
+        connection = self.reader
         if self.read_only:
             raise IndexUnavailableError(f"the index {self.path} cannot be written to (read-only)")
-        return self._writer
+        return connection
 
     def close(self) -> None:
         """Close all connections; the next use opens new ones."""
@@ -89,23 +89,26 @@ class Connections:
             self.locks.close()
 
     def guarded(self, action: Callable[[], T]) -> T:
-        """Run *action*; where the file turns out damaged, set it aside and run it on a new one.
+        """Run *action*; where it fails, as `retried` says."""
+        try:
+            return action()
+        except sqlite3.Error as error:
+            return self.retried(error, action)
+
+    def retried(self, error: sqlite3.Error, action: Callable[[], T]) -> T:
+        """What to do where *action* failed: a damaged file is set aside, and it runs on a new one.
 
         Raises:
             IndexUnavailableError: If SQLite fails in any other way.
         """
-        try:
-            return action()
-        except sqlite3.ProgrammingError as error:
-            if "closed" not in str(error):
-                raise
-            self._local = threading.local()  # another thread closed it: with the project, or to set the file aside
-        except sqlite3.Error as error:
+        if isinstance(error, sqlite3.ProgrammingError) and "closed" in str(error):
+            self.local = threading.local()  # another thread closed it: with the project, or to set the file aside
+        else:
             self._recover(error)
         try:
             return action()
-        except sqlite3.Error as error:
-            raise IndexUnavailableError(f"the index {self.path} failed: {error}") from error
+        except sqlite3.Error as again:
+            raise IndexUnavailableError(f"the index {self.path} failed: {again}") from again
 
     def _recover(self, error: sqlite3.Error) -> None:
         if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _DAMAGED:
@@ -173,6 +176,8 @@ class Connections:
                 self.locks.share()
                 opened = self._prepared()
         self._ready = True
+        with open(self.path + "-shm", "rb") as file:
+            self.shared = mmap.mmap(file.fileno(), 4096, access=mmap.ACCESS_READ)
         return opened
 
     def _prepared(self) -> sqlite3.Connection:
@@ -181,6 +186,7 @@ class Connections:
             migrate(opened, self.path)
             # After the tables: the mark of our file must not be left in a log that a crash could lose.
             opened.execute("PRAGMA journal_mode = WAL")
+            opened.execute("SELECT count(*) FROM migrations")  # makes the shared memory
         except BaseException:
             opened.close()
             raise
@@ -192,7 +198,7 @@ class Connections:
             with open(self.path, "rb") as file:
                 if not known(file.read(100)):
                     raise ForeignIndexError(
-                        f"{self.path} is not an index of this beautyspot and was left as it is; give another path as db="
+                        f"{self.path} is no index of this beautyspot and was left as it is; give another path as db="
                     )
 
     def _check_file(self) -> None:
@@ -209,10 +215,8 @@ class Connections:
             raise IndexUnavailableError(f"the index {self.path} cannot be made: its directory cannot be written to")
         self._refuse(is_ours)
         wal = self.path + "-wal"
-        if os.path.exists(wal) and os.path.getsize(wal):
-            mode = "mode=ro"  # needs the -shm file that a writer left; what the log holds must not be missed
-        else:
-            mode = "mode=ro&immutable=1"
+        # With a log, mode=ro needs the -shm file of its writer; without, immutable needs nothing but the file.
+        mode = "mode=ro" if os.path.exists(wal) and os.path.getsize(wal) else "mode=ro&immutable=1"
         opened = sqlite3.connect(
             f"file:{quote(os.path.abspath(self.path))}?{mode}", uri=True, isolation_level=None, check_same_thread=False
         )
@@ -292,6 +296,4 @@ def _after_fork_in_child() -> None:
         _held.pop().after_fork_in_child()
 
 
-os.register_at_fork(
-    before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
-)
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any, TypeVar
 
 from beautyspot.db.connections import Connection, Connections
@@ -14,17 +16,12 @@ __all__ = ["SQLiteTaskDB"]
 
 T = TypeVar("T")
 
+_make: Any = tuple.__new__  # what Entry._make does, without its check
+
 _MANY = 500  # keys to a statement
-_ENTRY = "key, value, location, checksum, size, expires, code"
-_GET = f"SELECT {_ENTRY} FROM results WHERE id = ?"
-_ADD_RECORD = f"INSERT INTO records VALUES (?, {', '.join('?' * 11)})"
-_ADD_RESULT = (
-    "INSERT INTO results VALUES (?, ?, ?, ?, ?, ?, ?, ?, {record}) ON CONFLICT (id) DO UPDATE SET "
-    "key = excluded.key, value = excluded.value, location = excluded.location, checksum = excluded.checksum, "
-    "size = excluded.size, expires = excluded.expires, code = excluded.code, record = excluded.record"
-)
-_ADD_ONE = _ADD_RESULT.format(record="last_insert_rowid()")
-_ADD_MANY = _ADD_RESULT.format(record="?")
+_ENTRY = ", ".join(Entry._fields)
+_GET = f"SELECT {_ENTRY} FROM results WHERE id = ? AND key = ?"
+_KEEP = f"INSERT INTO kept VALUES ({', '.join('?' * 16)})"
 _UNRESOLVED = "NOT EXISTS (SELECT 1 FROM results WHERE results.id = failures.result)"
 
 
@@ -56,22 +53,26 @@ class SQLiteTaskDB:
 
     def get(self, key: bytes) -> Entry | None:
         """The entry of *key*, or ``None``; one indexed read."""
+        values = (int.from_bytes(key[:8], "big", signed=True), key)
         try:
-            reader = self._connections.reader
+            reader = self._connections.local.reader
             with reader.lock:
-                row = reader.execute(_GET, (int.from_bytes(key[:8], "big", signed=True),)).fetchone()
+                row = reader.execute(_GET, values).fetchone()
         except Exception:  # no connection yet, or a damaged file: the careful way
-            row = next(iter(self._read(_GET, (_id(key),))), None)
-        if row is None or row[0] != key:
-            return None
-        return Entry._make(row[1:])
+            row = next(iter(self._read(_GET, values)), None)
+        return None if row is None else _make(Entry, row)
+
+    def mark(self) -> bytes | None:
+        """What changes with every commit of any process: the header of SQLite's shared memory."""
+        shared = self._connections.shared
+        return None if shared is None else shared[:48]
 
     def lookup(self, keys: Sequence[bytes]) -> dict[bytes, Entry]:
         """The entries of those *keys* that are kept, 500 to a statement."""
         found: dict[bytes, Entry] = {}
         wanted = set(keys)
         for some in _slices(keys):
-            sql = f"SELECT {_ENTRY} FROM results WHERE id IN ({', '.join('?' * len(some))})"
+            sql = f"SELECT key, {_ENTRY} FROM results WHERE id IN ({', '.join('?' * len(some))})"
             for row in self._read(sql, [_id(key) for key in some]):
                 if row[0] in wanted:
                     found[row[0]] = Entry._make(row[1:])
@@ -83,9 +84,16 @@ class SQLiteTaskDB:
         Raises:
             IndexUnavailableError: If they cannot be written; nothing of them is kept then.
         """
+        writing = self._connections.writing
+        if len(records) == 1 and not self._waiting and writing.acquire(blocking=False):
+            try:  # nobody is writing: the shortest way
+                self._add_one(records[0])
+            finally:
+                writing.release()
+            return
         batch = _Batch(records)
         self._waiting.append(batch)
-        with self._connections.writing:
+        with writing:
             if not batch.done:
                 self._write_waiting()
         if batch.error is not None:
@@ -103,8 +111,13 @@ class SQLiteTaskDB:
     def summaries(self, function: str | None = None) -> Iterator[Summary]:
         """Kept results, newest first, read page by page."""
         columns = ", ".join(Summary._fields)
-        for row in self._pages(f"SELECT id, {columns} FROM records WHERE {{}}", function):
-            yield Summary._make(row)
+        if function is None:
+            return self._pages(f"SELECT id, {columns} FROM records WHERE id < ?", (), Summary._make)
+        listed = f"SELECT record FROM functions WHERE function = ? AND record < ? ORDER BY record DESC LIMIT {_MANY}"
+        latest = "SELECT id FROM records WHERE id > (SELECT coalesce(max(id), 0) & ~255 FROM records) AND function = ?"
+        ids = f"SELECT * FROM ({listed}) UNION {latest}"
+        sql = f"SELECT id, {columns} FROM records WHERE id IN ({ids}) AND id < ?"
+        return self._pages(sql, (function, None, function), Summary._make)
 
     def close(self) -> None:
         """Close the file; the next use opens it again."""
@@ -119,8 +132,9 @@ class SQLiteTaskDB:
     def failures(self, function: str | None = None) -> Iterator[Failure]:
         """Failures whose call has no kept result, newest first."""
         columns = ", ".join(Failure._fields)
-        for row in self._pages(f"SELECT id, {columns} FROM failures WHERE {_UNRESOLVED} AND {{}}", function):
-            yield Failure._make(row)
+        of_function, values = ("", ()) if function is None else ("function = ? AND ", (function,))
+        sql = f"SELECT id, {columns} FROM failures WHERE {of_function}{_UNRESOLVED} AND id < ?"
+        return self._pages(sql, values, Failure._make)
 
     def failed(self, keys: Sequence[bytes]) -> dict[bytes, Failure]:
         """The failures of those *keys* that failed last time."""
@@ -143,9 +157,8 @@ class SQLiteTaskDB:
 
     def mean_seconds(self, function: str) -> float | None:
         """Mean run time of the latest 200 calls of *function*."""
-        latest = "SELECT seconds FROM records WHERE function = ? AND seconds IS NOT NULL ORDER BY id DESC LIMIT 200"
-        mean: float | None = self._read(f"SELECT avg(seconds) FROM ({latest})", (function,))[0][0]
-        return mean
+        ran = [s.seconds for s in islice(self.summaries(function), 200) if s.seconds is not None]
+        return sum(ran) / len(ran) if ran else None
 
     def _read(self, sql: str, values: Sequence[Any]) -> list[Any]:
         def read() -> list[Any]:
@@ -155,14 +168,16 @@ class SQLiteTaskDB:
 
         return self._connections.guarded(read)
 
-    def _pages(self, sql: str, function: str | None) -> Iterator[tuple[Any, ...]]:
-        """Rows from the newest on, without their id; no read stays open between two pages."""
+    def _pages(self, sql: str, values: tuple[Any, ...], make: Callable[[Iterable[Any]], T]) -> Iterator[T]:
+        """Rows from the newest on, without their id; no read stays open between two pages.
+
+        *sql* ends with ``id < ?``; a ``None`` among *values* stands for the same number.
+        """
         before = 1 << 62
-        where = "id < ?" if function is None else "id < ? AND function = ?"
         while True:
-            values = [before] if function is None else [before, function]
-            rows = self._read(f"{sql.format(where)} ORDER BY id DESC LIMIT {_MANY}", values)
-            yield from (row[1:] for row in rows)
+            given = [before if value is None else value for value in (*values, None)]
+            rows = self._read(f"{sql} ORDER BY id DESC LIMIT {_MANY}", given)
+            yield from (make(row[1:]) for row in rows)
             if len(rows) < _MANY:
                 return
             before = rows[-1][0]
@@ -206,7 +221,17 @@ class SQLiteTaskDB:
             batch.done = True
 
     def _add(self, records: Sequence[Record]) -> None:
-        self._write(lambda writer: _add_one(writer, records[0]) if len(records) == 1 else _add_many(writer, records))
+        if len(records) == 1:
+            self._add_one(records[0])
+        else:
+            self._write(lambda writer: writer.executemany(_KEEP, [_row(record) for record in records]))
+
+    def _add_one(self, record: Record) -> None:
+        row = _row(record)
+        try:
+            self._connections.writer.execute(_KEEP, row)
+        except sqlite3.Error as error:
+            self._connections.retried(error, lambda: self._connections.writer.execute(_KEEP, row))
 
 
 class _Batch:
@@ -227,17 +252,11 @@ class _Batch:
         self.done = True
 
 
-def _add_one(writer: Connection, record: Record) -> None:
-    entry, summary = record
-    writer.execute(_ADD_RECORD, (None, *summary))
-    writer.execute(_ADD_ONE, (_id(summary.key), summary.key, *entry))
-
-
-def _add_many(writer: Connection, records: Sequence[Record]) -> None:
-    last = writer.execute("SELECT coalesce(max(id), 0) FROM records").fetchone()[0]
-    writer.executemany(_ADD_RECORD, ((i, *record.summary) for i, record in enumerate(records, last + 1)))
-    rows = ((_id(s.key), s.key, *e, i) for i, (e, s) in enumerate(records, last + 1))
-    writer.executemany(_ADD_MANY, rows)
+def _row(record: Record) -> tuple[Any, ...]:
+    """The columns of the view ``kept``."""
+    entry, (key, function, version, text, arguments, content_type, _, created, _, seconds, worker) = record
+    rest = (function, version, text, arguments, content_type, created, seconds, worker)
+    return (int.from_bytes(key[:8], "big", signed=True), key, *entry, *rest)
 
 
 def _id(key: bytes) -> int:

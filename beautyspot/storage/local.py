@@ -9,7 +9,6 @@ from __future__ import annotations
 import mmap
 import os
 import re
-import secrets
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -46,7 +45,7 @@ class LocalStorage:
         Raises:
             StorageError: If it cannot be written; nothing of it is left then.
         """
-        location = f"{name[:2]}/{name}-{secrets.token_hex(4)}"
+        location = f"{name[:2]}/{name}-{os.urandom(4).hex()}"
         path = self._path(location)
         temporary = path + _TEMPORARY
         try:
