@@ -7,8 +7,9 @@
     ├── DeserializationError      (ValueError)  kept bytes that cannot be turned back into a value
     ├── StorageError              (OSError)     a blob that cannot be written, read or trusted
     ├── IndexUnavailableError                   the index cannot be opened, read or written
-    │   ├── ForeignIndexError                   the file belongs to another program
-    │   └── NewerIndexError                     the file was made by a newer beautyspot
+    │   └── UnusableIndexError                  its file is not ours to use, and was left untouched
+    │       ├── ForeignIndexError (ConfigurationError)  it belongs to another program
+    │       └── NewerIndexError                 a newer beautyspot made it
     ├── EngineLost                              an engine lost a chunk: its outcome is unknown
     ├── WorkerDied                              a worker died while it ran this input
     └── RemoteError                             stands for a worker's exception that cannot travel
@@ -44,6 +45,7 @@ __all__ = [
     "StorageError",
     "UnkeyableError",
     "UnreadableWarning",
+    "UnusableIndexError",
     "WorkerDied",
 ]
 
@@ -125,11 +127,15 @@ class IndexUnavailableError(BeautyspotError):
     """The index cannot be opened, read or written; the text gives the cause and the place."""
 
 
-class ForeignIndexError(IndexUnavailableError, ConfigurationError):
+class UnusableIndexError(IndexUnavailableError):
+    """The file at the index's path is not ours to use: no call runs until another path is given."""
+
+
+class ForeignIndexError(UnusableIndexError, ConfigurationError):
     """The file at the index's path belongs to another program and was left untouched."""
 
 
-class NewerIndexError(IndexUnavailableError):
+class NewerIndexError(UnusableIndexError):
     """The index was made by a newer beautyspot and was left untouched."""
 
 

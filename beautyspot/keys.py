@@ -118,7 +118,7 @@ class Keyer:
             (i, policy.reading) for i, name in enumerate(self.names) if policy.reading and name in policy.names
         ]
         self._custom = _by_name(key, self._signature) if callable(key) else None
-        self._bind = _binder(self._signature, self.names, self._left_out)
+        self._bind = _binder(self._core.__qualname__, self._signature, self.names, self._left_out)
         self._holders = list(_holders(function, self._left_out))
         self._captured()  # what cannot be keyed is said where the task is made
 
@@ -298,7 +298,7 @@ def _by_name(
 
 
 def _binder(
-    signature: inspect.Signature, names: tuple[str, ...], left_out: frozenset[str]
+    qualname: str, signature: inspect.Signature, names: tuple[str, ...], left_out: frozenset[str]
 ) -> Callable[..., tuple[Any, ...]]:
     """A function with *signature* that returns the values of *names*.
 
@@ -329,4 +329,5 @@ def _binder(
     ]
     source = f"lambda {', '.join(words)}: ({', '.join(values)}{',' if values else ''})"
     binder: Callable[..., tuple[Any, ...]] = eval(source, scope)  # noqa: S307 - made of parameter names alone
+    binder.__qualname__ = qualname  # which the errors of a call give
     return binder

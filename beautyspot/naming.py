@@ -9,13 +9,18 @@ from typing import Any
 MAIN = ("__main__", "__mp_main__")
 
 
+def _main() -> Any:
+    # A spawned child imports the script under its second name, and has the first one only afterwards.
+    return sys.modules.get("__mp_main__") or sys.modules.get("__main__")
+
+
 def main_name() -> str:
     """The importable name of the main module: of ``python -m``, a script, or a spawned child of either.
 
     A script is named for its file's stem, so that importing it gives the same name; a notebook or a
     prompt has no file and stays ``__main__``.
     """
-    main = sys.modules.get("__main__")
+    main = _main()
     spec = getattr(main, "__spec__", None)
     if spec is not None:
         return str(spec.name)
@@ -40,7 +45,7 @@ def find(module: str, qualname: str) -> Any:
     """
     holder = sys.modules.get(module)
     if holder is None and module == main_name():
-        holder = sys.modules.get("__main__")
+        holder = _main()
     for part in qualname.split("."):
         holder = getattr(holder, part, None)
     return holder

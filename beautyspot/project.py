@@ -217,9 +217,9 @@ class Project:
 
     def _make(self, function: Any, options: Options) -> Any:
         if isinstance(function, staticmethod | classmethod):
-            raise ConfigurationError(
-                f"put @{type(function).__name__} above @project.task: the decorator next to the function is the task's"
-            )
+            task = self._make(function.__func__, options)
+            task.binds = "nothing" if isinstance(function, staticmethod) else "class"
+            return task
         if not callable(function):
             raise ConfigurationError(f"project.task keeps the results of a function, and {function!r} cannot be called")
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):

@@ -19,7 +19,13 @@ from typing import Any, Final, NamedTuple
 from blake3 import blake3
 
 from beautyspot import frames
-from beautyspot.errors import BeautyspotError, DeserializationError, StorageError, UnreadableWarning
+from beautyspot.errors import (
+    BeautyspotError,
+    DeserializationError,
+    StorageError,
+    UnreadableWarning,
+    UnusableIndexError,
+)
 from beautyspot.notices import warn_once
 from beautyspot.protocols import (
     BlobInfo,
@@ -109,23 +115,23 @@ class Results:
         """The entry of *key*, expired or not; ``None`` also where the index cannot be read (said once)."""
         try:
             return self._get(key)
+        except UnusableIndexError:
+            raise
         except Exception as error:
             self._unreadable(error)
             return None
 
     def find(self, key: bytes) -> Entry | None:
         """The entry of *key*, unless it is expired."""
-        try:
-            entry = self._get(key)
-        except Exception as error:
-            self._unreadable(error)
-            return None
-        return entry if entry is None or entry.expires is None or entry.expires > time() else None
+        entry = self.entry(key)
+        return None if entry is None or is_expired(entry) else entry
 
     def find_many(self, keys: Sequence[bytes]) -> dict[bytes, Entry]:
         """As `find`, for many keys in few statements."""
         try:
             entries = self.db.lookup(keys)
+        except UnusableIndexError:
+            raise
         except Exception as error:
             self._unreadable(error)
             return {}

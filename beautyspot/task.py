@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, cast, overload
 
 from beautyspot.keeping import Keeper
 from beautyspot.keys import Keyer, Policy
@@ -54,6 +54,7 @@ class _Kept(Generic[P, T]):
     """
 
     __wrapped__: Callable[..., Any]
+    binds: Literal["instance", "class", "nothing"] = "instance"  # what looking a method up binds it to
 
     def __init__(self, function: Callable[..., Any], project: Any, options: Options) -> None:
         functools.update_wrapper(cast("Any", self), function)
@@ -81,7 +82,7 @@ class _Kept(Generic[P, T]):
                 "parts": (self.__wrapped__, self.project, self.options),
                 "identity": identity,
                 "names": names,
-                "token": self._token,
+                "rest": {"_token": self._token, "binds": self.binds},
             }
 
         return reduce(self, self._token, state)
@@ -90,7 +91,7 @@ class _Kept(Generic[P, T]):
         if "_token" in self.__dict__:
             return  # it is here already
         state = opened(sealed)
-        self.__dict__.update(state["names"], _token=state["token"])
+        self.__dict__.update(state["names"], **state["rest"])
         self._setup(*state["parts"])
         # Its function has another module here, or no source: it stays who it was.
         self._keyer.__dict__.update(state["identity"])
@@ -161,6 +162,11 @@ class _Kept(Generic[P, T]):
         """``bs.map(task, *iterables, **options)``."""
         mapped: list[Any] = self.project.fan_out(self, *iterables, **options)
         return mapped
+
+    def _bound(self, kind: Callable[[Any, Any], Any], instance: Any, owner: type | None) -> Any:
+        if self.binds == "class":
+            return kind(self, type(instance) if owner is None else owner)
+        return self if instance is None or self.binds == "nothing" else kind(self, instance)
 
     def _kept(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         entry = self._keeper.results.find(self._keyer(args, kwargs)[0])
@@ -251,7 +257,7 @@ class Task(_Kept[P, T]):
     @overload
     def __get__(self: Task[Concatenate[S, Q], T], instance: S, owner: type | None = None) -> BoundTask[Q, T]: ...
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
-        return self if instance is None else BoundTask(self, instance)
+        return self._bound(BoundTask, instance, owner)
 
 
 class AsyncTask(_Kept[P, T]):
@@ -342,7 +348,7 @@ class AsyncTask(_Kept[P, T]):
         self: AsyncTask[Concatenate[S, Q], T], instance: S, owner: type | None = None
     ) -> BoundAsyncTask[Q, T]: ...
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
-        return self if instance is None else BoundAsyncTask(self, instance)
+        return self._bound(BoundAsyncTask, instance, owner)
 
 
 def _arguments(args: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -157,8 +157,7 @@ class Connections:
     def _open_first(self) -> sqlite3.Connection:
         """The first connection of this process: the file is made, checked and migrated."""
         directory = Path(self.path).absolute().parent
-        if not directory.exists():
-            directory.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(parents=True, exist_ok=True)
         file_writable = os.access(self.path, os.W_OK) or not os.path.exists(self.path)
         if not (os.access(directory, os.W_OK) and file_writable):
             return self._open_read_only()

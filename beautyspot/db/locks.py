@@ -90,6 +90,7 @@ class FileLocks:
         with self._opening:
             if self._fd is None:
                 try:
+                    os.makedirs(os.path.dirname(self.path), exist_ok=True)
                     self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
                 except OSError as error:
                     raise IndexUnavailableError(f"cannot open the lock file {self.path}: {error}") from error

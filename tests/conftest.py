@@ -1,0 +1,85 @@
+"""What every test gets: a place of its own, and a look at what it left behind."""
+
+import multiprocessing
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import beautyspot as bs
+from beautyspot import notices
+
+
+@pytest.fixture(autouse=True)
+def _in_a_directory_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def _warnings_are_given_anew() -> Iterator[None]:
+    yield
+    notices._given.clear()
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
+    """No file, thread or process of ours outlives a test."""
+    threads, files = set(threading.enumerate()), _open_files()
+    yield
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline and (_left(threads) or multiprocessing.active_children()):
+        time.sleep(0.01)
+    assert not _left(threads)
+    assert not multiprocessing.active_children()
+    assert not _open_files() - files
+
+
+def _left(before: set[threading.Thread]) -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread not in before and thread.name.startswith("beauty")]
+
+
+def _open_files() -> set[str]:
+    files = set()
+    for descriptor in os.listdir("/proc/self/fd"):
+        try:
+            target = os.readlink(f"/proc/self/fd/{descriptor}")
+        except FileNotFoundError:
+            continue
+        if target.endswith((".db", "-wal", "-shm", "-lock")):
+            files.add(target)
+    return files
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[bs.Project]:
+    with bs.Project("test", db=tmp_path / "test.db", storage_path=tmp_path / "blobs") as project:
+        yield project
+
+
+class Count:
+    """Counts executions over processes: one line in a file for each."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = str(path)
+
+    def __call__(self, text: object = "") -> None:
+        with open(self.path, "a") as file:
+            file.write(f"{text}\n")
+
+    def __beautyspot_key__(self) -> str:
+        return "count"
+
+    @property
+    def lines(self) -> list[str]:
+        return Path(self.path).read_text().splitlines() if Path(self.path).exists() else []
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+
+@pytest.fixture
+def count(tmp_path: Path) -> Count:
+    return Count(tmp_path / "count.txt")

@@ -1,0 +1,94 @@
+"""Our own backends through the suites that anyone's run through."""
+
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from beautyspot.adapters.futures import ExecutorEngine, processes
+from beautyspot.db import MemoryTaskDB, SQLiteTaskDB, open_db
+from beautyspot.errors import ConfigurationError
+from beautyspot.protocols import BlobStorage, Engine, Serializer, TaskDB
+from beautyspot.serializer import MsgpackSerializer
+from beautyspot.storage import LocalStorage, MemoryStorage, open_storage
+from beautyspot.testing import BlobStorageContract, EngineContract, SerializerContract, TaskDBContract
+
+
+class TestSQLiteTaskDB(TaskDBContract):
+    @pytest.fixture
+    def db(self, tmp_path: Path) -> Iterator[TaskDB]:
+        db = SQLiteTaskDB(tmp_path / "deep" / "er" / "index.db")
+        yield db
+        db.close()
+
+
+class TestMemoryTaskDB(TaskDBContract):
+    @pytest.fixture
+    def db(self) -> TaskDB:
+        return MemoryTaskDB()
+
+
+class TestLocalStorage(BlobStorageContract):
+    @pytest.fixture
+    def storage(self, tmp_path: Path) -> BlobStorage:
+        return LocalStorage(tmp_path / "blobs")
+
+
+class TestMemoryStorage(BlobStorageContract):
+    @pytest.fixture
+    def storage(self) -> BlobStorage:
+        return MemoryStorage()
+
+
+class TestMsgpackSerializer(SerializerContract):
+    @pytest.fixture
+    def serializer(self) -> Serializer:
+        return MsgpackSerializer()
+
+
+class TestProcesses(EngineContract):
+    @pytest.fixture
+    def engine(self) -> Iterator[Engine]:
+        engine = processes(2)
+        yield engine
+        engine.close()
+
+
+class TestExecutor(EngineContract):
+    @pytest.fixture
+    def engine(self) -> Iterator[Engine]:
+        with ProcessPoolExecutor(2) as pool:
+            yield ExecutorEngine(pool)
+
+
+def test_a_url_finds_its_backend(tmp_path: Path) -> None:
+    assert isinstance(open_db("memory://"), MemoryTaskDB)
+    assert isinstance(open_storage("memory://"), MemoryStorage)
+    db = open_db(f"sqlite:///{tmp_path}/x.db")
+    assert isinstance(db, SQLiteTaskDB)
+    assert db.path == f"{tmp_path}/x.db"
+    assert isinstance(open_db("x.db"), SQLiteTaskDB)
+    assert isinstance(open_storage(tmp_path), LocalStorage)
+
+
+def test_an_unknown_scheme_says_which_are_known() -> None:
+    with pytest.raises(ConfigurationError, match="no index is known as 'mysql'"):
+        open_db("mysql://host/name")
+    with pytest.raises(ConfigurationError, match=r"entry point in the group 'beautyspot\.storages'"):
+        open_storage("ftp://host")
+
+
+def test_a_backend_of_another_package_is_found_by_its_entry_point(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = tmp_path / "other-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: other\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(
+        "[beautyspot.databases]\nother = other_index:make\n[beautyspot.storages]\nother = other_index:make\n"
+    )
+    (tmp_path / "other_index.py").write_text("def make(url):\n    return ('made', url)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert open_db("other://place") == ("made", "other://place")
+    assert open_storage("other://place") == ("made", "other://place")

@@ -1,0 +1,629 @@
+"""One call, one key: equal calls share one everywhere, different calls never do."""
+
+import dataclasses
+import datetime as dt
+import decimal
+import enum
+import functools
+import itertools
+import os
+import pathlib
+import subprocess
+import sys
+import textwrap
+import threading
+import uuid
+import zoneinfo
+from collections import Counter, OrderedDict, defaultdict, namedtuple
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import pandas as pd
+import polars as pl
+import pydantic
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import beautyspot as bs
+from beautyspot.encoding import encode
+from beautyspot.errors import ConfigurationError, UnkeyableError
+from beautyspot.keys import Keyer
+
+
+class Colour(enum.Enum):
+    RED = 1
+    BLUE = 2
+
+
+class Access(enum.Flag):
+    READ = 1
+    WRITE = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+    x: float
+    y: float = 0.0
+
+
+@dataclasses.dataclass
+class Line:
+    x: float
+    y: float = 0.0
+
+
+class Model(pydantic.BaseModel):
+    name: str
+    size: int = 3
+
+
+class Plain:
+    def __init__(self, state: Any) -> None:
+        self.state = state
+
+
+class Slotted:
+    __slots__ = ("state",)
+
+    def __init__(self, state: Any) -> None:
+        self.state = state
+
+
+Pair = namedtuple("Pair", "a b")
+
+# Values that differ, pairwise: their types count, and what they hold.
+DIFFERENT: list[Any] = [
+    None, True, False, 0, 1, 2, -1, 2**63, 2**64, 2**100, -(2**100), 0.0, 1.0, -0.0, float("inf"), "", "1", "a",
+    b"", b"1", b"a", bytearray(b"a"), (), (1,), ((1,),), [], [1], [[1]], [1, 2], [2, 1], [(1, 2)], [[1, 2]],
+    [1, [2]], [[1], 2], {}, {0: 1}, {1: 0}, {"0": 1}, {"a": 1}, {"a": 1, "b": 2}, {"a": {"b": 2}}, set(), {1}, {1, 2},
+    frozenset(), frozenset({1}), {"1"}, 1j, dt.date(2020, 1, 1), dt.datetime(2020, 1, 1), "2020-01-01",
+    dt.datetime(2020, 1, 1, tzinfo=dt.UTC), dt.datetime(2020, 1, 1, tzinfo=zoneinfo.ZoneInfo("Asia/Tokyo")),
+    dt.datetime(2020, 1, 1, fold=1), dt.time(1), dt.timedelta(1), dt.timedelta(seconds=1), decimal.Decimal("1"),
+    decimal.Decimal("1.0"), uuid.UUID(int=1), Path("a"), Path("b"), pathlib.PurePosixPath("a"),
+    pathlib.PureWindowsPath("a"), Colour.RED, Colour.BLUE, Access.READ, Access.WRITE, Access.READ | Access.WRITE,
+    Point(1, 2), Point(2, 1), Line(1, 2), Pair(1, 2), (1, 2), Model(name="a"), Model(name="b"), Plain(1), Plain(2),
+    Plain([1]), Slotted(1), Slotted(2), Counter("aab"), Counter("abb"), OrderedDict(a=1, b=2), OrderedDict(b=2, a=1),
+    defaultdict(list), defaultdict(int), range(3), range(4), slice(1), slice(2), Ellipsis, NotImplemented,
+    np.int64(1), np.int32(1), np.float64(1), np.bool_(True), np.str_("a"), np.datetime64("2020-01-01"),
+    np.zeros(3), np.zeros(4), np.zeros((3, 1)), np.zeros((1, 3)), np.zeros(3, "f4"), np.zeros(3, ">f8"),
+    np.zeros(3, "i8"), np.array(0.0), np.array(["a"]), np.array(["a"], object), np.array([None], object),
+    np.array([(1, 2)], [("a", "i4"), ("b", "i4")]), np.array([(1, 2)], [("a", "i4"), ("c", "i4")]),
+    np.ma.array([1, 2], mask=[0, 1]), np.ma.array([1, 2], mask=[1, 0]), np.dtype("f8"), np.dtype("f4"),
+    pd.DataFrame({"a": [1]}), pd.DataFrame({"b": [1]}), pd.DataFrame({"a": [1.0]}), pd.DataFrame({"a": [1]}, index=[5]),
+    pd.Series([1]), pd.Series([1], name="a"), pd.Index([1]), pd.Index(["a"]), pd.Series(["a"], dtype="category"),
+    pd.Series(["a"]), pd.Series(["a", None]), pd.Series(pd.to_datetime(["2020-01-01"])), pd.Timestamp("2020-01-01"),
+    pd.Series(pd.to_datetime(["2020-01-01"]).tz_localize("UTC")), pd.MultiIndex.from_tuples([(1, 2)]),
+    pl.DataFrame({"a": [1]}), pl.DataFrame({"b": [1]}), pl.DataFrame({"a": ["1"]}), pl.DataFrame({"a": [None]}),
+    pl.Series("a", [1]), pl.Series("b", [1]), len, sorted, np.sin, np.cos, os.path.join, str.lower, int, float, Point,
+    Plain, os, sys, functools.partial(int, base=2), functools.partial(int, base=3), lambda: 1, lambda: 2, dict.fromkeys,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", DIFFERENT, ids=lambda v: f"{type(v).__name__}")
+def test_a_value_has_one_encoding(value: Any) -> None:
+    assert encode(value) == encode(value)
+
+
+def test_different_values_have_different_encodings() -> None:
+    for nest in (lambda v: v, lambda v: [v], lambda v: (v, 1), lambda v: {"k": v}):
+        seen: dict[bytes, Any] = {}
+        for value in DIFFERENT:
+            encoded = encode(nest(value))
+            assert encoded not in seen, (value, seen.get(encoded))
+            seen[encoded] = value
+
+
+def test_what_joblib_hashes_faithfully_can_be_keyed() -> None:
+    for value in DIFFERENT:
+        try:
+            joblib.hash(value)
+        except Exception:
+            continue
+        encode(value)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"a": 1, "b": [2]}, {"b": [2], "a": 1}),
+        ({(1, 2): 3, "a": 4, None: 5}, {None: 5, "a": 4, (1, 2): 3}),
+        ({3, 1, 2}, {1, 2, 3}),
+        ({1, "a", None, (2,)}, {None, (2,), "a", 1}),
+        (Counter("abb"), Counter("bba")),
+        (Point(1, 2), Point(1, 2)),
+        (Model(name="a"), Model(name="a", size=3)),
+        (Plain([1]), Plain([1])),
+        (float("nan"), float("nan")),
+        (np.arange(6.0).reshape(2, 3), np.asfortranarray(np.arange(6.0).reshape(2, 3))),
+        (np.arange(10)[::2], np.array([0, 2, 4, 6, 8])),
+        (np.arange(24).reshape(2, 3, 4).transpose(2, 0, 1), np.arange(24).reshape(2, 3, 4).transpose(2, 0, 1).copy()),
+        (pd.DataFrame({"a": [1, 2], "b": [3, 4]}), pd.DataFrame({"a": [1, 2]}).assign(b=[3, 4])),
+        (pd.DataFrame({"a": [1, 2]}), pd.DataFrame({"a": [1, 2]}).set_index("a").reset_index()),
+        (pd.DataFrame({"a": [1.5, 2], "b": ["x", None]}), pd.DataFrame({"a": [1.5, 2], "b": ["x", None]}).copy()),
+        (pl.DataFrame({"a": [1, 2]}), pl.concat([pl.DataFrame({"a": [1]}), pl.DataFrame({"a": [2]})])),
+    ],
+)
+def test_equal_values_have_one_encoding(one: Any, other: Any) -> None:
+    assert encode(one) == encode(other)
+
+
+def test_shared_references_leave_no_trace() -> None:
+    shared = [1, "text", np.int64(3)]
+    assert encode([shared, shared]) == encode([list(shared), list(shared)])
+    text = "".join(["inter", "ned"])
+    assert encode([text, "interned"]) == encode([text, text])
+
+
+def test_a_memory_map_is_the_array_that_it_holds(tmp_path: Path) -> None:
+    array = np.arange(100.0)
+    np.save(tmp_path / "a.npy", array)
+    assert encode(np.load(tmp_path / "a.npy", mmap_mode="r")) == encode(array)
+
+
+def test_a_large_strided_array_is_read_in_blocks() -> None:
+    array = np.arange(3_000_000.0).reshape(1500, 2000)
+    assert encode(array[:, ::2]) == encode(np.ascontiguousarray(array[:, ::2]))
+
+
+plain = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary(),
+    lambda inner: st.lists(inner) | st.tuples(inner, inner) | st.dictionaries(st.text() | st.integers(), inner),
+    max_leaves=20,
+)
+
+
+def same(a: Any, b: Any) -> bool:
+    """Equal in value and in the types of all parts."""
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(same, a, b))
+    if isinstance(a, dict):
+        if len(a) != len(b):
+            return False
+        theirs = {(type(key), key): value for key, value in b.items()}
+        return all((type(key), key) in theirs and same(a[key], theirs[type(key), key]) for key in a)
+    return repr(a) == repr(b) if isinstance(a, float) else a == b
+
+
+@given(plain, plain)
+def test_encodings_are_equal_exactly_where_values_are(one: Any, other: Any) -> None:
+    assert (encode(one) == encode(other)) == same(one, other)
+
+
+@given(st.dictionaries(st.text() | st.integers() | st.tuples(st.integers()), plain), st.randoms())
+def test_the_order_of_a_dict_does_not_matter(value: dict[Any, Any], random: Any) -> None:
+    items = list(value.items())
+    random.shuffle(items)
+    assert encode(dict(items)) == encode(value)
+
+
+@given(st.lists(plain, max_size=4), st.lists(plain, max_size=4))
+def test_no_two_lists_of_arguments_run_into_each_other(one: list[Any], other: list[Any]) -> None:
+    joined = b"".join(map(encode, one)) == b"".join(map(encode, other))
+    assert joined == same(one, other)
+
+
+def test_a_value_that_cannot_be_keyed_is_named_with_its_path() -> None:
+    lock = threading.Lock()
+
+    def function(config: Any) -> None: ...
+
+    with pytest.raises(UnkeyableError, match=r"argument 'config'\['clients'\]\[1\]\.state: a _thread.lock cannot be"):
+        Keyer(function)(({"clients": [0, Plain(lock)]},), {})
+
+
+def test_a_value_that_holds_itself_cannot_be_keyed() -> None:
+    endless: list[Any] = []
+    endless.append(endless)
+    with pytest.raises(UnkeyableError, match="contains itself") as caught:
+        encode(endless)
+    assert len(str(caught.value)) < 200
+
+
+def test_a_class_inside_a_function_cannot_be_keyed() -> None:
+    class Local:
+        pass
+
+    with pytest.raises(UnkeyableError, match="move it to the top of its module"):
+        encode(Local())
+
+
+def test_an_object_may_say_itself_what_stands_for_it() -> None:
+    class Client:
+        def __init__(self, name: str) -> None:
+            self.name, self.lock = name, threading.Lock()
+
+        def __beautyspot_key__(self) -> str:
+            return self.name
+
+    assert encode(Client("a")) == encode(Client("a")) != encode(Client("b"))
+
+
+def key_of(function: Any, *args: Any, **kwargs: Any) -> bytes:
+    return Keyer(function)(args, kwargs)[0]
+
+
+def test_a_call_has_one_key_however_its_arguments_are_passed() -> None:
+    def function(a: int, /, b: int, c: int = 3, *rest: int, d: int = 4, **more: int) -> None: ...
+
+    keyer = Keyer(function)
+
+    def key(*args: int, **kwargs: int) -> bytes:
+        return keyer(args, kwargs)[0]
+
+    assert key(1, 2) == key(1, b=2) == key(1, 2, 3) == key(1, c=3, b=2) == key(1, 2, d=4)
+    keys = [key(1, 2), key(2, 1), key(1, 2, 3, 4), key(1, 2, e=5), key(1, 2, d=5), key(1, 2, 3, 4, 5), key(1, 2, f=5)]
+    assert len(set(keys)) == len(keys)
+    assert key(1, 2, x=1, y=2) == key(1, 2, y=2, x=1)
+
+
+def test_arguments_that_do_not_fit_raise_what_the_function_would() -> None:
+    def function(a: int) -> None: ...
+
+    with pytest.raises(TypeError, match="missing 1 required positional argument: 'a'"):
+        key_of(function)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'b'"):
+        key_of(function, 1, b=2)
+
+
+def test_ignored_arguments_do_not_identify_the_call() -> None:
+    def function(x: int, verbose: bool = False, **options: int) -> None: ...
+
+    keyer = Keyer(function, ignore=("verbose", "session"))
+    lock: Any = threading.Lock()
+    keys = {keyer(*call)[0] for call in [((1,), {}), ((1, True), {}), ((1,), {"verbose": lock, "session": lock})]}
+    assert len(keys) == 1
+    assert keyer((1,), {"other": 1})[0] not in keys
+    assert (
+        Keyer(function, key=bs.KeyGen.ignore("verbose"))((1, True), {})[0]
+        == Keyer(function, ignore="verbose")((1,), {})[0]
+    )
+
+
+def test_ignoring_an_argument_that_is_not_there_is_an_error() -> None:
+    def function(x: int) -> None: ...
+
+    with pytest.raises(ConfigurationError, match="has no argument 'y'; it has x"):
+        Keyer(function, ignore="y")
+
+
+def test_a_key_callable_is_given_the_arguments_that_it_names() -> None:
+    def function(model: str, prompt: str, temperature: float = 0.5) -> None: ...
+
+    by_name = Keyer(function, key=lambda prompt, model: (model, prompt.strip()))
+    assert by_name(("m", " p "), {})[0] == by_name((), {"prompt": "p", "model": "m", "temperature": 1.0})[0]
+    rest = Keyer(function, key=lambda model, **_: model)
+    assert rest(("m", "p"), {})[0] == rest(("m", "q"), {})[0] != rest(("n", "q"), {})[0]
+
+
+def test_a_key_callable_with_names_of_its_own_is_called_as_the_task_was() -> None:
+    def function(path: str) -> None: ...
+
+    upper = Keyer(function, key=lambda p: p.upper())
+    assert upper(("a",), {})[0] == upper(("A",), {})[0] != upper(("b",), {})[0]
+    assert Keyer(function, key=str.lower)(("A",), {})[0] == Keyer(function, key=str.lower)(("a",), {})[0]
+
+
+def test_files_may_stand_for_their_content(tmp_path: Path) -> None:
+    def function(path: Path, scale: int = 1) -> None: ...
+
+    one, other = tmp_path / "one", tmp_path / "other"
+    one.write_text("content")
+    other.write_text("content")
+    keyer = Keyer(function, key=bs.KeyGen.file_content("path"))
+    assert keyer((one,), {})[0] == keyer((other,), {})[0] == keyer((str(one),), {})[0] != keyer((one, 2), {})[0]
+    before = keyer((one,), {})[0]
+    one.write_text("changed")
+    assert keyer((one,), {})[0] != before
+    assert Keyer(function, key=bs.KeyGen.from_file_content)
+    with pytest.raises(UnkeyableError, match="argument 'path': its file identifies the call and cannot be read"):
+        keyer((tmp_path / "missing",), {})
+
+
+def test_files_may_stand_for_their_stat(tmp_path: Path) -> None:
+    def function(path: Path) -> None: ...
+
+    one = tmp_path / "one"
+    one.write_text("content")
+    for policy in (bs.KeyGen.path_stat("path"), bs.KeyGen.from_path_stat):
+        keyer = Keyer(function, key=policy)
+        os.utime(one, ns=(1, 1))
+        before = keyer((one,), {})[0]
+        assert keyer((one,), {})[0] == before
+        os.utime(one, ns=(2, 2))
+        assert keyer((one,), {})[0] != before
+
+
+def make(factor: int) -> Any:
+    def times(x: int) -> int:
+        return x * factor
+
+    return times
+
+
+def test_closures_of_one_factory_are_told_apart() -> None:
+    assert key_of(make(2), 1) == key_of(make(2), 1) != key_of(make(3), 1)
+
+
+def test_a_captured_variable_that_changes_makes_another_call() -> None:
+    factors = [2]
+
+    def function(x: int) -> int:
+        return x * factors[0]
+
+    keyer = Keyer(function)
+    before = keyer((1,), {})[0]
+    factors[0] = 3
+    assert keyer((1,), {})[0] != before
+
+
+def test_a_captured_variable_that_cannot_be_keyed_is_an_error_where_the_task_is_made() -> None:
+    lock = threading.Lock()
+
+    def function(x: int) -> Any:
+        return lock
+
+    with pytest.raises(UnkeyableError, match="captured variable 'lock'"):
+        Keyer(function)
+    assert Keyer(function, ignore=("lock",))((1,), {})
+
+
+def test_a_function_that_captured_itself_can_be_keyed(project: bs.Project) -> None:
+    @project.task
+    def factorial(n: int) -> int:
+        return n * factorial(n - 1) if n else 1
+
+    assert factorial(5) == 120
+
+
+def test_lambdas_are_told_apart_even_on_one_line() -> None:
+    one, other, third = (lambda x: x + 1), (lambda x: x + 2), (lambda x: lambda y: y)
+    assert len({key_of(f, 1) for f in (one, other, third)}) == 3
+
+
+def test_partials_are_told_apart_by_what_they_hold() -> None:
+    def function(a: int, b: int, c: int = 0) -> None: ...
+
+    keys = {
+        key_of(partial, 5)
+        for partial in (
+            functools.partial(function, 1),
+            functools.partial(function, 2),
+            functools.partial(function, 1, c=1),
+            functools.partial(functools.partial(function, 1), c=2),
+        )
+    }
+    assert len(keys) == 4
+
+
+def test_methods_are_told_apart_by_their_object(project: bs.Project) -> None:
+    assert scale_of(Scale(2)) == scale_of(Scale(2)) != scale_of(Scale(3))
+
+
+def scale_of(scale: "Scale") -> bytes:
+    return key_of(scale.apply, 1)
+
+
+class Scale:
+    def __init__(self, factor: int) -> None:
+        self.factor = factor
+
+    def apply(self, x: int) -> int:
+        return self.factor * x
+
+    def __call__(self, x: int) -> int:
+        return self.factor * x
+
+
+def test_objects_that_can_be_called_are_told_apart_by_their_state() -> None:
+    assert key_of(Scale(2), 1) == key_of(Scale(2), 1) != key_of(Scale(3), 1)
+
+
+def scaled(factor: int) -> Any:
+    def decorate(function: Any) -> Any:
+        lock = threading.Lock()  # the decorator's machinery
+
+        @functools.wraps(function)
+        def wrapper(*args: Any) -> Any:
+            with lock:
+                return factor * function(*args)
+
+        return wrapper
+
+    return decorate
+
+
+def test_a_decorated_function_is_told_apart_by_what_its_decorator_captured() -> None:
+    def function(x: int) -> int:
+        return x
+
+    assert key_of(scaled(2)(function), 1) == key_of(scaled(2)(function), 1) != key_of(scaled(3)(function), 1)
+
+
+def test_a_redefinition_is_another_function(project: bs.Project) -> None:
+    namespace: dict[str, Any] = {"project": project, "__name__": "redefining"}
+    exec("@project.task\ndef f(x): return x + 1", namespace)
+    first = namespace["f"]
+    exec("@project.task\ndef f(x): return x + 2", namespace)
+    second = namespace["f"]
+    assert [first(1), second(1), first(1), second(1)] == [2, 3, 2, 3]
+
+
+def test_the_version_is_part_of_the_key() -> None:
+    def function(x: int) -> None: ...
+
+    keys = {Keyer(function, version=version)((1,), {})[0] for version in (None, "1", "2", 3)}
+    assert len(keys) == 4
+
+
+def test_ints_and_texts_of_a_version_are_the_same() -> None:
+    def function(x: int) -> None: ...
+
+    assert Keyer(function, version=2)((1,), {}) == Keyer(function, version="2")((1,), {})
+
+
+_IDENTITY = """
+import sys
+import beautyspot as bs
+project = bs.Project("p")
+class C:
+    @project.task
+    def method(self, x): return x
+    @project.task
+    @classmethod
+    def build(cls, x): return x
+    @project.task
+    @staticmethod
+    def fixed(x): return x
+@project.task
+def f(x, s=frozenset({"a", "b", 3, None})): return x
+@project.task(version="auto")
+def g(x): return helper(x)
+def helper(x): return x + 1
+def make(n):
+    def inner(x): return x * n
+    return project.task(inner)
+keys = [f.key({"b": 1, "a": {"x", "y"}}), g.key(1), make(2).key(1), C().method.key(1), C.fixed.key(1), C.build.key(1)]
+def show(_=None): return keys
+if __name__ == "__main__":
+    import multiprocessing
+    print(keys)
+    for method in ("spawn", "forkserver", "fork"):
+        with multiprocessing.get_context(method).Pool(1) as pool: print(pool.apply(show))
+"""
+
+
+def test_a_function_is_the_same_in_a_script_a_module_an_import_and_every_child(tmp_path: Path) -> None:
+    (tmp_path / "ours.py").write_text(_IDENTITY)
+    (tmp_path / "theirs.py").write_text(_IDENTITY)
+    link = tmp_path / "elsewhere"
+    link.mkdir()
+    (link / "ours.py").symlink_to(tmp_path / "ours.py")
+    printed: set[str] = set()
+    for seed, command in enumerate(
+        [["ours.py"], ["-m", "ours"], ["-c", "import ours; print(ours.keys)"], [str(link / "ours.py")]]
+    ):
+        env = {**os.environ, "PYTHONHASHSEED": str(seed), "PYTHONPATH": str(tmp_path)}
+        done = subprocess.run([sys.executable, *command], cwd=tmp_path, env=env, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        printed |= set(done.stdout.splitlines())
+    assert len(printed) == 1
+    other = subprocess.run([sys.executable, "theirs.py"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert set(other.stdout.splitlines()).isdisjoint(printed)
+
+
+def test_a_notebook_function_is_the_same_in_two_cells_and_kernels(tmp_path: Path) -> None:
+    cell = "@project.task\ndef f(x):\n    return x + 1\nkeys.append(f.key(1))"
+    longer = "other = 1\n" + cell.replace("x + 1", "x + 1  # a comment")
+    changed = cell.replace("x + 1", "x + 2")
+    script = textwrap.dedent(f"""
+        import sys
+        from IPython.core.interactiveshell import InteractiveShell
+        shell = InteractiveShell.instance()
+        sys.modules["__main__"] = shell.user_module
+        shell.run_cell("import beautyspot as bs; project = bs.Project('p'); keys = []")
+        for cell in {[cell, longer, changed, cell]!r}:
+            shell.run_cell(cell).raise_error()
+        print(shell.user_ns["keys"])
+    """)
+    (tmp_path / "kernel.py").write_text(script)
+    printed = [
+        subprocess.run([sys.executable, "kernel.py"], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+        for _ in range(2)
+    ]
+    assert printed[0] == printed[1]
+    one, same_, changed_, again = eval(printed[0].splitlines()[-1])
+    assert one == same_ == again != changed_
+
+
+_VERSIONED = """
+import beautyspot as bs
+project = bs.Project("p")
+LIMIT = 3
+def helper(x):
+    return x + 1
+class Tool:
+    def use(self, x): return x
+@project.task(version="auto")
+def f(x: int) -> int:
+    '''Docstring.'''
+    return helper(x) + Tool().use(x)
+"""
+
+
+def _auto_key(tmp_path: Path, source: str) -> str:
+    (tmp_path / "versioned.py").write_text(source)
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", "import versioned; print(versioned.f.key(1))"],
+        cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_version_auto_follows_code_and_not_comments(tmp_path: Path) -> None:
+    key = _auto_key(tmp_path, _VERSIONED)
+    for old, new in (
+        ("return x + 1", "return (x   + 1)  # comment"),
+        ("'''Docstring.'''", "'''Another.'''"),
+        ("def f(x: int) -> int:", "def f(x):"),
+        ("LIMIT = 3", "LIMIT = 4\n\n\n"),
+    ):
+        assert _auto_key(tmp_path, _VERSIONED.replace(old, new)) == key, new
+    for old, new in (
+        ("return helper(x)", "return 2 * helper(x)"),
+        ("return x + 1", "return x + 2"),
+        ("use(self, x): return x", "use(self, x): return -x"),
+    ):
+        assert _auto_key(tmp_path, _VERSIONED.replace(old, new)) != key, new
+
+
+@pytest.mark.parametrize("python", ["python3.12", "python3.13"])
+def test_keys_are_the_same_on_other_versions_of_python(python: str, tmp_path: Path) -> None:
+    """Keys of plain data and code are computed by every Python version at hand, from our own source."""
+    versions = sorted(Path(sys.base_prefix).parent.glob(f"{python.removeprefix('python')}*/bin/python3"))
+    if not versions:  # one version is all that this machine has
+        assert not versions
+        return
+    (tmp_path / "ours.py").write_text(_IDENTITY)
+    command = ["-c", "import ours; print(ours.keys)"]
+    here = subprocess.run([sys.executable, *command], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    site = tmp_path / "site"
+    uv = Path(sys.executable).with_name("uv")
+    packages = ["msgpack", "blake3", "cloudpickle", "tqdm", "typing-extensions"]
+    subprocess.run([uv, "pip", "install", "-q", "--python", versions[0], "--target", site, *packages], check=True)
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(site), str(Path(bs.__file__).parent.parent)])}
+    there = subprocess.run([versions[0], *command], cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert there.stdout == here, there.stderr
+
+
+def test_keys_do_not_depend_on_the_thread() -> None:
+    def function(x: Any) -> None: ...
+
+    keyer, keys = Keyer(function), set()
+    value = {"a": [1, 2.5, ("x", b"y")], "b": {3, 4}}
+
+    def compute() -> None:
+        for _ in range(2000):
+            keys.add(keyer((value,), {})[0])
+
+    threads = [threading.Thread(target=compute) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(keys) == 1
+
+
+def test_every_pair_of_similar_tables_differs() -> None:
+    frames = [
+        pd.DataFrame({"a": column}, index=index)
+        for column, index in itertools.product(
+            ([1, 2], [1.0, 2.0], ["1", "2"], [True, False]), ([0, 1], [1, 0], ["a", "b"])
+        )
+    ]
+    assert len({encode(frame) for frame in frames}) == len(frames)
