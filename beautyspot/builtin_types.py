@@ -260,8 +260,12 @@ def _to_scalar(data: Any) -> Any:
 def _pandas(v: Any, apart: Apart) -> Any:
     import pandas
 
-    frame = v.to_frame(name="values") if isinstance(v, pandas.Series) else v
-    head = [v.name] if isinstance(v, pandas.Series) else []
+    is_series = isinstance(v, pandas.Series)
+    frame = v.to_frame(name="values") if is_series else v
+    # Arrow names its columns; a range of numbers would come back as numbers.
+    names = None if is_series else v.columns
+    columns = [names.start, names.stop, names.step] if type(names) is pandas.RangeIndex else None
+    head = [is_series, v.name if is_series else None, columns]
     try:
         import pyarrow
 
@@ -283,11 +287,16 @@ def _pandas(v: Any, apart: Apart) -> Any:
 
 
 def _to_pandas(data: Any) -> Any:
+    import pandas
     import pyarrow
 
-    head, content = data
+    (is_series, name, columns), content = data
     frame = pyarrow.ipc.open_stream(pyarrow.py_buffer(content)).read_all().to_pandas()
-    return frame["values"].rename(head[0]) if head else frame
+    if is_series:
+        return frame["values"].rename(name)
+    if columns is not None:
+        frame.columns = pandas.RangeIndex(*columns)
+    return frame
 
 
 def _same_frame(a: Any, b: Any) -> bool:
