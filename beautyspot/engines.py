@@ -20,7 +20,14 @@ from beautyspot.task import Task
 
 __all__ = ["ENGINES", "Engine", "EngineLost", "run_chunk"]
 
-ENGINES = Registry("engine", "beautyspot.engines", {"processes": "beautyspot.adapters.futures:processes"})
+ENGINES = Registry(
+    "engine",
+    "beautyspot.engines",
+    {
+        "processes": "beautyspot.adapters.futures:processes",
+        "executor": "beautyspot.adapters.futures:ExecutorEngine",
+    },
+)
 
 
 class Answer(NamedTuple):

@@ -243,12 +243,14 @@ class Run:
             while self._wants_input():
                 yield Step.READ
                 if self._ready and block is None:
-                    break
+                    break  # to be handed out before an input that may be slow is asked for more
             while self._todo and (self.lane is None or self.lane.room()):
                 self.lane = self.lane or self._make_lane(self.task, self._stops)
                 self.lane.submit(self._todo.popleft())
             while self._ready:
                 yield self._ready.popleft()
+            if self._wants_input():
+                continue
             if self.lane is not None and self.lane.busy():
                 yield Step.WAIT
             elif not self._todo and not self._ready and self._exhausted:

@@ -47,7 +47,9 @@ def find(module: str, qualname: str) -> Any:
     if holder is None and module == main_name():
         holder = _main()
     for part in qualname.split("."):
-        holder = getattr(holder, part, None)
+        # What stands in a class, and not what looking it up would bind.
+        holder = vars(holder).get(part) if isinstance(holder, type) else getattr(holder, part, None)
+        holder = getattr(holder, "__func__", holder)
     return holder
 
 

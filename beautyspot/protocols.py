@@ -16,7 +16,6 @@ __all__ = [
     "BlobStorage",
     "Buffer",
     "BufferSerializer",
-    "ChangeMarks",
     "Engine",
     "Entry",
     "Failure",
@@ -180,15 +179,6 @@ class QuickLookup(Protocol):
 
     def get(self, key: bytes) -> Entry | None:
         """The entry of *key*, or ``None``."""
-        ...
-
-
-@runtime_checkable
-class ChangeMarks(Protocol):
-    """Knows whether anything was written. Without it, a call that has its turn always looks again."""
-
-    def mark(self) -> bytes | None:
-        """Equal marks say that nobody wrote anything between them; ``None`` says nothing."""
         ...
 
 

@@ -32,7 +32,6 @@ from beautyspot.protocols import (
     BlobStorage,
     Buffer,
     BufferSerializer,
-    ChangeMarks,
     Entry,
     MapsBlobs,
     QuickLookup,
@@ -104,7 +103,6 @@ class Results:
         self.blob_threshold = blob_threshold
         self.is_quick = isinstance(db, QuickLookup)
         self._get: Callable[[bytes], Entry | None] = db.get if isinstance(db, QuickLookup) else self._look_up
-        self.mark: Callable[[], bytes | None] = db.mark if isinstance(db, ChangeMarks) else _no_mark
         self._checked: set[str] = set()  # locations whose mapped blobs this process has checked
         self._checking = threading.Lock()
 
@@ -268,10 +266,6 @@ def _log(text: str, *values: object) -> None:
     import logging  # takes longer to import than this module, and is seldom needed
 
     logging.getLogger("beautyspot").info(text, *values)
-
-
-def _no_mark() -> None:
-    return None
 
 
 def is_expired(entry: Entry) -> bool:

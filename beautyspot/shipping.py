@@ -8,7 +8,10 @@ task, with one project, however often it receives it.
 
 from __future__ import annotations
 
+import functools
+import importlib
 import pickle
+import sys
 import threading
 import weakref
 from collections.abc import Callable
@@ -71,9 +74,10 @@ def reduce(task: Any, token: str, state: Callable[[], Any]) -> str | tuple[Any, 
         token: What tells this task from all others, in every process.
         state: Gives what the task is made of; asked only where it travels by value.
     """
-    if task.__module__ not in MAIN and stands_for(task):
-        return str(task.__qualname__)
     name = (module_name(task.__module__), task.__qualname__)
+    if task.__module__ not in MAIN and stands_for(task):
+        # Looking a class method up gives it bound to its class, which pickle would not take for it.
+        return str(task.__qualname__) if _looked_up(*name) is task else (_imported, name)
     sending = _sending.__dict__.setdefault("tokens", set())
     if token in sending:  # its function refers to itself
         return _receive, (type(task), token, *name)
@@ -84,6 +88,16 @@ def reduce(task: Any, token: str, state: Callable[[], Any]) -> str | tuple[Any, 
     finally:
         sending.discard(token)
     return _receive, (type(task), token, *name), (sealed[0], sealed[1])
+
+
+def _looked_up(module: str, qualname: str) -> Any:
+    return functools.reduce(getattr, qualname.split("."), sys.modules[module])
+
+
+def _imported(module: str, qualname: str) -> Any:
+    """The task of a name that the sender knows can be imported."""
+    importlib.import_module(module)
+    return find(module, qualname)
 
 
 def _receive(kind: type, token: str, module: str, qualname: str) -> Any:

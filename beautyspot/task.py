@@ -71,7 +71,6 @@ class _Kept(Generic[P, T]):
             project.results, self._keyer, form, options.content_type, options.ttl, project.on_save_error
         )
         self._entry, self._read = project.results.entry, self._keeper.read
-        self._mark = project.results.mark
         self._flights = project.flights
 
     def __reduce__(self) -> str | tuple[Any, ...]:
@@ -101,7 +100,8 @@ class _Kept(Generic[P, T]):
 
     def __beautyspot_key__(self) -> bytes:
         """What stands for this task where it is an argument of another or captured by it."""
-        return self._keyer.prefix
+        # While it is being unpickled, its function may refer to it already.
+        return self._keyer.prefix if "_keyer" in self.__dict__ else b""
 
     def key(self, *args: P.args, **kwargs: P.kwargs) -> str:
         """The call's key, 32 hexadecimal digits.
@@ -179,15 +179,12 @@ class Task(_Kept[P, T]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
         """The kept result, or the function's, which is kept then."""
         key, parts = self._keyer(args, kwargs)
-        mark = self._mark()
         entry = self._entry(key)
-        if entry is not None:
-            if entry.expires is None or not is_expired(entry):
-                value = self._read(entry)
-                if value is not MISSING:
-                    return value  # type: ignore[no-any-return]
-            mark = None  # what is to be replaced is looked at once more
-        return self._fly(key, parts, args, kwargs, mark)[0]
+        if entry is not None and not is_expired(entry):
+            value = self._read(entry)
+            if value is not MISSING:
+                return value  # type: ignore[no-any-return]
+        return self._fly(key, parts, args, kwargs)[0]
 
     def refresh(self, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run the function and replace the kept result."""
@@ -196,7 +193,7 @@ class Task(_Kept[P, T]):
     def _compute(
         self, key: bytes, parts: list[bytes], args: tuple[Any, ...], kwargs: Mapping[str, Any], fresh: bool
     ) -> T:
-        return self._fly(key, parts, args, kwargs, None, fresh)[0]
+        return self._fly(key, parts, args, kwargs, fresh)[0]
 
     def _fly(
         self,
@@ -204,18 +201,13 @@ class Task(_Kept[P, T]):
         parts: list[bytes],
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
-        mark: bytes | None,
         fresh: bool = False,
     ) -> tuple[T, Entry | None, Encoded | None]:
-        """Run the function unless someone did meanwhile: the value, its entry if it is kept, and what was written.
-
-        *mark* is the index's from before the call was looked up and found not to be kept, if it was.
-        """
+        """Run the function unless someone did meanwhile: the value, its entry if it is kept, and what was written."""
         summary = self._keeper.describe(key, parts, args, kwargs)  # before the function may change its arguments
         self._flights.acquire(key)
         try:
-            # Someone else may have run it meanwhile, unless nothing at all was written.
-            entry = None if mark is not None and mark == self._mark() else self._entry(key)
+            entry = self._entry(key)  # someone else may have run it meanwhile
             if entry is not None and not fresh and not is_expired(entry):
                 value = self._read(entry)
                 if value is not MISSING:
@@ -237,7 +229,7 @@ class Task(_Kept[P, T]):
         entry = self._keeper.results.find(key)
         if entry is not None:
             return entry, None
-        _, entry, encoded = self._fly(key, self._keyer(args, {})[1], args, {}, None)
+        _, entry, encoded = self._fly(key, self._keyer(args, {})[1], args, {})
         if entry is None and encoded is not None:
             if encoded.value is None:
                 return None, b"".join(encoded.parts)
@@ -361,11 +353,10 @@ def _arguments(args: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
 class _Bound(Generic[P, T]):
     """A task with its object: what a method is when it is looked up on an instance."""
 
-    __slots__ = ("instance", "task")
-
     def __init__(self, task: Any, instance: Any) -> None:
         self.task = task
         self.instance = instance
+        self.__doc__ = task.__doc__
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.task, self.instance)

@@ -21,7 +21,6 @@ from beautyspot.engines import run_chunk
 from beautyspot.errors import EngineLost, StorageError
 from beautyspot.protocols import (
     BlobStorage,
-    ChangeMarks,
     Engine,
     Entry,
     Failure,
@@ -143,15 +142,6 @@ class TaskDBContract:
             db.upsert([record])
             assert db.get(make_key(1)) == record.entry
             assert db.get(make_key(2)) is None
-
-    def test_a_mark_changes_with_every_write(self, db: TaskDB) -> None:
-        if isinstance(db, ChangeMarks):
-            db.upsert([make_record(1)])
-            before = db.mark()
-            db.lookup([make_key(1)])
-            assert db.mark() == before
-            db.upsert([make_record(2)])
-            assert db.mark() != before or before is None
 
     def test_a_lock_keeps_others_out(self, db: TaskDB) -> None:
         if isinstance(db, KeyLocks):

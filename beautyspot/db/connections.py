@@ -6,7 +6,6 @@ new one begun) and a directory that cannot be written to (hits are served, nothi
 
 from __future__ import annotations
 
-import mmap
 import os
 import sqlite3
 import threading
@@ -18,7 +17,7 @@ from typing import TypeVar
 from urllib.parse import quote
 
 from beautyspot.db.locks import FileLocks
-from beautyspot.db.schema import MAGIC, is_ours, migrate
+from beautyspot.db.schema import check_owner, foreign, migrate
 from beautyspot.errors import ForeignIndexError, IndexUnavailableError, UnreadableWarning
 from beautyspot.notices import warn
 
@@ -61,7 +60,6 @@ class Connections:
     def _reset(self) -> None:
         self.local = threading.local()
         self._all: list[Connection] = []
-        self.shared: mmap.mmap | None = None  # SQLite's shared memory: its first 48 bytes change with every commit
         self._ready = False  # whether the file was made, checked and migrated
         self.read_only = False
 
@@ -161,10 +159,9 @@ class Connections:
         file_writable = os.access(self.path, os.W_OK) or not os.path.exists(self.path)
         if not (os.access(directory, os.W_OK) and file_writable):
             return self._open_read_only()
-        if not os.path.exists(self.locks.path):
-            self._refuse(lambda head: not head or is_ours(head))
+        if not os.path.exists(self.locks.path) and os.path.exists(self.path):
+            self._refuse_foreign()
         with self.locks.setting_up():
-            self._check_file()
             self.locks.share()
             try:
                 opened = self._prepared()
@@ -175,8 +172,6 @@ class Connections:
                 self.locks.share()
                 opened = self._prepared()
         self._ready = True
-        with open(self.path + "-shm", "rb") as file:
-            self.shared = mmap.mmap(file.fileno(), 4096, access=mmap.ACCESS_READ)
         return opened
 
     def _prepared(self) -> sqlite3.Connection:
@@ -185,41 +180,41 @@ class Connections:
             migrate(opened, self.path)
             # After the tables: the mark of our file must not be left in a log that a crash could lose.
             opened.execute("PRAGMA journal_mode = WAL")
-            opened.execute("SELECT count(*) FROM migrations")  # makes the shared memory
         except BaseException:
             opened.close()
             raise
         return opened
 
-    def _refuse(self, known: Callable[[bytes], bool]) -> None:
-        """Refuse a file that does not begin as a *known* one does, and leave it as it is."""
-        if os.path.exists(self.path):
-            with open(self.path, "rb") as file:
-                if not known(file.read(100)):
-                    raise ForeignIndexError(
-                        f"{self.path} is no index of this beautyspot and was left as it is; give another path as db="
-                    )
+    def _refuse_foreign(self) -> None:
+        """Refuse a file without our lock file beside it that is not ours, and leave it as it is.
 
-    def _check_file(self) -> None:
-        """Set a file aside that is no database any more; our lock file beside it says that it was one."""
-        if os.path.exists(self.path):
-            with open(self.path, "rb") as file:
-                head = file.read(16)
-            if head and not head.startswith(MAGIC):  # whose the tables of a database are, `migrate` looks
-                self._set_aside("its first bytes are not those of a database")
+        SQLite is asked and the file is not opened by us: closing it would drop the locks that connections of
+        this process hold on it, as POSIX has it.
+        """
+        try:
+            probe = sqlite3.connect(self.path)
+            try:
+                check_owner(probe, self.path)
+            finally:
+                probe.close()
+        except sqlite3.DatabaseError as error:
+            raise ForeignIndexError(foreign(self.path)) from error
 
     def _open_read_only(self) -> sqlite3.Connection:
         self.read_only = True
         if not os.path.exists(self.path):
             raise IndexUnavailableError(f"the index {self.path} cannot be made: its directory cannot be written to")
-        self._refuse(is_ours)
         wal = self.path + "-wal"
         # With a log, mode=ro needs the -shm file of its writer; without, immutable needs nothing but the file.
         mode = "mode=ro" if os.path.exists(wal) and os.path.getsize(wal) else "mode=ro&immutable=1"
         opened = sqlite3.connect(
             f"file:{quote(os.path.abspath(self.path))}?{mode}", uri=True, isolation_level=None, check_same_thread=False
         )
-        opened.execute("SELECT count(*) FROM migrations")
+        try:
+            check_owner(opened, self.path)
+        except BaseException:
+            opened.close()
+            raise
         self._ready = True
         return opened
 

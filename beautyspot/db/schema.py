@@ -15,7 +15,6 @@ import time
 from beautyspot.errors import ForeignIndexError, NewerIndexError
 
 APPLICATION_ID = 0x62737074  # "bspt"
-MAGIC = b"SQLite format 3\0"
 
 MIGRATIONS: list[str] = [
     """
@@ -111,9 +110,18 @@ MIGRATIONS: list[str] = [
 ]
 
 
-def is_ours(head: bytes) -> bool:
-    """Whether the first hundred bytes of a file are those of an index of ours."""
-    return head.startswith(MAGIC) and int.from_bytes(head[68:72], "big") == APPLICATION_ID
+def foreign(path: str) -> str:
+    """What to say of a file that is not ours."""
+    return (
+        f"{path} belongs to another program or to an older beautyspot; it was left as it is. Give another path as db="
+    )
+
+
+def check_owner(connection: sqlite3.Connection, path: str) -> None:
+    """Raise a `ForeignIndexError` if the file of *connection* holds tables of another program."""
+    owner: int = connection.execute("PRAGMA application_id").fetchone()[0]
+    if owner != APPLICATION_ID and connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+        raise ForeignIndexError(foreign(path))
 
 
 def migrate(connection: sqlite3.Connection, path: str) -> None:
@@ -123,13 +131,8 @@ def migrate(connection: sqlite3.Connection, path: str) -> None:
         NewerIndexError: If a newer beautyspot made it.
         ForeignIndexError: If it holds tables of another program.
     """
+    check_owner(connection, path)
     version: int = connection.execute("PRAGMA user_version").fetchone()[0]
-    owner: int = connection.execute("PRAGMA application_id").fetchone()[0]
-    if owner != APPLICATION_ID and connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
-        raise ForeignIndexError(
-            f"{path} is a database of another program or of an older beautyspot; it was left as it is. Give "
-            "another path as db="
-        )
     if version > len(MIGRATIONS):
         raise NewerIndexError(
             f"{path} has schema {version}, and this beautyspot knows up to {len(MIGRATIONS)}; it was left as it "

@@ -62,11 +62,6 @@ class SQLiteTaskDB:
             row = next(iter(self._read(_GET, values)), None)
         return None if row is None else _make(Entry, row)
 
-    def mark(self) -> bytes | None:
-        """What changes with every commit of any process: the header of SQLite's shared memory."""
-        shared = self._connections.shared
-        return None if shared is None else shared[:48]
-
     def lookup(self, keys: Sequence[bytes]) -> dict[bytes, Entry]:
         """The entries of those *keys* that are kept, 500 to a statement."""
         found: dict[bytes, Entry] = {}

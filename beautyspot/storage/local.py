@@ -6,6 +6,7 @@ Directories of 256 keep a folder of millions quick on every file system.
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import re
@@ -54,11 +55,11 @@ class LocalStorage:
                 for part in parts:
                     _write_all(file, part)
             os.rename(temporary, path)
-        except OSError as error:
-            Path(temporary).unlink(missing_ok=True)
-            raise StorageError(f"cannot write the blob {path}: {error}") from error
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
+        except BaseException as error:
+            with contextlib.suppress(OSError):  # it may not have been made
+                os.unlink(temporary)
+            if isinstance(error, OSError):
+                raise StorageError(f"cannot write the blob {path}: {error}") from error
             raise
         return location
 

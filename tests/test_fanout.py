@@ -1,0 +1,575 @@
+"""Maps: what is kept is recalled in bulk, equal inputs run once, and everything finished is kept."""
+
+import asyncio
+import concurrent.futures
+import contextvars
+import itertools
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import beautyspot as bs
+from beautyspot.errors import ConfigurationError, EngineLost, MapError, WorkerDied
+from tests.conftest import Count
+
+HERE = Path(__file__).parent.parent
+
+
+@pytest.fixture(params=["threads", "processes", "executor", "thread executor"])
+def engine(request: pytest.FixtureRequest) -> Iterator[Any]:
+    if request.param == "executor":
+        with concurrent.futures.ProcessPoolExecutor(2) as pool:
+            yield pool
+    elif request.param == "thread executor":
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            yield pool
+    else:
+        yield request.param
+
+
+class Stubborn(Exception):
+    def __init__(self, one: int, other: int) -> None:
+        super().__init__("stubborn")
+
+
+class TestEveryEngine:
+    """What holds wherever calls run."""
+
+    def test_results_stand_in_the_order_of_the_inputs(self, project: bs.Project, engine: Any) -> None:
+        double = project.task(lambda x: 2 * x)
+        assert bs.map(double, range(50), workers=2, engine=engine) == [2 * x for x in range(50)]
+        assert all(double.cached(x) for x in range(50))
+
+    def test_what_is_kept_does_not_run(self, project: bs.Project, engine: Any, count: Count) -> None:
+        double = project.task(lambda x: count(x) or 2 * x)
+        bs.map(double, range(0, 40, 2), workers=2, engine=engine)
+        assert bs.map(double, range(40), workers=2, engine=engine) == [2 * x for x in range(40)]
+        assert sorted(map(int, count.lines)) == list(range(40))
+
+    def test_equal_inputs_run_once(self, project: bs.Project, engine: Any, count: Count) -> None:
+        make = project.task(lambda x: count(x) or [x])
+        results = bs.map(make, [1, 2, 1, 1, 2, 3], workers=2, engine=engine)
+        assert results == [[1], [2], [1], [1], [2], [3]]
+        assert len({id(result) for result in results}) == 6
+        assert len(count) == 3
+
+    def test_several_iterables_are_taken_in_step(self, project: bs.Project, engine: Any) -> None:
+        add = project.task(lambda x, y: x + y)
+        assert bs.map(add, range(5), itertools.count(10), engine=engine) == [10, 12, 14, 16, 18]
+
+    def test_large_results_come_back(self, project: bs.Project, engine: Any) -> None:
+        array = project.task(lambda n: np.full(n, n))
+        for result, n in zip(bs.map(array, [10, 200_000], workers=2, engine=engine), [10, 200_000], strict=True):
+            np.testing.assert_array_equal(result, np.full(n, n))
+
+    def test_the_first_failure_is_raised_and_what_finished_is_kept(
+        self, project: bs.Project, engine: Any, count: Count
+    ) -> None:
+        def function(x: int) -> int:
+            count(x)
+            time.sleep(0.01)
+            if x == 3:
+                raise KeyError("three")
+            return x
+
+        task = project.task(function)
+        with pytest.raises(KeyError, match="three"):
+            bs.map(task, range(200), workers=2, engine=engine)
+        ran = [int(x) for x in count.lines]
+        assert len(ran) < 60
+        assert all(task.cached(x) for x in ran if x != 3)
+
+    def test_everything_else_runs_where_errors_do_not_stop(self, project: bs.Project, engine: Any) -> None:
+        def function(x: int) -> float:
+            return 1 / x
+
+        task = project.task(function)
+        with pytest.raises(MapError, match=r"2 of 5 calls of .* failed") as caught:
+            bs.map(task, [1, 0, 2, -0, 4], workers=2, engine=engine, on_error="continue")
+        error = caught.value
+        assert error.inputs == {1: (0,), 3: (0,)}
+        assert error.results == {0: 1.0, 2: 0.5, 4: 0.25}
+        assert [type(e) for e in error.exceptions] == [ZeroDivisionError] * 2
+        assert task.cached(4)
+
+    def test_errors_may_stand_in_their_place(self, project: bs.Project, engine: Any) -> None:
+        task = project.task(lambda x: 1 / x)
+        one, failed, quarter = bs.map(task, [1, 0, 4], workers=2, engine=engine, on_error="return")
+        assert (one, quarter) == (1.0, 0.25)
+        assert isinstance(failed, ZeroDivisionError)
+
+    def test_an_endless_input_is_read_as_far_as_it_is_used(self, project: bs.Project, engine: Any) -> None:
+        read = []
+
+        def numbers() -> Iterator[int]:
+            for i in itertools.count():
+                read.append(i)
+                yield i
+
+        results = bs.imap(project.task(lambda x: 2 * x), numbers(), workers=2, engine=engine)
+        assert [next(results) for _ in range(30)] == [2 * x for x in range(30)]
+        results.close()  # type: ignore[attr-defined]
+        assert len(read) < 1500
+
+    def test_results_may_come_in_any_order(self, project: bs.Project, engine: Any) -> None:
+        def function(x: float) -> float:
+            time.sleep(x)
+            return x
+
+        task = project.task(function)
+        results = list(bs.imap(task, [0.5, 0.0, 0.01], workers=2, engine=engine, ordered=False))
+        assert sorted(results) == [0.0, 0.01, 0.5]
+        assert list(bs.imap(task, [0.5, 0.0, 0.01], workers=2, engine=engine)) == [0.5, 0.0, 0.01]
+
+    def test_an_exception_that_cannot_travel_is_told_all_the_same(self, project: bs.Project, engine: Any) -> None:
+        def function(x: int) -> int:
+            raise Stubborn(1, 2)
+
+        with pytest.raises(Exception, match="stubborn"):
+            bs.map(project.task(function), [1], engine=engine)
+
+    def test_system_exit_in_a_call_ends_the_map_and_no_worker(self, project: bs.Project, engine: Any) -> None:
+        task = project.task(lambda x: sys.exit(x))
+        with pytest.raises(SystemExit, match="3"):
+            bs.map(task, [3], engine=engine)
+        if not isinstance(engine, str):
+            assert list(engine.map(abs, [-1])) == [1]
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver", "fork"])
+def test_processes_work_under_every_start_method(method: str, tmp_path: Path) -> None:
+    script = textwrap.dedent(f"""
+        import multiprocessing, os
+        import beautyspot as bs
+        project = bs.Project("p", db="p.db", storage_path="blobs")
+        def make(factor):
+            @project.task
+            def times(x): return x * factor
+            return times
+        @project.task
+        def where(x): return os.getpid(), x
+        class Tool:
+            def __init__(self, n): self.n = n
+            @project.task
+            def add(self, x): return self.n + x
+        if __name__ == "__main__":
+            multiprocessing.set_start_method({method!r})
+            results = bs.map(where, range(20), engine="processes", workers=2)
+            assert [x for _, x in results] == list(range(20))
+            assert os.getpid() not in {{pid for pid, _ in results}}
+            assert bs.map(make(3), range(5), engine="processes", workers=2) == [0, 3, 6, 9, 12]
+            assert bs.map(Tool(4).add, range(5), engine="processes", workers=2) == [4, 5, 6, 7, 8]
+            assert all(where.cached(x) for x in range(20)) and make(3).cached(4) and Tool(4).add.cached(4)
+            print("done")
+    """)
+    (tmp_path / "script.py").write_text(script)
+    for _ in range(2):
+        done = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, timeout=100)
+        assert (done.stdout, done.stderr) == ("done\n", "")
+
+
+def test_a_script_without_a_guard_is_told_what_is_missing(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(
+        "import multiprocessing\nmultiprocessing.set_start_method('spawn', force=True)\n"
+        "import beautyspot as bs\nproject = bs.Project('p')\ntask = project.task(lambda x: x)\n"
+        "print(bs.map(task, range(3), engine='processes', workers=2))\n"
+    )
+    done = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode != 0
+    assert 'if __name__ == "__main__":' in done.stderr.splitlines()[-1]
+
+
+def test_a_dead_worker_is_an_error_that_names_the_input(project: bs.Project) -> None:
+    def function(x: int) -> int:
+        if x == 7:
+            os._exit(3)
+        return x
+
+    task = project.task(function)
+    results = bs.map(task, range(20), engine="processes", workers=2, on_error="return")
+    assert [r for r in results if not isinstance(r, Exception)] == [x for x in range(20) if x != 7]
+    assert isinstance(results[7], WorkerDied)
+    assert "function(x=7) died" in str(results[7])
+    with pytest.raises(WorkerDied, match=r"function\(x=7\) died"):
+        bs.map(task, [7], engine="processes", workers=2)
+
+
+def test_a_broken_executor_of_the_user_is_an_error(project: bs.Project) -> None:
+    task = project.task(lambda x: os._exit(1) if x == 1 else x)
+    with concurrent.futures.ProcessPoolExecutor(1) as pool:
+        with pytest.raises((WorkerDied, EngineLost)):
+            bs.map(task, range(3), engine=pool)
+
+
+def test_maps_inside_maps_do_not_wait_for_each_other(project: bs.Project) -> None:
+    inner = project.task(lambda x: x + 1)
+    pool = concurrent.futures.ThreadPoolExecutor(1)
+    for kind in ("threads", pool):
+        outer = project.task(version=str(kind), ignore=("kind",))(
+            lambda x, kind=kind: sum(bs.map(inner, range(x, x + 3), workers=2, engine=kind))
+        )
+        assert bs.map(outer, range(5), workers=2, engine=kind) == [3 * x + 6 for x in range(5)]
+    pool.shutdown()
+
+
+def test_maps_inside_processes_work(project: bs.Project) -> None:
+    inner = project.task(lambda x: x + 1)
+    outer = project.task(lambda x: sum(bs.map(inner, range(x, x + 3), workers=2)))
+    assert bs.map(outer, range(5), workers=2, engine="processes") == [3 * x + 6 for x in range(5)]
+
+
+def test_workers_bounds_how_many_run_at_a_time(project: bs.Project) -> None:
+    running, most, lock = 0, 0, threading.Lock()
+
+    @project.task(ignore=("lock", "running", "most"))
+    def function(x: int) -> int:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        time.sleep(0.01)
+        with lock:
+            running -= 1
+        return x
+
+    bs.map(function, range(40), workers=3)
+    assert most == 3
+
+
+def test_context_variables_reach_the_threads(project: bs.Project) -> None:
+    variable = contextvars.ContextVar("variable", default="unset")
+    variable.set("set")
+    task = project.task(ignore=("variable",))(lambda x: variable.get())
+    assert bs.map(task, [1, 2]) == ["set", "set"]
+
+
+def test_many_keys_are_looked_up_in_few_statements(project: bs.Project) -> None:
+    task = project.task(lambda x: x)
+    bs.map(task, range(10_000))
+    statements: list[str] = []
+    reader = project.db._connections.reader.sqlite  # type: ignore[attr-defined]
+    reader.set_trace_callback(statements.append)
+    assert bs.map(task, range(10_000)) == list(range(10_000))
+    reader.set_trace_callback(None)
+    assert len(statements) <= 25
+
+
+def test_kept_blobs_are_read_one_at_a_time(project: bs.Project) -> None:
+    task = project.task(lambda x: bytes([x]) * 100_000)
+    list(bs.imap(task, range(50)))
+    blobs = 0
+    load = project.storage.load
+
+    def counted(location: str, size: int) -> bytearray:
+        nonlocal blobs
+        blobs += 1
+        return load(location, size)
+
+    project.storage.load = counted  # type: ignore[method-assign]
+    results = bs.imap(task, range(50))
+    next(results)
+    assert blobs == 1
+    results.close()  # type: ignore[attr-defined]
+
+
+def test_a_kept_result_is_handed_out_before_the_next_input_is_asked_for(project: bs.Project) -> None:
+    def slow_input() -> Iterator[int]:
+        yield 1
+        time.sleep(1)
+        yield 2
+
+    task = project.task(lambda x: x)
+    task(1)
+    results = bs.imap(task, slow_input())
+    started = time.monotonic()
+    assert next(results) == 1
+    assert time.monotonic() - started < 0.9
+    results.close()  # type: ignore[attr-defined]
+
+
+def test_an_ordered_imap_is_not_far_ahead_of_a_slow_head(project: bs.Project) -> None:
+    started: list[int] = []
+
+    def function(x: int) -> int:
+        started.append(x)
+        if x == 0:
+            time.sleep(1)
+        return x
+
+    results = bs.imap(project.task(ignore=("started",))(function), itertools.count(), workers=4)
+    assert next(results) == 0
+    assert len(started) < 1500
+    results.close()  # type: ignore[attr-defined]
+
+
+def test_walking_away_keeps_what_was_running(project: bs.Project) -> None:
+    def function(x: int) -> int:
+        time.sleep(0.05)
+        return x
+
+    task = project.task(function)
+    for result in bs.imap(task, range(100), workers=4):
+        if result == 3:
+            break
+    del result
+    import gc
+
+    gc.collect()
+    kept = sum(task.cached(x) for x in range(100))
+    assert 4 <= kept <= 16
+
+
+def test_a_plain_function_is_told_how_to_become_a_task(project: bs.Project) -> None:
+    def function(x: int) -> int:
+        return x
+
+    for call in (bs.map, bs.imap, bs.plan):
+        with pytest.raises(TypeError, match=r"decorate function with @project.task, or pass project.task\(function\)"):
+            call(function, [1])  # type: ignore[operator]
+
+
+def test_an_async_task_is_told_where_it_belongs(project: bs.Project) -> None:
+    @project.task
+    async def fetch(x: int) -> int:
+        return x
+
+    with pytest.raises(TypeError, match=r"write `await bs.amap\(fetch, \.\.\.\)`"):
+        bs.map(fetch, [1])
+    with pytest.raises(TypeError, match="use bs.map for a task that is not async"):
+        asyncio.run(bs.amap(project.task(lambda x: x), [1]))
+
+
+@pytest.mark.parametrize(
+    "options", [{"workers": 0}, {"workers": 2.5}, {"on_error": "ignore"}, {"engine": "fibres"}, {"engine": 3}]
+)
+def test_an_option_that_cannot_work_is_an_error(project: bs.Project, options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError):
+        bs.map(project.task(lambda x: x), [1], **options)
+
+
+def test_a_map_of_nothing_is_empty(project: bs.Project) -> None:
+    task = project.task(lambda x: x)
+    assert bs.map(task, []) == []
+    assert list(bs.imap(task, iter(()))) == []
+    with pytest.raises(TypeError, match="at least one iterable"):
+        bs.map(task)
+
+
+def test_an_input_that_raises_ends_the_map(project: bs.Project) -> None:
+    def inputs() -> Iterator[int]:
+        yield 1
+        raise OSError("input broke")
+
+    with pytest.raises(OSError, match="input broke"):
+        list(bs.imap(project.task(lambda x: x), inputs()))
+
+
+class TestAmap:
+    def test_results_stand_in_the_order_of_the_inputs(self, project: bs.Project, count: Count) -> None:
+        @project.task
+        async def fetch(x: int) -> int:
+            count()
+            await asyncio.sleep(0.01 * (x % 3))
+            return 2 * x
+
+        assert asyncio.run(bs.amap(fetch, [*range(20), *range(20)])) == [2 * x for x in range(20)] * 2
+        assert asyncio.run(bs.amap(fetch, range(25))) == [2 * x for x in range(25)]
+        assert len(count) == 25
+
+    def test_workers_bounds_how_many_run(self, project: bs.Project) -> None:
+        running = most = 0
+
+        @project.task(ignore=("running", "most"))
+        async def fetch(x: int) -> int:
+            nonlocal running, most
+            running += 1
+            most = max(most, running)
+            await asyncio.sleep(0.01)
+            running -= 1
+            return x
+
+        asyncio.run(bs.amap(fetch, range(30), workers=5))
+        assert most == 5
+
+    def test_failures_are_treated_as_on_error_says(self, project: bs.Project) -> None:
+        @project.task
+        async def fetch(x: int) -> float:
+            await asyncio.sleep(0)
+            return 1 / x
+
+        with pytest.raises(ZeroDivisionError):
+            asyncio.run(bs.amap(fetch, [1, 0, 2]))
+        with pytest.raises(MapError) as caught:
+            asyncio.run(bs.amap(fetch, [1, 0, 2], on_error="continue"))
+        assert caught.value.results == {0: 1.0, 2: 0.5}
+        assert isinstance(asyncio.run(bs.amap(fetch, [1, 0, 2], on_error="return"))[1], ZeroDivisionError)
+
+    def test_cancelling_it_cancels_what_runs(self, project: bs.Project) -> None:
+        cancelled = 0
+
+        @project.task(ignore=("cancelled",))
+        async def fetch(x: int) -> int:
+            nonlocal cancelled
+            try:
+                await asyncio.sleep(30)
+            except asyncio.CancelledError:
+                cancelled += 1
+                raise
+            return x
+
+        async def main() -> None:
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(bs.amap(fetch, range(10), workers=4), 0.3)
+
+        asyncio.run(main())
+        assert cancelled == 4
+        assert not project.flights._under_way
+
+
+def test_a_plan_tells_what_a_map_would_do(project: bs.Project) -> None:
+    def function(x: int) -> int:
+        time.sleep(0.02)
+        if x == 9:
+            raise ValueError(x)
+        return x
+
+    task = project.task(function)
+    bs.map(task, range(10), on_error="return")
+    plan = bs.plan(task, [*range(20), 1, 15], workers=2)
+    assert (plan.total, plan.kept, plan.to_run, plan.failed) == (22, 10, 11, ((9,),))
+    assert plan.seconds is not None
+    assert 0.1 < plan.seconds < 1
+    assert str(plan).startswith("22 inputs: 10 kept, 11 to run, 1 failed last time")
+    assert bs.plan(project.task(lambda x: x), [1]).seconds is None
+
+
+def test_the_bar_counts_kept_run_and_failed(project: bs.Project, capsys: pytest.CaptureFixture[str]) -> None:
+    task = project.task(lambda x: 1 / x)
+    bs.map(task, range(1, 6), progress=False)
+    assert capsys.readouterr().err == ""
+    bs.map(task, range(10), on_error="return", progress=True, workers=1)
+    last = capsys.readouterr().err.split("\r")[-1]
+    assert "10/10" in last
+    assert "kept=5, run=4, failed=1" in last
+    bs.map(task, range(1, 6))
+    assert capsys.readouterr().err == ""  # this is no terminal
+
+
+def test_kept_inputs_do_not_distort_the_time_left(project: bs.Project) -> None:
+    from beautyspot.progress import Progress
+
+    progress = Progress(project.task(lambda x: x), 1000, True)
+    progress.recalled(900)
+    time.sleep(0.2)
+    progress.finished(failed=False)
+    bar = progress._bar
+    assert bar.n == 901
+    assert (bar.n - bar.initial) / bar.format_dict["elapsed"] < 10
+    progress.close()
+
+
+def test_the_progress_of_a_long_map_is_noted_for_viewers(project: bs.Project) -> None:
+    seen = []
+
+    def function(x: int) -> int:
+        time.sleep(0.4)
+        seen.extend(project.db.maps())  # type: ignore[attr-defined]
+        return x
+
+    task = project.task(ignore=("seen", "project"))(function)
+    bs.map(task, range(8), workers=2)
+    (noted,) = project.db.maps()  # type: ignore[attr-defined]
+    assert (noted.total, noted.run, noted.failed) == (8, 8, 0)
+    assert noted.ended is not None
+    assert seen
+    assert seen[0].ended is None
+
+
+_INTERRUPTED = """
+import os, signal, sys, threading, time
+import beautyspot as bs
+project = bs.Project("p", db="p.db", storage_path="blobs")
+@project.task(version="1")
+def work(x):
+    with open(f"started/{{x}}", "w"): pass
+    if {long} and x >= 20: time.sleep(60)
+    time.sleep(0.02)
+    return x
+if __name__ == "__main__":
+    try:
+        bs.map(work, range(400), engine={engine!r}, workers=4)
+    except KeyboardInterrupt:
+        names = [t.name for t in threading.enumerate() if t.name.startswith("beautyspot")]
+        import multiprocessing
+        print("interrupted", len(multiprocessing.active_children()), flush=True)
+"""
+
+
+@pytest.mark.parametrize("long", [False, True])
+@pytest.mark.parametrize("engine", ["threads", "processes"])
+def test_ctrl_c_ends_within_two_seconds_and_keeps_what_finished(engine: str, long: bool, tmp_path: Path) -> None:
+    (tmp_path / "started").mkdir()
+    (tmp_path / "job.py").write_text(_INTERRUPTED.format(engine=engine, long=long))
+    process = subprocess.Popen(
+        [sys.executable, "job.py"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 30
+    while len(list((tmp_path / "started").iterdir())) < 24:
+        assert time.monotonic() < deadline, process.communicate()
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)
+    interrupted = time.monotonic()
+    out, err = process.communicate(timeout=30)
+    assert time.monotonic() - interrupted < 2.5, err
+    assert out == "interrupted 0\n", err
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)  # no worker is left
+    started = {int(path.name) for path in (tmp_path / "started").iterdir()}
+    assert len(started) < 100
+    with bs.Project("p", db=tmp_path / "p.db") as project:
+        kept = len(list(project.db.summaries()))
+    assert kept >= len(started) - 4 - (0 if long else 4)
+
+
+def test_workers_end_when_their_caller_is_killed(tmp_path: Path) -> None:
+    (tmp_path / "started").mkdir()
+    (tmp_path / "job.py").write_text(_INTERRUPTED.format(engine="processes", long=False))
+    process = subprocess.Popen([sys.executable, "job.py"], cwd=tmp_path, start_new_session=True)
+    while len(list((tmp_path / "started").iterdir())) < 20:
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        try:
+            os.killpg(process.pid, 0)
+        except ProcessLookupError:
+            break
+        time.sleep(0.02)
+    else:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise AssertionError("workers outlive their caller")
+
+
+def test_task_map_is_bs_map(project: bs.Project) -> None:
+    assert project.task(lambda x: x + 1).map([1, 2], workers=1) == [2, 3]
+
+
+def test_processes_start_with_the_method_of_multiprocessing() -> None:
+    from beautyspot.adapters.futures import processes
+
+    engine = processes(1)
+    assert engine._context.get_start_method() == multiprocessing.get_start_method()
+    engine.close()
