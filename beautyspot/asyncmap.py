@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 from beautyspot.fanout import OnError, Recall, Run, Step, check_workers
 from beautyspot.lanes import Call, Outcome
@@ -13,14 +13,16 @@ from beautyspot.task import AsyncTask, BoundAsyncTask
 
 __all__ = ["amap"]
 
+T = TypeVar("T")
+
 
 async def amap(
-    task: Any,
+    task: AsyncTask[..., T] | BoundAsyncTask[..., T],
     *iterables: Iterable[Any],
     workers: int = 8,
     progress: bool | None = None,
     on_error: OnError = "raise",
-) -> list[Any]:
+) -> list[T]:
     """The results of an async task for all inputs, in their order.
 
     Args:

@@ -23,10 +23,10 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgpack
-from blake3 import blake3
 
 from beautyspot.code import fingerprint
 from beautyspot.errors import UnkeyableError
+from beautyspot.hashing import digest_of, hasher
 from beautyspot.naming import full_name, is_interactive, module_name, stands_for
 
 PLAIN = frozenset({type(None), bool, int, float, str, bytes})
@@ -53,12 +53,6 @@ def encode(value: Any) -> bytes:
         return encoder(value) if encoder else _other(value, kind)
     except RecursionError:
         raise UnkeyableError("it contains itself, or is nested too deeply") from None
-
-
-def digest_of(buffer: Any) -> bytes:
-    """The 128-bit BLAKE3 digest of a buffer, on all cores where it is large enough to gain from them."""
-    size = memoryview(buffer).nbytes
-    return blake3(buffer, max_threads=blake3.AUTO if size > 1 << 20 else 1).digest(16)
 
 
 def tagged(tag: bytes, *parts: Any) -> bytes:
@@ -282,12 +276,13 @@ def _content(value: Any, numpy: Any) -> bytes:
     """The digest of an array's elements in C order, read block by block where they do not lie so."""
     if value.flags.c_contiguous:
         return digest_of(value.reshape(-1).view(numpy.uint8)) if value.nbytes else bytes(16)
-    digest = blake3(max_threads=blake3.AUTO if value.nbytes > 1 << 20 else 1)
+    digest = hasher(value.nbytes)
     rows = max(1, (1 << 22) * len(value) // value.nbytes)
     for start in range(0, len(value), rows):
         block = numpy.ascontiguousarray(value[start : start + rows])
         digest.update(block.reshape(-1).view(numpy.uint8))
-    return digest.digest(16)
+    content: bytes = digest.digest(16)
+    return content
 
 
 def _numpy(value: Any) -> bytes | None:

@@ -25,6 +25,7 @@ ENGINES = Registry(
     "beautyspot.engines",
     {
         "processes": "beautyspot.adapters.futures:processes",
+        "threads": "beautyspot.lanes:ThreadLane",
         "executor": "beautyspot.adapters.futures:ExecutorEngine",
     },
 )

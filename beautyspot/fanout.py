@@ -55,13 +55,13 @@ class Plan:
 
 
 def map(
-    task: Any,
+    task: Task[..., T] | BoundTask[..., T],
     *iterables: Iterable[Any],
     workers: int | None = None,
     engine: Any = "threads",
     progress: bool | None = None,
     on_error: OnError = "raise",
-) -> list[Any]:
+) -> list[T]:
     """The task's results for all inputs, in their order.
 
     Args:
@@ -89,14 +89,14 @@ def map(
 
 
 def imap(
-    task: Any,
+    task: Task[..., T] | BoundTask[..., T],
     *iterables: Iterable[Any],
     workers: int | None = None,
     engine: Any = "threads",
     progress: bool | None = None,
     on_error: OnError = "raise",
     ordered: bool = True,
-) -> Iterator[Any]:
+) -> Iterator[T]:
     """The task's results one by one, with bounded memory; inputs may be endless.
 
     Args:

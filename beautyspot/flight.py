@@ -14,7 +14,7 @@ from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING
 
-from beautyspot.errors import IndexUnavailableError
+from beautyspot.errors import IndexUnavailableError, UnusableIndexError
 from beautyspot.protocols import KeyLocks
 
 if TYPE_CHECKING:
@@ -121,6 +121,8 @@ class Flights:
     def _try_locks(self, key: bytes) -> bool:
         try:
             return self._locks is None or self._locks.try_lock(key)
+        except UnusableIndexError:
+            raise
         except IndexUnavailableError:
             # Where no lock can be taken nothing can be kept either, which is said when it is tried.
             self._locks = None

@@ -18,11 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from blake3 import blake3
-
 from beautyspot.code import fingerprint, followed
 from beautyspot.encoding import captured, encode, pack, tagged
 from beautyspot.errors import ConfigurationError, UnkeyableError
+from beautyspot.hashing import hasher
 from beautyspot.naming import full_name, is_interactive, module_name
 
 __all__ = ["KeyGen", "Keyer"]
@@ -63,7 +62,8 @@ class KeyGen:
         Raises:
             OSError: If the file cannot be read.
         """
-        return blake3(max_threads=blake3.AUTO).update_mmap(path).digest(16)
+        digest: bytes = hasher(os.path.getsize(path)).update_mmap(path).digest(16)
+        return digest
 
     @staticmethod
     def ignore(*names: str) -> Policy:

@@ -222,6 +222,7 @@ class EngineLane:
         self._engine = engine
         self._width = width
         self._stop = stop
+        dumps(task.project)  # an index that cannot be sent is said now; a forked worker would keep to itself
         self._payload = dumps(task)
         self._gathered: list[Call] = []
         self._chunks: dict[int, list[Call]] = {}

@@ -16,8 +16,6 @@ from dataclasses import dataclass
 from time import time
 from typing import Any, Final, NamedTuple
 
-from blake3 import blake3
-
 from beautyspot import frames
 from beautyspot.errors import (
     BeautyspotError,
@@ -26,6 +24,7 @@ from beautyspot.errors import (
     UnreadableWarning,
     UnusableIndexError,
 )
+from beautyspot.hashing import hasher
 from beautyspot.notices import warn_once
 from beautyspot.protocols import (
     BlobInfo,
@@ -170,7 +169,7 @@ class Results:
         """Compare the checksum of a blob; of a mapped one once a process, and its pages are given back."""
         if once and location in self._checked:
             return
-        view, digest = memoryview(blob), blake3(max_threads=blake3.AUTO if len(blob) > 1 << 20 else 1)
+        view, digest = memoryview(blob), hasher(len(blob))
         for start in range(0, view.nbytes, _CHUNK):
             digest.update(view[start : start + _CHUNK])
             if isinstance(view.obj, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
@@ -275,7 +274,7 @@ def is_expired(entry: Entry) -> bool:
 
 def _as_blob(parts: Sequence[Buffer]) -> Encoded:
     size = sum(memoryview(part).nbytes for part in parts)
-    digest = blake3(max_threads=blake3.AUTO if size > 1 << 20 else 1)
+    digest = hasher(size)
     for part in parts:
         digest.update(part)
     return Encoded(None, parts, digest.digest(16), size)

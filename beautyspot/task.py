@@ -158,9 +158,9 @@ class _Kept(Generic[P, T]):
         call = self._keeper.describe(key, parts, args, kwargs)
         return explain(self._keeper.results, self._keeper.form, self._keyer, call)
 
-    def map(self, *iterables: Iterable[Any], **options: Any) -> list[Any]:
+    def map(self, *iterables: Iterable[Any], **options: Any) -> list[T]:
         """``bs.map(task, *iterables, **options)``."""
-        mapped: list[Any] = self.project.fan_out(self, *iterables, **options)
+        mapped: list[T] = self.project.fan_out(self, *iterables, **options)
         return mapped
 
     def _bound(self, kind: Callable[[Any, Any], Any], instance: Any, owner: type | None) -> Any:
@@ -399,9 +399,9 @@ class _Bound(Generic[P, T]):
         found: Explanation = self.task.explain(self.instance, *args, **kwargs)
         return found
 
-    def map(self, *iterables: Iterable[Any], **options: Any) -> list[Any]:
+    def map(self, *iterables: Iterable[Any], **options: Any) -> list[T]:
         """``bs.map(task, *iterables, **options)``."""
-        mapped: list[Any] = self.task.project.fan_out(self, *iterables, **options)
+        mapped: list[T] = self.task.project.fan_out(self, *iterables, **options)
         return mapped
 
 

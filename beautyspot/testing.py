@@ -1,6 +1,6 @@
 """Contract suites: what every index, storage, serializer and engine must do, ours and anyone's.
 
-Subclass a suite in a test module of pytest, and give the fixture that it asks for:
+Subclass a suite in a test module of pytest, and give the fixture that it asks for::
 
     class TestMine(TaskDBContract):
         @pytest.fixture

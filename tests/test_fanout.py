@@ -346,7 +346,7 @@ def test_an_async_task_is_told_where_it_belongs(project: bs.Project) -> None:
 
     with pytest.raises(TypeError, match=r"write `await bs.amap\(fetch, \.\.\.\)`"):
         bs.map(fetch, [1])
-    with pytest.raises(TypeError, match="use bs.map for a task that is not async"):
+    with pytest.raises(TypeError, match=r"use bs\.map for a task that is not async"):
         asyncio.run(bs.amap(project.task(lambda x: x), [1]))
 
 

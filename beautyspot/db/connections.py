@@ -80,6 +80,11 @@ class Connections:
             raise IndexUnavailableError(f"the index {self.path} cannot be written to (read-only)")
         return connection
 
+    def ensure_open(self) -> None:
+        """Open the index before anything is written beside it: the file there may not be ours."""
+        if not self._ready:
+            _ = self.reader
+
     def close(self) -> None:
         """Close all connections; the next use opens new ones."""
         with self.writing, self._opening:
@@ -130,7 +135,7 @@ class Connections:
         try:
             if _is_sound(self.path):
                 return  # another process was faster
-            aside = f"{self.path}.corrupt-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+            aside = f"{self.path}.corrupt-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{os.urandom(3).hex()}"
             for suffix in ("", "-wal", "-shm"):
                 if os.path.exists(self.path + suffix):
                     os.rename(self.path + suffix, aside + suffix)

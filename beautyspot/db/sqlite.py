@@ -42,8 +42,7 @@ class SQLiteTaskDB:
         self._timeout = timeout
         self._connections = Connections(os.path.abspath(self.path), timeout)
         self._waiting: deque[_Batch] = deque()
-        locks = self._connections.locks
-        self.try_lock, self.lock, self.unlock = locks.try_lock, locks.lock, locks.unlock
+        self.unlock = self._connections.locks.unlock
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self._connections.path, self._timeout)
@@ -61,6 +60,16 @@ class SQLiteTaskDB:
         except Exception:  # no connection yet, or a damaged file: the careful way
             row = next(iter(self._read(_GET, values)), None)
         return None if row is None else _make(Entry, row)
+
+    def try_lock(self, key: bytes) -> bool:
+        """Take the lock of *key* if no process has it."""
+        self._connections.ensure_open()
+        return self._connections.locks.try_lock(key)
+
+    def lock(self, key: bytes) -> None:
+        """Take the lock of *key*, waiting for the process that has it."""
+        self._connections.ensure_open()
+        self._connections.locks.lock(key)
 
     def lookup(self, keys: Sequence[bytes]) -> dict[bytes, Entry]:
         """The entries of those *keys* that are kept, 500 to a statement."""

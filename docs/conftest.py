@@ -1,0 +1,111 @@
+"""Runs the Python code of README.md and of every page here, each page in a directory of its own.
+
+What a line prints stands behind it as a comment, with ``...`` for what varies. A block that begins with the
+name of a file, such as ``# job.py``, is written to that file and run: as a script, or by pytest where its name
+says so.
+"""
+
+import contextlib
+import io
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from sybil import Example, Sybil
+from sybil.evaluators.python import PythonEvaluator
+from sybil.parsers.markdown import CodeBlockParser, SkipParser
+
+import beautyspot as bs
+from beautyspot import notices
+
+_PRINTED = re.compile(r"^ *print\(.*\) +# (.*)$", re.MULTILINE)
+_FILE = re.compile(r"# (\w+\.py)\n")
+
+
+class Page(ModuleType):
+    """The module that a page's code believes to be in, so that its functions and classes have a home."""
+
+    def __init__(self, name: str, namespace: dict[str, Any]) -> None:
+        super().__init__(name)
+        self.__dict__["namespace"] = namespace
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self.__dict__["namespace"][name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+
+class CodeOfPage(CodeBlockParser):
+    """Evaluates blocks of Python."""
+
+    language = "python"
+
+    def evaluate(self, example: Example) -> None:
+        """Run a block, and compare what it printed."""
+        printed = io.StringIO()
+        script = _FILE.match(example.parsed)
+        with contextlib.redirect_stdout(printed):
+            if script:
+                Path(script[1]).write_text(example.parsed)
+                printed.write(_run(script[1]))
+            else:
+                _python(example)
+        expected = _PRINTED.findall(example.parsed)
+        given = printed.getvalue().splitlines()
+        if expected and not (len(expected) == len(given) and all(map(_fits, expected, given))):
+            raise AssertionError(f"{example.path}:{example.line} printed {given} and not {expected}")
+
+
+_python = PythonEvaluator()
+
+
+def _run(script: str) -> str:
+    run = ["-m", "pytest", "-q", "-p", "no:cacheprovider", script] if script.startswith("test_") else [script]
+    done = subprocess.run([sys.executable, *run], capture_output=True, text=True, timeout=60, check=False)  # noqa: S603 - a page's own code
+    if done.returncode:
+        raise AssertionError(done.stdout + done.stderr)
+    return done.stdout
+
+
+def _fits(expected: str, given: str) -> bool:
+    return re.fullmatch(".*".join(map(re.escape, expected.split("..."))), given) is not None
+
+
+class Pages:
+    """A plugin of its own: a conftest.py reaches only what lies below it, and README.md does not."""
+
+    def __init__(self) -> None:
+        self._home: list[tuple[str, tempfile.TemporaryDirectory[str]]] = []
+        parsers = [CodeOfPage(), SkipParser()]
+        root = str(Path(__file__).parent.parent)
+        patterns = ["README*.md", "docs/*.md", "docs/**/*.md"]
+        sybil = Sybil(parsers, path=root, patterns=patterns, setup=self._begin, teardown=self._end)
+        self.pytest_collect_file = sybil.pytest()
+
+    def _begin(self, namespace: dict[str, Any]) -> None:
+        self._home.append((os.getcwd(), tempfile.TemporaryDirectory()))
+        os.chdir(self._home[-1][1].name)
+        namespace["__name__"] = "page"
+        sys.modules["page"] = Page("page", namespace)
+
+    def _end(self, namespace: dict[str, Any]) -> None:
+        for value in list(namespace.values()):
+            if isinstance(value, bs.Project):
+                value.close()
+        del sys.modules["page"]
+        notices._given.clear()
+        cwd, place = self._home.pop()
+        os.chdir(cwd)
+        place.cleanup()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the pages."""
+    config.pluginmanager.register(Pages(), "pages")
