@@ -1,0 +1,242 @@
+"""The project itself: imports point one way, names are complete, errors travel, the wheel holds what it should."""
+
+import ast
+import importlib
+import inspect
+import logging
+import pickle
+import pkgutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import beautyspot as bs
+from beautyspot import errors
+
+ROOT = Path(__file__).parent.parent
+
+# From the ground up: a module imports only from floors below its own, wherever the import stands.
+LAYERS = [
+    {"errors", "content", "naming"},
+    {"notices", "plugins", "protocols", "code", "hashing"},
+    {"encoding", "builtin_types", "db", "storage", "frames", "flight", "shipping", "preview"},
+    {"keys", "serializer", "results"},
+    {"keeping", "explain"},
+    {"task"},
+    {"engines"},
+    {"progress", "lanes"},
+    {"fanout"},
+    {"asyncmap", "project"},
+    {"__init__"},
+    {"adapters", "testing"},
+]
+RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
+FILES = sorted(
+    path
+    for path in [*ROOT.glob("beautyspot/*.py"), *ROOT.glob("beautyspot/*/*.py"), *ROOT.glob("adapters/*.py")]
+    if path.parent.name != "adapters" or path.parent.parent == ROOT
+)
+
+
+def layer(path: Path) -> str:
+    return path.stem if path.parent.name == "beautyspot" else path.parent.name
+
+
+def imported(tree: ast.AST) -> set[str]:
+    """The parts of beautyspot that *tree* imports, at any depth, but for its types."""
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            node.body = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "absolute imports only"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    ours = [name.split(".") for name in names if name.split(".")[0] == "beautyspot"]
+    return {parts[1] if parts[1:2] and parts[1] in RANK else "__init__" for parts in ours}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_point_down(path: Path) -> None:
+    name = layer(path)
+    for other in imported(ast.parse(path.read_text())):
+        lazily = name == "project" and other == "fanout"
+        assert other == name or RANK[other] < RANK[name] or lazily, f"{name} imports {other}"
+
+
+PUBLIC = [
+    "content",
+    "db",
+    "engines",
+    "errors",
+    "explain",
+    "fanout",
+    "keys",
+    "protocols",
+    "serializer",
+    "storage",
+    "testing",
+]
+
+
+@pytest.mark.parametrize("name", ["", *PUBLIC])
+def test_all_is_sorted_and_complete(name: str) -> None:
+    module = importlib.import_module(f"beautyspot.{name}".rstrip("."))
+    assert list(module.__all__) == sorted(module.__all__)
+    for public in module.__all__:
+        assert hasattr(module, public)
+        assert public in dir(module) or name in ("db",)
+
+
+def test_every_error_is_in_the_tree_at_the_top_of_its_module() -> None:
+    assert errors.__doc__ is not None
+    for name in errors.__all__:
+        assert name in errors.__doc__
+
+
+def definitions() -> list[tuple[str, Any]]:
+    found = []
+    for module in [bs, *(importlib.import_module(m.name) for m in pkgutil.walk_packages(bs.__path__, "beautyspot."))]:
+        found.append((module.__name__, module))
+        for name, thing in vars(module).items():
+            if not name.startswith("_") and getattr(thing, "__module__", None) == module.__name__:
+                if inspect.isfunction(thing) or inspect.isclass(thing):
+                    found.append((f"{module.__name__}.{name}", thing))
+                for member, function in vars(thing).items() if inspect.isclass(thing) else ():
+                    if inspect.isfunction(function) and not member.startswith("_") and "testing" not in module.__name__:
+                        found.append((f"{module.__name__}.{name}.{member}", function))
+    return found
+
+
+def test_every_public_definition_has_a_docstring() -> None:
+    assert [name for name, thing in definitions() if not thing.__doc__ and "asyncmap._" not in name] == []
+
+
+def test_modules_and_functions_are_short() -> None:
+    for path in FILES:
+        text = path.read_text()
+        assert text.count("\n") <= 360, path
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                docstring = ast.get_docstring(node, clean=False) or ""
+                length = (node.end_lineno or 0) - node.lineno - docstring.count("\n")
+                assert length <= 50, f"{path}: {node.name} has {length} lines"
+
+
+ERRORS = [
+    errors.BeautyspotError("text"),
+    errors.ConfigurationError("text"),
+    errors.UnkeyableError("reason", ("argument 'x'", "[3]")),
+    errors.SerializationError("reason", ("['k']",), None),
+    errors.DeserializationError("text"),
+    errors.StorageError("text"),
+    errors.IndexUnavailableError("text"),
+    errors.UnusableIndexError("text"),
+    errors.ForeignIndexError("text"),
+    errors.NewerIndexError("text"),
+    errors.EngineLost("text"),
+    errors.WorkerDied("task", "x=1", "killed"),
+    errors.RemoteError("module.Kind", "text"),
+]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda e: type(e).__name__)
+def test_an_error_survives_pickling(error: Exception) -> None:
+    copy = pickle.loads(pickle.dumps(error))
+    assert type(copy) is type(error)
+    assert str(copy) == str(error)
+    assert vars(copy) == vars(error)
+
+
+def test_every_error_is_tested_for_pickling() -> None:
+    kinds = {type(error).__name__ for error in ERRORS}
+    warnings = {name for name in errors.__all__ if issubclass(getattr(errors, name), Warning)}
+    assert kinds | warnings | {"MapError"} == set(errors.__all__)
+
+
+def test_a_serialization_error_travels_without_its_value() -> None:
+    copy = pickle.loads(pickle.dumps(errors.SerializationError("reason", (), lambda: 1)))
+    assert copy.value is None
+
+
+def test_a_map_error_is_a_group_that_can_be_split_and_pickled() -> None:
+    error = bs.MapError("2 failed", [ValueError(1), KeyError(2)], {3: ("a",), 5: ("b",)}, {0: "good"})
+    copy = pickle.loads(pickle.dumps(error))
+    assert (copy.inputs, copy.results, str(copy)) == (error.inputs, error.results, str(error))
+    matched, rest = error.split(ValueError)
+    assert isinstance(matched, bs.MapError)
+    assert matched.inputs == {3: ("a",)}
+    assert rest is not None
+    assert [type(e) for e in rest.exceptions] == [KeyError]
+    try:
+        raise error
+    except* KeyError as group:
+        assert group.inputs == {5: ("b",)}  # type: ignore[attr-defined]
+    except* ValueError:
+        pass
+
+
+def test_importing_brings_nothing_heavy_along() -> None:
+    code = "import beautyspot as bs, sys; bs.Project('p').task(len); print(' '.join(sys.modules))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    heavy = {"numpy", "pandas", "polars", "joblib", "tqdm", "cloudpickle", "asyncio", "sqlite3", "multiprocessing"}
+    assert heavy.isdisjoint(loaded)
+
+
+def test_the_adapters_are_not_imported_under_another_name() -> None:
+    code = "import adapters"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert "import this package as beautyspot.adapters, not as adapters" in done.stderr
+
+
+def test_the_wheel_contains_what_it_should(tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "build", "--no-isolation", "--wheel", "--sdist", "--outdir", tmp_path, ROOT]
+    done = subprocess.run(build, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (wheel,) = tmp_path.glob("*.whl")
+    names = set(zipfile.ZipFile(wheel).namelist())
+    expected = {
+        f"beautyspot/adapters/{path.name}" if layer(path) == "adapters" else str(path.relative_to(ROOT))
+        for path in FILES
+    }
+    assert expected <= names
+    assert "beautyspot/py.typed" in names
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+    assert not [name for name in names if not name.startswith(("beautyspot/", "beautyspot-"))]
+    subprocess.run(
+        [sys.executable, "-m", "venv", "--without-pip", "--system-site-packages", tmp_path / "v"], check=True
+    )
+    site = next((tmp_path / "v" / "lib").glob("*/site-packages"))
+    zipfile.ZipFile(wheel).extractall(site)
+    code = "import beautyspot.adapters.futures as f; print(f.__file__)"
+    packages = subprocess.run(
+        [sys.executable, "-c", "import msgpack; print(msgpack.__path__[0])"], capture_output=True, text=True
+    )
+    done = subprocess.run(
+        [tmp_path / "v/bin/python", "-c", code],
+        cwd=tmp_path, capture_output=True, text=True, env={"PYTHONPATH": str(Path(packages.stdout.strip()).parent)},
+    )  # fmt: skip
+    assert "site-packages/beautyspot/adapters/futures.py" in done.stdout, done.stderr
+
+
+def test_there_is_one_logger() -> None:
+    names = set()
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "getLogger":
+                names |= {ast.literal_eval(argument) for argument in node.args}
+    assert names == {"beautyspot"}
+    assert logging.getLogger("beautyspot").handlers == []
+
+
+@pytest.mark.parametrize("name", ["llm_batch.py", "thumbnails.py", "demo.py"])
+def test_the_examples_run(name: str, tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, ROOT / "examples" / name], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert list(tmp_path.iterdir()) == []

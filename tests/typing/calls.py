@@ -1,0 +1,68 @@
+"""Type-checked by mypy and pyright, and never run: the decorator's types stay right."""
+
+from __future__ import annotations
+
+from typing import assert_type
+
+import beautyspot as bs
+
+project = bs.Project("typing")
+
+
+@project.task
+def plain(x: int, y: str = "") -> list[str]:
+    return [y] * x
+
+
+@project.task(version="2", ttl="30d", ignore=("y",), key=bs.KeyGen.file_content("x"))
+def with_options(x: int, y: str = "") -> list[str]:
+    return [y] * x
+
+
+@project.task
+async def fetch(url: str) -> bytes:
+    return url.encode()
+
+
+@project.task(save_blob=True)
+async def fetch_large(url: str) -> bytes:
+    return url.encode()
+
+
+class Client:
+    @project.task
+    def get(self, path: str) -> int:
+        return len(path)
+
+    @project.task
+    async def get_async(self, path: str) -> int:
+        return len(path)
+
+
+assert_type(plain(1, "a"), list[str])
+assert_type(plain.refresh(1), list[str])
+assert_type(plain.key(1, y="a"), str)
+assert_type(plain.cached(1), bool)
+assert_type(plain.forget(1), bool)
+assert_type(with_options(1), list[str])
+assert_type(Client().get("a"), int)
+assert_type(Client().get.refresh("a"), int)
+assert_type(bs.map(plain, [1, 2]), list[list[str]])
+assert_type(bs.map(Client().get, ["a"]), list[int])
+assert_type(plain.map([1]), list[list[str]])
+assert_type(next(bs.imap(plain, [1])), list[str])
+assert_type(bs.plan(plain, [1]), bs.Plan)
+assert_type(plain.explain(1).kept, bool)
+
+plain("a")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+plain()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+plain(1, z=2)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+Client().get(3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+async def main() -> None:
+    assert_type(await fetch("a"), bytes)
+    assert_type(await fetch_large.refresh("a"), bytes)
+    assert_type(await Client().get_async("a"), int)
+    assert_type(await bs.amap(fetch, ["a"]), list[bytes])
+    await fetch(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
