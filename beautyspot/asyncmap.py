@@ -6,10 +6,12 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable
 from typing import Any, TypeVar
 
-from beautyspot.fanout import OnError, Recall, Run, Step, check_workers
-from beautyspot.lanes import Call, Outcome
+from beautyspot.calls import Call, Outcome
+from beautyspot.fanout import check_workers
+from beautyspot.methods import BoundAsyncTask
 from beautyspot.results import MISSING
-from beautyspot.task import AsyncTask, BoundAsyncTask
+from beautyspot.run import OnError, Recall, Run, Step
+from beautyspot.task import AsyncTask
 
 __all__ = ["amap"]
 

@@ -7,15 +7,12 @@ looked up among those that are loaded, and their instances are filled without ca
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import datetime as dt
 import decimal
 import enum
 import functools
-import io
 import pathlib
-import sys
 import uuid
 import zoneinfo
 from collections.abc import Callable
@@ -75,7 +72,7 @@ class Code(enum.IntEnum):
     IMAGE = -25
 
 
-def _reference(cls: type) -> list[str]:
+def reference(cls: type) -> list[str]:
     """How *cls* is named in data; an error if it could not be found again under that name."""
     module = module_name(cls.__module__)
     if find(module, cls.__qualname__) is not cls:
@@ -85,7 +82,7 @@ def _reference(cls: type) -> list[str]:
     return [module, cls.__qualname__]
 
 
-def _loaded(reference: Any, *bases: type) -> Any:
+def loaded(reference: Any, *bases: type) -> Any:
     """The class of a reference, if it is loaded and of the kind that the data says."""
     module, qualname = reference
     found = find(module, qualname)
@@ -96,7 +93,7 @@ def _loaded(reference: Any, *bases: type) -> Any:
     return found
 
 
-def _fill(cls: type, attributes: dict[str, Any]) -> Any:
+def fill(cls: type, attributes: dict[str, Any]) -> Any:
     """An instance of *cls* made of its attributes; neither ``__init__`` nor any setter runs."""
     made: Any = object.__new__(cls)
     for name, value in attributes.items():
@@ -157,18 +154,18 @@ def _to_path(data: Any) -> pathlib.PurePath:
 
 
 def _enum(v: enum.Enum, _: Apart) -> Any:
-    reference = _reference(type(v))
-    return [reference, v._value_] if isinstance(v, enum.Flag) else [reference, None, v._name_]
+    named = reference(type(v))
+    return [named, v._value_] if isinstance(v, enum.Flag) else [named, None, v._name_]
 
 
 def _to_enum(data: Any) -> enum.Enum:
-    cls = _loaded(data[0], enum.Enum)
+    cls = loaded(data[0], enum.Enum)
     member: enum.Enum = cls(data[1]) if issubclass(cls, enum.Flag) else cls.__members__[data[2]]
     return member
 
 
 def _to_namedtuple(data: Any) -> Any:
-    return tuple.__new__(_loaded(data[0], tuple), data[1])
+    return tuple.__new__(loaded(data[0], tuple), data[1])
 
 
 def _dataclass(v: Any, _: Apart) -> Any:
@@ -176,169 +173,14 @@ def _dataclass(v: Any, _: Apart) -> Any:
         raise SerializationError(
             f"a {full_name(type(v))} is more than its fields; say how to keep it with register_type"
         )
-    return [_reference(type(v)), {f.name: getattr(v, f.name) for f in dataclasses.fields(v) if hasattr(v, f.name)}]
+    return [reference(type(v)), {f.name: getattr(v, f.name) for f in dataclasses.fields(v) if hasattr(v, f.name)}]
 
 
 def _to_dataclass(data: Any) -> Any:
-    cls = _loaded(data[0])
+    cls = loaded(data[0])
     if not hasattr(cls, "__dataclass_fields__"):
         raise DeserializationError(f"{full_name(cls)} is no dataclass any more")
-    return _fill(cls, data[1])
-
-
-_PYDANTIC = ("__dict__", "__pydantic_extra__", "__pydantic_private__")
-
-
-def _pydantic(v: Any, _: Apart) -> Any:
-    return [_reference(type(v)), [getattr(v, name) for name in _PYDANTIC], sorted(v.__pydantic_fields_set__)]
-
-
-def _to_pydantic(data: Any) -> Any:
-    cls = _loaded(data[0], sys.modules["pydantic"].BaseModel)
-    return _fill(cls, {**dict(zip(_PYDANTIC, data[1], strict=True)), "__pydantic_fields_set__": set(data[2])})
-
-
-def _array(v: Any, apart: Apart) -> Any:
-    import numpy
-
-    char: str = v.dtype.char
-
-    if v.dtype.hasobject or v.dtype.kind == "T":
-        if v.dtype not in (numpy.dtype(object), numpy.dtype("T") if hasattr(numpy.dtypes, "StringDType") else None):
-            raise SerializationError(f"an array of dtype {v.dtype} holds Python objects inside its records")
-        return [char, list(v.shape), "L", v.ravel().tolist()]
-    order = "C" if v.flags.c_contiguous or not v.flags.f_contiguous else "F"
-    flat = numpy.ascontiguousarray(v.T if order == "F" else v).reshape(-1)
-    return [_described(v.dtype), list(v.shape), order, apart(flat.view(numpy.uint8).data)]
-
-
-def _to_array(data: Any) -> Any:
-    import numpy
-
-    descr: str
-    descr, shape, order, content = data
-    if order == "L":
-        flat = numpy.empty(len(content), dtype=descr)
-        for i, item in enumerate(content):
-            flat[i] = item
-        return flat.reshape(shape)
-    dtype = _to_dtype(descr)
-    if dtype.hasobject:
-        raise DeserializationError("an array of Python objects cannot be made from bytes")
-    # A view of its own memory is taken as it is; bytes cannot be written to and are copied.
-    memory = bytearray(content) if isinstance(content, bytes) else content
-    return numpy.ndarray(tuple(shape), dtype, memory, order=order)
-
-
-def _described(dtype: Any) -> str:
-    """A dtype as text: NumPy's own description, as files of NumPy hold it."""
-    import numpy
-
-    descr = numpy.lib.format.dtype_to_descr(dtype)
-    return descr if isinstance(descr, str) else repr(descr)
-
-
-def _to_dtype(text: str) -> Any:
-    import numpy
-
-    to_dtype: Any = numpy.lib.format.descr_to_dtype
-    return to_dtype(ast.literal_eval(text) if text[:1] in "[(" else text)
-
-
-def _scalar(v: Any, _: Apart) -> Any:
-    if v.dtype.hasobject:
-        raise SerializationError("a NumPy scalar that holds Python objects cannot be kept")
-    return [_described(v.dtype), v.tobytes()]
-
-
-def _to_scalar(data: Any) -> Any:
-    import numpy
-
-    return numpy.ndarray((), _to_dtype(data[0]), bytearray(data[1]))[()]
-
-
-def _pandas(v: Any, apart: Apart) -> Any:
-    import pandas
-
-    is_series = isinstance(v, pandas.Series)
-    frame = v.to_frame(name="values") if is_series else v
-    # Arrow names its columns; a range of numbers would come back as numbers.
-    names = None if is_series else v.columns
-    columns = [names.start, names.stop, names.step] if type(names) is pandas.RangeIndex else None
-    head = [is_series, v.name if is_series else None, columns]
-    try:
-        import pyarrow
-
-        table = pyarrow.Table.from_pandas(frame)
-        sink = pyarrow.BufferOutputStream()
-        with pyarrow.ipc.new_stream(sink, table.schema) as writer:
-            writer.write_table(table)
-    except ImportError as cause:
-        raise SerializationError("pandas frames are kept through Arrow; install pyarrow") from cause
-    except Exception as cause:
-        raise SerializationError(f"Arrow cannot hold this {type(v).__name__}: {cause}") from cause
-    content = memoryview(sink.getvalue())
-    if not _same_frame(_to_pandas([head, content]), v):
-        raise SerializationError(
-            f"Arrow would change this {type(v).__name__} (mixed types in a column, or an index it does not know); "
-            "make its columns of one type each"
-        )
-    return [head, apart(content)]
-
-
-def _to_pandas(data: Any) -> Any:
-    import pandas
-    import pyarrow
-
-    (is_series, name, columns), content = data
-    frame = pyarrow.ipc.open_stream(pyarrow.py_buffer(content)).read_all().to_pandas()
-    if is_series:
-        return frame["values"].rename(name)
-    if columns is not None:
-        frame.columns = pandas.RangeIndex(*columns)
-    return frame
-
-
-def _same_frame(a: Any, b: Any) -> bool:
-    import pandas
-
-    indexes = [(a.index, b.index)]
-    if isinstance(b, pandas.DataFrame):
-        indexes.append((a.columns, b.columns))
-        same_types = list(a.dtypes) == list(b.dtypes)
-    else:
-        same_types = a.dtype == b.dtype and a.name == b.name
-    kept = all(type(x) is type(y) and x.equals(y) and list(x.names) == list(y.names) for x, y in indexes)
-    return type(a) is type(b) and kept and same_types and bool(a.equals(b)) and a.attrs == b.attrs
-
-
-def _polars(v: Any, apart: Apart) -> Any:
-    import polars
-
-    sink = io.BytesIO()
-    try:
-        (v if isinstance(v, polars.DataFrame) else v.to_frame()).write_ipc(sink)
-    except Exception as cause:
-        raise SerializationError(f"Arrow cannot hold this {type(v).__name__}: {cause}") from cause
-    return [isinstance(v, polars.Series), apart(sink.getbuffer())]
-
-
-def _to_polars(data: Any) -> Any:
-    import polars
-
-    frame = polars.read_ipc(io.BytesIO(data[1]))
-    return frame.to_series(0) if data[0] else frame
-
-
-def _image(v: Any, _: Apart) -> Any:
-    return [_reference(type(v)), v.__getstate__()]
-
-
-def _to_image(data: Any) -> Any:
-    cls = _loaded(data[0], sys.modules["PIL.Image"].Image)
-    made = cls.__new__(cls)
-    made.__setstate__(data[1])
-    return made
+    return fill(cls, data[1])
 
 
 ENCODERS: dict[type, tuple[int, Encoder]] = {
@@ -374,19 +216,6 @@ DECODERS: dict[int, Callable[[Any], Any]] = {
     Code.BYTEARRAY: bytearray,
     Code.NAMEDTUPLE: _to_namedtuple,
     Code.DATACLASS: _to_dataclass,
-    Code.PYDANTIC: _to_pydantic,
-    Code.ARRAY: _to_array,
-    Code.SCALAR: _to_scalar,
-    Code.PANDAS: _to_pandas,
-    Code.POLARS: _to_polars,
-    Code.IMAGE: _to_image,
-}
-
-# Types of libraries, by the name of the library, looked at only where it is loaded.
-_LIBRARIES: dict[str, Callable[[Any], list[tuple[tuple[type, ...], int, Encoder]]]] = {
-    "numpy": lambda m: [((m.ndarray, m.memmap), Code.ARRAY, _array)],
-    "pandas": lambda m: [((m.DataFrame, m.Series), Code.PANDAS, _pandas)],
-    "polars": lambda m: [((m.DataFrame, m.Series), Code.POLARS, _polars)],
 }
 
 
@@ -397,19 +226,8 @@ def family_of(kind: type) -> tuple[int, Encoder] | None:
         return Code.ENUM, _enum
     if issubclass(kind, pathlib.PurePath):
         return Code.PATH, _path
-    for name, rows in _LIBRARIES.items():
-        if name in sys.modules:
-            for types, code, encoder in rows(sys.modules[name]):
-                if kind in types:
-                    return code, encoder
-    if "numpy" in sys.modules and issubclass(kind, sys.modules["numpy"].generic):
-        return Code.SCALAR, _scalar
-    if "pydantic" in sys.modules and issubclass(kind, sys.modules["pydantic"].BaseModel):
-        return Code.PYDANTIC, _pydantic
-    if "PIL.Image" in sys.modules and issubclass(kind, sys.modules["PIL.Image"].Image):
-        return Code.IMAGE, _image
     if issubclass(kind, tuple) and hasattr(kind, "_fields"):
-        return Code.NAMEDTUPLE, lambda v, _: [_reference(type(v)), list(v)]
+        return Code.NAMEDTUPLE, lambda v, _: [reference(type(v)), list(v)]
     if dataclasses.is_dataclass(kind):
         return Code.DATACLASS, _dataclass
     return None

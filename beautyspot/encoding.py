@@ -16,7 +16,6 @@ import datetime
 import enum
 import functools
 import pathlib
-import sys
 import threading
 import types
 from collections.abc import Callable, Iterable
@@ -24,9 +23,10 @@ from typing import Any
 
 import msgpack
 
+from beautyspot import library_keys
 from beautyspot.code import fingerprint
 from beautyspot.errors import UnkeyableError
-from beautyspot.hashing import digest_of, hasher
+from beautyspot.hashing import digest_of
 from beautyspot.naming import full_name, is_interactive, module_name, stands_for
 
 PLAIN = frozenset({type(None), bool, int, float, str, bytes})
@@ -200,21 +200,17 @@ def _other(value: Any, kind: type) -> bytes:
         return _path(value)
     if isinstance(value, type):
         return _class(value)
-    library = next((_LIBRARIES[root] for root in _roots(kind) if root in _LIBRARIES), None)
-    encoded = library(value) if library else None
-    if encoded is not None:
-        return encoded
+    parts = library_keys.parts_of(value, kind)
+    if parts is not None:
+        return tagged(*parts)
+    fields = library_keys.fields_of(value)
+    if fields is not None:
+        return _fields(value, fields)
     if hasattr(kind, "__dataclass_fields__") and not isinstance(value, _CONTAINERS):
         return _fields(
             value, {name: getattr(value, name) for name in kind.__dataclass_fields__ if hasattr(value, name)}
         )
     return _reduced(value, kind)
-
-
-@functools.lru_cache(1024)
-def _roots(kind: type) -> tuple[str, ...]:
-    """Names of the packages that *kind* and its bases come from."""
-    return tuple(dict.fromkeys(base.__module__.partition(".")[0] for base in kind.__mro__))
 
 
 def _fields(value: Any, fields: dict[str, Any]) -> bytes:
@@ -261,100 +257,6 @@ def _state(state: Any) -> bytes:
         return b"\xc1a" + _header(len(parts)) + b"".join(parts)
     return encode(state)
 
-
-def _array(value: Any, numpy: Any) -> bytes:
-    if type(value) not in (numpy.ndarray, numpy.memmap):
-        return tagged(b"A", type(value), value.view(numpy.ndarray), getattr(value, "mask", None))
-    dtype = value.dtype
-    if dtype.hasobject or dtype.kind == "T":  # the elements are pointers
-        return tagged(b"N", str(dtype.descr), value.shape, value.ravel().tolist())
-    kind = dtype.str if dtype.names is None else repr(numpy.lib.format.dtype_to_descr(dtype))
-    return b"\xc1n" + encode(kind) + encode(value.shape) + _content(value, numpy)
-
-
-def _content(value: Any, numpy: Any) -> bytes:
-    """The digest of an array's elements in C order, read block by block where they do not lie so."""
-    if value.flags.c_contiguous:
-        return digest_of(value.reshape(-1).view(numpy.uint8)) if value.nbytes else bytes(16)
-    digest = hasher(value.nbytes)
-    rows = max(1, (1 << 22) * len(value) // value.nbytes)
-    for start in range(0, len(value), rows):
-        block = numpy.ascontiguousarray(value[start : start + rows])
-        digest.update(block.reshape(-1).view(numpy.uint8))
-    content: bytes = digest.digest(16)
-    return content
-
-
-def _numpy(value: Any) -> bytes | None:
-    numpy = sys.modules["numpy"]
-    if isinstance(value, numpy.ndarray):
-        return _array(value, numpy)
-    if isinstance(value, numpy.generic) and not value.dtype.hasobject:
-        return tagged(b"g", value.dtype.str, value.tobytes())
-    if isinstance(value, numpy.dtype):
-        return tagged(b"G", repr(numpy.lib.format.dtype_to_descr(value)))
-    return None
-
-
-def _pandas(value: Any) -> bytes | None:
-    pandas = sys.modules["pandas"]
-    if isinstance(value, pandas.DataFrame):
-        columns = [_pandas_values(value.iloc[:, i]) for i in range(value.shape[1])]
-        return tagged(b"P", type(value), value.columns, value.index, columns, value.attrs)
-    if isinstance(value, pandas.Series):
-        return tagged(b"Q", type(value), value.name, value.index, _pandas_values(value), value.attrs)
-    if isinstance(value, pandas.MultiIndex):
-        return tagged(b"I", list(value.names), [value.get_level_values(i) for i in range(value.nlevels)])
-    if isinstance(value, pandas.Index):
-        return tagged(b"I", value.name, _pandas_values(value))
-    if isinstance(value, pandas.api.extensions.ExtensionArray):
-        return tagged(b"E", _pandas_values(pandas.Series(value)))
-    return None
-
-
-def _pandas_values(column: Any) -> tuple[Any, ...]:
-    """A series or an index as values that do not depend on how its frame laid it out."""
-    pandas, dtype = sys.modules["pandas"], column.dtype
-    if isinstance(dtype, pandas.CategoricalDtype):
-        return ("category", dtype.ordered, _pandas_values(dtype.categories), column.array.codes)
-    if isinstance(dtype, pandas.DatetimeTZDtype):
-        return (str(dtype), column.to_numpy(dtype=f"M8[{dtype.unit}]"))
-    if not isinstance(dtype, pandas.api.extensions.ExtensionDtype) and not dtype.hasobject:
-        return (str(dtype), column.to_numpy())
-    missing = column.isna().tolist()
-    return (str(dtype), missing, [None if gone else item for item, gone in zip(column.tolist(), missing, strict=True)])
-
-
-def _polars(value: Any) -> bytes | None:
-    polars = sys.modules["polars"]
-    if isinstance(value, polars.DataFrame):
-        return tagged(b"R", type(value), [_polars_series(column) for column in value.get_columns()])
-    if isinstance(value, polars.Series):
-        return tagged(b"R", type(value), _polars_series(value))
-    if isinstance(value, polars.DataType) or (isinstance(value, type) and issubclass(value, polars.DataType)):
-        return tagged(b"X", str(value))
-    return None
-
-
-def _polars_series(series: Any) -> tuple[Any, ...]:
-    plain = series.dtype.is_numeric() and series.null_count() == 0 and not series.dtype.is_decimal()
-    return (series.name, str(series.dtype), series.to_numpy() if plain else series.to_list())
-
-
-def _pydantic(value: Any) -> bytes | None:
-    pydantic = sys.modules["pydantic"]
-    if not isinstance(value, pydantic.BaseModel):
-        return None
-    extra, private = value.__pydantic_extra__ or {}, value.__pydantic_private__ or {}
-    return _fields(value, {**value.__dict__, **extra, **private})
-
-
-_LIBRARIES: dict[str, Callable[[Any], bytes | None]] = {
-    "numpy": _numpy,
-    "pandas": _pandas,
-    "polars": _polars,
-    "pydantic": _pydantic,
-}
 
 _ENCODERS: dict[type, Callable[[Any], bytes]] = {
     type(None): pack,

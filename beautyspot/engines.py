@@ -25,7 +25,7 @@ ENGINES = Registry(
     "beautyspot.engines",
     {
         "processes": "beautyspot.adapters.futures:processes",
-        "threads": "beautyspot.lanes:ThreadLane",
+        "threads": "beautyspot.thread_lane:ThreadLane",
         "executor": "beautyspot.adapters.futures:ExecutorEngine",
     },
 )

@@ -1,8 +1,8 @@
 """Results to bytes and back: MessagePack, the types a user registered, and the built-in ones.
 
 All of MessagePack's 128 extension codes for applications belong to users; built-in types stand under
-negative codes (`builtin_types`). Nothing that is read is executed, and no module is imported by a name found
-in data: a class must be loaded already.
+negative codes (`builtin_types`, `library_types`). Nothing that is read is executed, and no module is imported
+by a name found in data: a class must be loaded already.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 import msgpack
 from msgpack import ExtType
 
-from beautyspot.builtin_types import DECODERS, DISGUISED, ENCODERS, BufferRef, Code, Masked, family_of
+from beautyspot import builtin_types, library_types
+from beautyspot.builtin_types import DISGUISED, ENCODERS, BufferRef, Code, Masked
 from beautyspot.errors import ConfigurationError, DeserializationError, SerializationError
 from beautyspot.naming import full_name
 from beautyspot.protocols import Buffer
@@ -22,6 +23,7 @@ __all__ = ["MsgpackSerializer"]
 
 T = TypeVar("T")
 
+_DECODERS = builtin_types.DECODERS | library_types.DECODERS
 _unpackb: Callable[..., Any] = msgpack.unpackb
 _NATIVE = (type(None), bool, int, float, str, bytes, list, dict)
 _ATOMS = frozenset({type(None), bool, int, float, str, bytes})
@@ -106,7 +108,7 @@ class MsgpackSerializer:
                 raise DeserializationError(f"no type is registered under code {code}; call register_type first")
             return decoder(data)
         try:
-            builtin = DECODERS[code]
+            builtin = _DECODERS[code]
         except KeyError:
             raise DeserializationError(f"unknown extension code {code}; a newer beautyspot wrote it") from None
         inner = _unpackb(data, ext_hook=hook or self._decode, strict_map_key=False, unicode_errors="surrogatepass")
@@ -149,7 +151,9 @@ class _Dump:
         for base in kind.__mro__ if self._serializer._encoders else ():
             if base in self._serializer._encoders:
                 return self._registered(value, base)
-        code, encoder = ENCODERS.get(kind) or family_of(kind) or (None, None)
+        code, encoder = (
+            ENCODERS.get(kind) or library_types.family_of(kind) or builtin_types.family_of(kind) or (None, None)
+        )
         if encoder is None or code is None:
             raise SerializationError(
                 f"a {full_name(kind)} cannot be kept; return plain data instead, or say how with "

@@ -7,6 +7,7 @@ import os
 import pickle
 import subprocess
 import sys
+import threading
 import time
 import warnings
 from datetime import timedelta
@@ -266,30 +267,31 @@ def test_async_methods_work(project: bs.Project) -> None:
     assert inspect.iscoroutinefunction(client.fetch)
 
 
-def test_large_results_of_async_tasks_do_not_block_the_event_loop(project: bs.Project) -> None:
-    @project.task
-    async def large(x: int) -> bytes:
-        return bytes(50_000_000)
+def test_the_blobs_of_async_tasks_are_written_and_read_beside_the_event_loop(tmp_path: Path) -> None:
+    threads: list[int] = []
 
-    async def main() -> float:
-        longest, stop = 0.0, False
+    class Watched(LocalStorage):
+        def save(self, name: str, parts: Any) -> str:
+            threads.append(threading.get_ident())
+            return super().save(name, parts)
 
-        async def watch() -> None:
-            nonlocal longest
-            while not stop:
-                before = time.perf_counter()
-                await asyncio.sleep(0)
-                longest = max(longest, time.perf_counter() - before)
+        def load(self, location: str, size: int) -> bytearray:
+            threads.append(threading.get_ident())
+            return super().load(location, size)
 
-        watching = asyncio.create_task(watch())
-        for _ in range(2):
+    with bs.Project("p", storage=Watched(tmp_path / "blobs")) as project:
+
+        @project.task
+        async def large(x: int) -> bytes:
+            return bytes(100_000)
+
+        async def main() -> None:
             await large(1)
-        stop = True
-        await watching
-        return longest
+            await large(1)
 
-    # Writing and reading take tenths of a second, in threads; the loop only waits for the interpreter's lock.
-    assert asyncio.run(main()) < 0.1
+        asyncio.run(main())
+    assert len(threads) == 2
+    assert threading.get_ident() not in threads
 
 
 @pytest.mark.parametrize("size", [10, 100_000])

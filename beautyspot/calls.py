@@ -1,0 +1,55 @@
+"""What a map and the places where its calls run say to each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from beautyspot.results import MISSING
+
+
+@dataclass(slots=True)
+class Call:
+    """One call of a map that has to run."""
+
+    number: int
+    args: tuple[Any, ...]
+    key: bytes
+    parts: list[bytes]
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of a call: its result or its exception."""
+
+    call: Call
+    value: Any = MISSING
+    error: BaseException | None = None
+
+
+class Lane(Protocol):
+    """Where calls run."""
+
+    def room(self) -> bool:
+        """Whether another call may be submitted now."""
+        ...
+
+    def submit(self, call: Call) -> None:
+        """Begin *call*, or have it wait for its turn."""
+        ...
+
+    def busy(self) -> bool:
+        """Whether anything that was submitted has not come back."""
+        ...
+
+    def finished(self) -> list[Outcome]:
+        """What finished; waits for at least one while the lane is busy."""
+        ...
+
+    def stop(self) -> None:
+        """Take back what has not begun; what runs comes back still."""
+        ...
+
+    def close(self, now: bool = False) -> None:
+        """End the lane; *now*: what runs is given a second."""
+        ...

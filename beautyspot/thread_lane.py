@@ -1,0 +1,146 @@
+"""ThreadLane: calls of a map run in threads of this process."""
+
+from __future__ import annotations
+
+import contextvars
+import ctypes
+import queue
+import threading
+from concurrent.futures import Executor
+from time import monotonic
+from typing import Any
+
+from beautyspot.calls import Call, Outcome
+
+_GRACE = 1.0  # seconds that running calls are given after Ctrl-C
+_TELL = 0.002  # seconds after which a thread tells what it finished
+_AHEAD = 256  # calls that wait for a thread where calls are quick
+
+# The executors (their ids) on which the code that runs just now was started by a map.
+_inside: contextvars.ContextVar[frozenset[int]] = contextvars.ContextVar("beautyspot_inside", default=frozenset())
+
+
+class ThreadLane:
+    """Calls run in threads: our own, which never hold up the end of the program, or those of an executor.
+
+    Threads help themselves from one queue, and tell of what they finished every few milliseconds: waking
+    another thread costs more than many a call.
+
+    Args:
+        task: What is called.
+        width: How many calls run at a time.
+        stop: Whether nothing new begins after the first failure.
+        executor: Of the user, or ``None`` for our own threads.
+    """
+
+    def __init__(self, task: Any, width: int, stop: bool, executor: Executor | None = None) -> None:
+        self._task = task
+        self._width = width
+        # A map inside a map on one executor would wait for threads that wait for it.
+        self._executor = None if id(executor) in _inside.get() else executor
+        self._waiting: queue.SimpleQueue[Call | None] = queue.SimpleQueue()
+        self._done: queue.SimpleQueue[list[Outcome]] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._workers = 0
+        self._stops = stop
+        self._under_way = 0
+        self._taken_back: queue.SimpleQueue[Call | None] = queue.SimpleQueue()
+        self._ahead = 0  # calls that wait for a thread, so that a quick one need not wait for them
+
+    def room(self) -> bool:
+        """Whether a thread is free, or will be in a moment."""
+        return self._under_way < self._width + self._ahead
+
+    def busy(self) -> bool:
+        """Whether any call has not come back."""
+        return self._under_way > 0
+
+    def submit(self, call: Call) -> None:
+        """Hand *call* to a thread."""
+        self._under_way += 1
+        self._waiting.put(call)
+        if self._workers < self._width:
+            self._start_worker()
+
+    def _start_worker(self) -> None:
+        self._workers += 1
+        context = contextvars.copy_context()
+        if self._executor is not None:
+            context.run(_inside.set, _inside.get() | {id(self._executor)})
+            self._executor.submit(context.run, self._work)
+            return
+        name = f"beautyspot-map-{len(self._threads)}"
+        thread = threading.Thread(target=context.run, args=(self._work,), name=name, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _work(self) -> None:
+        outcomes: list[Outcome] = []
+        told = monotonic()
+        try:
+            while (call := self._waiting.get()) is not None:
+                outcomes.append(self._outcome(call))
+                if outcomes[-1].error is not None and self._stops:
+                    self._take_back()
+                now = monotonic()
+                if now - told > _TELL or self._waiting.empty():
+                    self._done.put(outcomes)
+                    outcomes, told = [], now
+        except KeyboardInterrupt:  # sent by `close` when the call came back just then
+            return
+
+    def _outcome(self, call: Call) -> Outcome:
+        try:
+            return Outcome(call, self._task._compute(call.key, call.parts, call.args, {}, fresh=False))
+        except BaseException as error:
+            return Outcome(call, error=error)
+
+    def finished(self) -> list[Outcome]:
+        """Wait for a call to come back, and take all that did."""
+        waited = monotonic()
+        outcomes = self._done.get()
+        while not self._done.empty():
+            outcomes += self._done.get()
+        self._under_way -= len(outcomes) + self._forgotten()
+        quick = monotonic() - waited < _TELL * 4
+        self._ahead = min(_AHEAD, 2 * self._ahead + self._width) if quick else 0
+        return outcomes
+
+    def stop(self) -> None:
+        """Take back what no thread has taken."""
+        self._take_back()
+        self._under_way -= self._forgotten()
+
+    def _take_back(self) -> None:
+        """Empty the queue, from any thread; the lane's own counts what was in it."""
+        while True:
+            try:
+                self._taken_back.put(self._waiting.get_nowait())
+            except queue.Empty:
+                return
+
+    def _forgotten(self) -> int:
+        count = 0
+        while not self._taken_back.empty():
+            self._taken_back.get()
+            count += 1
+        return count
+
+    def close(self, now: bool = False) -> None:
+        """End the threads, after what they run, or a second later."""
+        self.stop()
+        for _ in range(self._workers):
+            self._waiting.put(None)
+        if now:
+            deadline = monotonic() + _GRACE
+            for thread in self._threads:
+                thread.join(max(0.0, deadline - monotonic()))
+            for thread in self._threads:
+                # What is in Python code ends here; what is in a system call ends when that returns, and as
+                # a daemon it does not keep the program.
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(
+                    ctypes.c_ulong(thread.ident or 0), ctypes.py_object(KeyboardInterrupt)
+                )
+            return
+        for thread in self._threads:
+            thread.join()
