@@ -10,7 +10,7 @@ from beautyspot.calls import Call, Outcome
 from beautyspot.fanout import check_workers
 from beautyspot.methods import BoundAsyncTask
 from beautyspot.results import MISSING
-from beautyspot.run import OnError, Recall, Run, Step
+from beautyspot.run import Landed, OnError, Recall, Run, Step
 from beautyspot.task import AsyncTask
 
 __all__ = ["amap"]
@@ -46,13 +46,13 @@ async def amap(
     inputs = list(zip(*iterables, strict=False))
     run = Run(task, inputs, len(inputs), lambda task, stop: _AsyncLane(task, workers), progress, on_error)
     results: list[Any] = [MISSING] * len(inputs)
-    async for number, outcome in _outcomes(run):
-        results[number] = outcome.value if outcome.error is None else outcome.error
+    async for number, value, error in _outcomes(run):
+        results[number] = value if error is None else error
     run.finish(results)
     return results
 
 
-async def _outcomes(run: Run) -> AsyncIterator[tuple[int, Outcome]]:
+async def _outcomes(run: Run) -> AsyncIterator[Landed]:
     """As `Run.outcomes`; what blocks runs in threads of the project."""
     run_io, read = run.task.project.run_io, run.task._keeper.read
     try:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from beautyspot.calls import Lane, Outcome
+from beautyspot.calls import Lane
 from beautyspot.errors import ConfigurationError
 from beautyspot.lanes import make_lane
 from beautyspot.methods import BoundAsyncTask, BoundTask
@@ -77,8 +77,8 @@ def map(
     inputs = list(_in_step(iterables))
     run = Run(_sync(task), inputs, len(inputs), _lanes(engine, workers), progress, on_error)
     results: list[Any] = [MISSING] * len(inputs)
-    for number, outcome in run.outcomes(block=len(inputs)):
-        results[number] = outcome.value if outcome.error is None else outcome.error
+    for number, value, error in run.outcomes(block=len(inputs)):
+        results[number] = value if error is None else error
     run.finish(results)
     return results
 
@@ -143,20 +143,20 @@ def plan(task: Any, *iterables: Iterable[Any], workers: int = 8) -> Plan:
 
 
 def _as_they_come(run: Run) -> Iterator[Any]:
-    for _, outcome in run.outcomes():
-        shown = run.shown(outcome)
+    for _, value, error in run.outcomes():
+        shown = run.shown(value, error)
         if shown is not MISSING:
             yield shown
     run.finish([])
 
 
 def _in_order(run: Run) -> Iterator[Any]:
-    waiting: dict[int, Outcome] = {}
+    waiting: dict[int, Any] = {}
     run.consumed = 0
-    for number, outcome in run.outcomes():
-        waiting[number] = outcome
+    for number, value, error in run.outcomes():
+        waiting[number] = run.shown(value, error)
         while run.consumed in waiting:
-            shown = run.shown(waiting.pop(run.consumed))
+            shown = waiting.pop(run.consumed)
             run.consumed += 1
             if shown is not MISSING:
                 yield shown

@@ -22,6 +22,7 @@ from beautyspot.results import MISSING
 from beautyspot.task import AsyncTask, Task
 
 OnError = Literal["raise", "continue", "return"]
+Landed = tuple[int, Any, BaseException | None]  # the number of an input, and its result or what it raised
 
 _BLOCK = 1000  # inputs whose keys are looked up together
 _WINDOW = 128  # inputs that an ordered imap is ahead of the result that it waits for
@@ -72,14 +73,14 @@ class Run:
         self._block = 1
         self._read = 0  # inputs
         self._todo: deque[Call] = deque()
-        self._ready: deque[tuple[int, Outcome] | Recall] = deque()
+        self._ready: deque[Landed | Recall] = deque()
         self._same: dict[bytes, list[tuple[int, tuple[Any, ...]]]] = {}  # later inputs of a key under way
         self._failed_inputs: dict[int, tuple[Any, ...]] = {}
         self.lane: Any = None
         self.consumed: int | None = None
         self.failures: dict[int, BaseException] = {}
 
-    def outcomes(self, block: int | None = None) -> Iterator[tuple[int, Outcome]]:
+    def outcomes(self, block: int | None = None) -> Iterator[Landed]:
         """Numbers of inputs and what became of them, as they come.
 
         Args:
@@ -116,7 +117,7 @@ class Run:
         if lane is not None:
             lane.close(now)
 
-    def steps(self, block: int | None) -> Iterator[tuple[int, Outcome] | Recall | Step]:
+    def steps(self, block: int | None) -> Iterator[Landed | Recall | Step]:
         """What is to be done next, and what came of it: read inputs, feed the lane, wait, hand out."""
         self.progress = Progress(self.task, *self._progress_options)
         while True:
@@ -148,32 +149,32 @@ class Run:
         every_args = [(*self._prefix, *args) for args in inputs] if self._prefix else list(inputs)
         self._exhausted = len(every_args) < wanted or block is not None
         keyer, read = self.task._keyer, self.task._keeper.read
-        calls = [Call(i, args, *keyer(args, {})) for i, args in enumerate(every_args, self._read)]
-        self._read += len(calls)
-        entries = self.task._keeper.results.find_many([call.key for call in calls])
-        recalled = 0
-        for call in calls:
-            entry = entries.get(call.key)
-            if entry is None:
-                self._enlist(call)
-                continue
-            recalled += 1
-            value = MISSING if entry.value is None else read(entry)
+        keyed = [keyer(args, {}) for args in every_args]
+        entries = self.task._keeper.results.find_many([key for key, _ in keyed])
+        recalled, ready = 0, self._ready
+        for number, (args, (key, parts)) in enumerate(zip(every_args, keyed, strict=True), self._read):
+            entry = entries.get(key)
+            value = MISSING if entry is None or entry.value is None else read(entry)
             if value is not MISSING:
-                self._ready.append((call.number, Outcome(call, value)))
-            elif entry.value is None:
-                self._ready.append(Recall(call, entry))  # one blob at a time: many would not fit into memory
+                ready.append((number, value, None))
+                recalled += 1
+                continue
+            call = Call(number, args, key, parts)
+            if entry is not None and entry.value is None:
+                ready.append(Recall(call, entry))  # one blob at a time: many would not fit into memory
+                recalled += 1
             else:
                 self._enlist(call)
+        self._read += len(keyed)
         self.progress.recalled(recalled)
-        self._block = min(_BLOCK, 2 * self._block) if recalled == len(calls) else max(1, self._block // 2)
+        self._block = min(_BLOCK, 2 * self._block) if recalled == len(keyed) else max(1, self._block // 2)
 
     def recalled(self, call: Call, value: Any) -> None:
         """The blob of a kept result was read; one that could not be is run again."""
         if value is MISSING:
             self._enlist(call)
         else:
-            self._ready.appendleft((call.number, Outcome(call, value)))
+            self._ready.appendleft((call.number, value, None))
 
     def _enlist(self, call: Call) -> None:
         if call.key in self._same:
@@ -193,7 +194,7 @@ class Run:
                     self._fail(number, args[len(self._prefix) :], error)
                 elif number != call.number:
                     value = self._again(call, value)
-                self._ready.append((number, Outcome(call, value, error)))
+                self._ready.append((number, value, error))
 
     def _again(self, call: Call, value: Any) -> Any:
         entry = self.task._keeper.results.find(call.key)
@@ -220,11 +221,11 @@ class Run:
         name = self.task._keyer.function_name
         raise MapError(f"{len(errors)} of {self._read} calls of {name} failed", errors, inputs, good)
 
-    def shown(self, outcome: Outcome) -> Any:
-        """What an iterator yields for an outcome; ``MISSING`` for nothing."""
-        if outcome.error is None:
-            return outcome.value
-        return outcome.error if self._on_error == "return" and isinstance(outcome.error, Exception) else MISSING
+    def shown(self, value: Any, error: BaseException | None) -> Any:
+        """What an iterator yields for what became of an input; ``MISSING`` for nothing."""
+        if error is None:
+            return value
+        return error if self._on_error == "return" and isinstance(error, Exception) else MISSING
 
 
 def unbound(task: Any) -> tuple[Any, tuple[Any, ...]]:

@@ -6,6 +6,7 @@ import contextvars
 import ctypes
 import queue
 import threading
+from collections import deque
 from concurrent.futures import Executor
 from time import monotonic
 from typing import Any
@@ -14,6 +15,7 @@ from beautyspot.calls import Call, Outcome
 
 _GRACE = 1.0  # seconds that running calls are given after Ctrl-C
 _TELL = 0.002  # seconds after which a thread tells what it finished
+_LOOK = 0.05  # seconds after which the caller looks by itself, at the latest
 _AHEAD = 256  # calls that wait for a thread where calls are quick
 
 # The executors (their ids) on which the code that runs just now was started by a map.
@@ -23,8 +25,8 @@ _inside: contextvars.ContextVar[frozenset[int]] = contextvars.ContextVar("beauty
 class ThreadLane:
     """Calls run in threads: our own, which never hold up the end of the program, or those of an executor.
 
-    Threads help themselves from one queue, and tell of what they finished every few milliseconds: waking
-    another thread costs more than many a call.
+    Waking another thread costs more than many a call. So threads help themselves from one queue, tell of what
+    they finished every few milliseconds, and are started only while calls wait for longer than that.
 
     Args:
         task: What is called.
@@ -39,7 +41,8 @@ class ThreadLane:
         # A map inside a map on one executor would wait for threads that wait for it.
         self._executor = None if id(executor) in _inside.get() else executor
         self._waiting: queue.SimpleQueue[Call | None] = queue.SimpleQueue()
-        self._done: queue.SimpleQueue[list[Outcome]] = queue.SimpleQueue()
+        self._done: deque[Outcome] = deque()
+        self._news: queue.SimpleQueue[None] = queue.SimpleQueue()  # says that there is something in ``_done``
         self._threads: list[threading.Thread] = []
         self._workers = 0
         self._stops = stop
@@ -59,7 +62,7 @@ class ThreadLane:
         """Hand *call* to a thread."""
         self._under_way += 1
         self._waiting.put(call)
-        if self._workers < self._width:
+        if not self._workers:
             self._start_worker()
 
     def _start_worker(self) -> None:
@@ -75,17 +78,17 @@ class ThreadLane:
         thread.start()
 
     def _work(self) -> None:
-        outcomes: list[Outcome] = []
         told = monotonic()
         try:
             while (call := self._waiting.get()) is not None:
-                outcomes.append(self._outcome(call))
-                if outcomes[-1].error is not None and self._stops:
+                outcome = self._outcome(call)
+                self._done.append(outcome)
+                if outcome.error is not None and self._stops:
                     self._take_back()
                 now = monotonic()
                 if now - told > _TELL or self._waiting.empty():
-                    self._done.put(outcomes)
-                    outcomes, told = [], now
+                    self._news.put(None)
+                    told = now
         except KeyboardInterrupt:  # sent by `close` when the call came back just then
             return
 
@@ -97,14 +100,23 @@ class ThreadLane:
 
     def finished(self) -> list[Outcome]:
         """Wait for a call to come back, and take all that did."""
-        waited = monotonic()
-        outcomes = self._done.get()
-        while not self._done.empty():
-            outcomes += self._done.get()
+        pause, waited = _TELL, False
+        while not self._done:
+            try:
+                self._news.get(timeout=pause)
+            except queue.Empty:
+                # A thread that finished something and then began a long call has not told of it.
+                waited, pause = True, min(2 * pause, _LOOK)
+                self._grow()
+        outcomes = [self._done.popleft() for _ in range(len(self._done))]
         self._under_way -= len(outcomes) + self._forgotten()
-        quick = monotonic() - waited < _TELL * 4
-        self._ahead = min(_AHEAD, 2 * self._ahead + self._width) if quick else 0
+        self._ahead = 0 if waited else min(_AHEAD, 2 * self._ahead + self._width)
         return outcomes
+
+    def _grow(self) -> None:
+        """Start as many threads as there are already, where calls wait for one."""
+        for _ in range(min(self._workers, self._width - self._workers, self._waiting.qsize())):
+            self._start_worker()
 
     def stop(self) -> None:
         """Take back what no thread has taken."""
