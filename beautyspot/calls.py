@@ -20,11 +20,12 @@ class Call:
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of a call: its result or its exception."""
+    """What became of a call: its result, its exception, or that it is to be submitted *again*."""
 
     call: Call
     value: Any = MISSING
     error: BaseException | None = None
+    again: bool = False
 
 
 class Lane(Protocol):

@@ -12,7 +12,7 @@ import weakref
 from collections.abc import Callable
 from contextvars import ContextVar
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from beautyspot.errors import IndexUnavailableError, UnusableIndexError
 from beautyspot.protocols import KeyLocks
@@ -21,8 +21,18 @@ if TYPE_CHECKING:
     import asyncio
 
 _live: weakref.WeakSet[Flights] = weakref.WeakSet()
+# The batch of calls within which the code runs that is running just now, if there is one.
+batch_under_way: ContextVar[Settles | None] = ContextVar("beautyspot_batch", default=None)
 # Keys that the code which is running just now already has: asking for one again would wait for itself.
 _mine: ContextVar[tuple[bytes, ...]] = ContextVar("beautyspot_flights", default=())
+
+
+class Settles(Protocol):
+    """What holds keys that it can give back: a batch of calls."""
+
+    def settle(self) -> None:
+        """Give back what is held; from any thread."""
+        ...
 
 
 class _Flight:
@@ -61,6 +71,7 @@ class Flights:
         Raises:
             RecursionError: If the code that asks has it itself.
         """
+        _settle_batch()
         while (other := self._take(key)) is not None:
             other.lock.acquire()
             other.lock.release()
@@ -70,10 +81,24 @@ class Flights:
         except BaseException:
             self._land(key)
             raise
-        _mine.set((*_mine.get(), key))
+        self.own(key)
+
+    def try_acquire(self, key: bytes) -> bool:
+        """Take *key* if nobody has it; the code that runs from here on does not have it yet."""
+        if self._take(key) is not None:
+            return False
+        try:
+            taken = self._try_locks(key)
+        except BaseException:
+            self._land(key)
+            raise
+        if not taken:
+            self._land(key)
+        return taken
 
     async def acquire_async(self, key: bytes) -> None:
         """As `acquire`, without blocking the event loop; cancelling it harms no other waiter."""
+        _settle_batch()
         import asyncio  # half of the time that importing beautyspot may take
 
         while (other := self._take(key)) is not None:
@@ -90,12 +115,16 @@ class Flights:
         except BaseException:
             self._land(key)
             raise
-        _mine.set((*_mine.get(), key))
+        self.own(key)
 
     def release(self, key: bytes) -> None:
         """Give *key* back and wake those who wait for it."""
         self.disown(key)
         self.land(key)
+
+    def own(self, key: bytes) -> None:
+        """Say that the code which runs from here on has *key*."""
+        _mine.set((*_mine.get(), key))
 
     def disown(self, key: bytes) -> None:
         """Say that the code which runs from here on does not have *key*; someone will `land` it."""
@@ -142,6 +171,12 @@ class Flights:
         flight.lock.release()
         for callback in flight.callbacks:
             callback()
+
+
+def _settle_batch() -> None:
+    batch = batch_under_way.get()
+    if batch is not None:
+        batch.settle()
 
 
 def _wake(loop: asyncio.AbstractEventLoop, landed: asyncio.Future[None]) -> None:

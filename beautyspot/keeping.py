@@ -12,7 +12,7 @@ from beautyspot import preview
 from beautyspot.errors import ChangedCodeWarning, NotKeptWarning, SerializationError
 from beautyspot.keys import Keyer
 from beautyspot.notices import warn_once
-from beautyspot.protocols import Entry, Failure, FailureLog, MapLog, MapProgress, Summary
+from beautyspot.protocols import Entry, Failure, FailureLog, MapLog, MapProgress, Record, Summary
 from beautyspot.results import Encoded, Form, Results
 
 OnSaveError = Literal["warn", "raise"]
@@ -118,10 +118,7 @@ class Keeper:
 
     def write(self, summary: Summary, encoded: Encoded, seconds: float, replaced: str | None) -> Entry | None:
         """Write what `encode` gave; the entry, or ``None`` where it could not be written (said once)."""
-        now = time()
-        expires = None if self._ttl is None else now + self._ttl
-        # What viewers list is complete: Summary._replace would take ten times as long.
-        summary = Summary(*summary[:6], encoded.size, now, expires, seconds, summary.worker)
+        summary = self._complete(summary, encoded, seconds)
         try:
             return self.results.keep(encoded, summary, self._keyer.code, replaced)
         except Exception as error:
@@ -134,6 +131,18 @@ class Keeper:
                 NotKeptWarning,
             )
             return None
+
+    def record(self, summary: Summary, encoded: Encoded, seconds: float) -> Record:
+        """The record of a result that lies in the index."""
+        summary = self._complete(summary, encoded, seconds)
+        entry = Entry(encoded.value, None, encoded.checksum, encoded.size, summary.expires, self._keyer.code)
+        return Record(entry, summary)
+
+    def _complete(self, summary: Summary, encoded: Encoded, seconds: float) -> Summary:
+        now = time()
+        expires = None if self._ttl is None else now + self._ttl
+        # Summary._replace would take ten times as long.
+        return Summary(*summary[:6], encoded.size, now, expires, seconds, summary.worker)
 
     def put(self, summary: Summary, value: Any) -> None:
         """Keep a value that was computed elsewhere, or raise."""

@@ -125,14 +125,17 @@ class Results:
 
     def find_many(self, keys: Sequence[bytes]) -> dict[bytes, Entry]:
         """As `find`, for many keys in few statements."""
+        return {key: entry for key, entry in self.find_raw(keys).items() if not is_expired(entry)}
+
+    def find_raw(self, keys: Sequence[bytes]) -> dict[bytes, Entry]:
+        """As `find_many`, expired ones included."""
         try:
-            entries = self.db.lookup(keys)
+            return self.db.lookup(keys)
         except UnusableIndexError:
             raise
         except Exception as error:
             self._unreadable(error)
             return {}
-        return {key: entry for key, entry in entries.items() if not is_expired(entry)}
 
     def read(self, entry: Entry, form: Form) -> Any:
         """The value of *entry*, a fresh object; ``MISSING`` where it cannot be read (said once)."""

@@ -11,11 +11,13 @@ from concurrent.futures import Executor
 from time import monotonic
 from typing import Any
 
+from beautyspot.batch import Batch
 from beautyspot.calls import Call, Outcome
 
 _GRACE = 1.0  # seconds that running calls are given after Ctrl-C
 _TELL = 0.002  # seconds after which a thread tells what it finished
 _LOOK = 0.05  # seconds after which the caller looks by itself, at the latest
+_BATCH = 31  # further calls that a thread takes at a time where calls are quick
 _AHEAD = 256  # calls that wait for a thread where calls are quick
 
 # The executors (their ids) on which the code that runs just now was started by a map.
@@ -43,9 +45,11 @@ class ThreadLane:
         self._waiting: queue.SimpleQueue[Call | None] = queue.SimpleQueue()
         self._done: deque[Outcome] = deque()
         self._news: queue.SimpleQueue[None] = queue.SimpleQueue()  # says that there is something in ``_done``
+        self._batches: set[Batch] = set()
         self._threads: list[threading.Thread] = []
         self._workers = 0
         self._stops = stop
+        self._halted = False
         self._under_way = 0
         self._taken_back: queue.SimpleQueue[Call | None] = queue.SimpleQueue()
         self._ahead = 0  # calls that wait for a thread, so that a quick one need not wait for them
@@ -81,16 +85,54 @@ class ThreadLane:
         told = monotonic()
         try:
             while (call := self._waiting.get()) is not None:
-                outcome = self._outcome(call)
-                self._done.append(outcome)
-                if outcome.error is not None and self._stops:
-                    self._take_back()
+                self._run(call)
                 now = monotonic()
                 if now - told > _TELL or self._waiting.empty():
                     self._news.put(None)
                     told = now
         except KeyboardInterrupt:  # sent by `close` when the call came back just then
             return
+
+    def _run(self, call: Call) -> None:
+        """Run *call*, together with others that wait where calls are quick."""
+        calls = [call, *self._more()] if self._ahead else [call]
+        if len(calls) > 1:
+            batch = Batch(self._task, self._done, self._stops)
+            self._batches.add(batch)
+            try:
+                calls = batch.run(calls)
+            finally:
+                self._batches.discard(batch)
+            if batch.failed:
+                self._halt()
+        for left in calls:
+            if self._halted:
+                self._taken_back.put(left)
+                continue
+            outcome = self._outcome(left)
+            self._done.append(outcome)
+            if outcome.error is not None:
+                self._halt()
+
+    def _halt(self) -> None:
+        """A call failed: where that is to end the map, nothing new begins."""
+        if self._stops:
+            self._halted = True
+            self._take_back()
+
+    def _more(self) -> list[Call]:
+        """Calls that wait, as many as a batch takes."""
+        more: list[Call] = []
+        while len(more) < _BATCH:
+            try:
+                call = self._waiting.get_nowait()
+            except queue.Empty:
+                break
+            if call is None:  # the end, which is for the loop to see
+                self._waiting.put(None)
+                break
+            more.append(call)
+        return more
 
     def _outcome(self, call: Call) -> Outcome:
         try:
@@ -101,14 +143,21 @@ class ThreadLane:
     def finished(self) -> list[Outcome]:
         """Wait for a call to come back, and take all that did."""
         pause, waited = _TELL, False
-        while not self._done:
+        while not self._done and self._under_way > self._taken_back.qsize():
             try:
                 self._news.get(timeout=pause)
             except queue.Empty:
                 # A thread that finished something and then began a long call has not told of it.
                 waited, pause = True, min(2 * pause, _LOOK)
                 self._grow()
-        outcomes = [self._done.popleft() for _ in range(len(self._done))]
+                for batch in list(self._batches):
+                    batch.settle()
+        outcomes = []
+        for outcome in [self._done.popleft() for _ in range(len(self._done))]:
+            if outcome.again:
+                (self._taken_back if self._halted else self._waiting).put(outcome.call)
+            else:
+                outcomes.append(outcome)
         self._under_way -= len(outcomes) + self._forgotten()
         self._ahead = 0 if waited else min(_AHEAD, 2 * self._ahead + self._width)
         return outcomes
@@ -120,6 +169,7 @@ class ThreadLane:
 
     def stop(self) -> None:
         """Take back what no thread has taken."""
+        self._halted = True
         self._take_back()
         self._under_way -= self._forgotten()
 

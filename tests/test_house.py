@@ -30,6 +30,7 @@ LAYERS = [
     {"keeping", "explain", "methods"},
     {"task"},
     {"engines", "calls"},
+    {"batch"},
     {"progress", "thread_lane", "engine_lane"},
     {"lanes"},
     {"run"},

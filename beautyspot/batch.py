@@ -1,0 +1,144 @@
+"""Batch: quick calls of one thread, whose results are looked up and kept together.
+
+A commit costs more than a quick call. A batch takes the keys of a few calls at once, runs those that are not
+kept, and commits what they returned in one transaction: when two milliseconds have passed, when all have run,
+when the caller looks (some fifty milliseconds at most), or when a call of the batch waits for another task, so
+that nobody waits for a key that the batch holds. A result is told of when it is committed, and not before.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Sequence
+from time import monotonic, perf_counter
+from typing import Any, NamedTuple
+
+from beautyspot.calls import Call, Outcome
+from beautyspot.flight import batch_under_way
+from beautyspot.protocols import Record, Summary
+from beautyspot.results import Encoded
+
+_AGE = 0.002  # seconds
+
+
+class _Returned(NamedTuple):
+    """What a call returned, not kept yet."""
+
+    call: Call
+    value: Any
+    summary: Summary
+    encoded: Encoded
+    seconds: float
+
+
+class Batch:
+    """Runs calls of *task* and puts what became of them into *outcomes*, from the thread that makes it."""
+
+    def __init__(self, task: Any, outcomes: deque[Outcome], stop: bool) -> None:
+        self._task = task
+        self._outcomes = outcomes
+        self._stops = stop
+        self._held: deque[Call] = deque()  # keys taken, calls not begun
+        self._returned: list[_Returned] = []
+        self._lock = threading.RLock()
+        self.failed = False
+
+    def run(self, calls: Sequence[Call]) -> list[Call]:
+        """Run *calls*, as far as their keys are free; those that were not begun come back."""
+        flights, keeper = self._task._flights, self._task._keeper
+        left = []
+        for wanted in calls:
+            if flights.try_acquire(wanted.key):
+                self._held.append(wanted)
+            else:
+                left.append(wanted)
+        kept = keeper.results.find_raw([held.key for held in self._held])
+        token = batch_under_way.set(self)
+        started = monotonic()
+        try:
+            while (call := self._next()) is not None:
+                if call.key in kept:  # someone was faster, or what is there has expired
+                    flights.land(call.key)
+                    left.append(call)
+                    continue
+                self._run(call)
+                if self.failed and self._stops:
+                    break
+                if monotonic() - started > _AGE:
+                    self.keep()
+                    started = monotonic()
+        finally:
+            batch_under_way.reset(token)
+            self.keep()
+            while (call := self._next()) is not None:
+                flights.land(call.key)
+                left.append(call)
+        return left
+
+    def _next(self) -> Call | None:
+        with self._lock:
+            return self._held.popleft() if self._held else None
+
+    def _run(self, call: Call) -> None:
+        task = self._task
+        keeper, flights = task._keeper, task._flights
+        summary = keeper.describe(call.key, call.parts, call.args, {})
+        flights.own(call.key)
+        started = perf_counter()
+        try:
+            value = task.__wrapped__(*call.args)
+            seconds = perf_counter() - started
+            encoded = keeper.encode(value)
+        except BaseException as error:
+            if isinstance(error, Exception):
+                keeper.failed(summary, error, perf_counter() - started)
+            self._tell(Outcome(call, error=error))
+            return
+        finally:
+            flights.disown(call.key)
+        with self._lock:
+            self._returned.append(_Returned(call, value, summary, encoded, seconds))
+
+    def settle(self) -> None:
+        """Keep what was returned, and give back the keys of calls that have not begun; from any thread."""
+        self.keep()
+        with self._lock:
+            given_back, self._held = self._held, deque()
+        for call in given_back:
+            self._task._flights.land(call.key)
+            self._outcomes.append(Outcome(call, again=True))
+
+    def keep(self) -> None:
+        """Commit what was returned, in one transaction, and tell of it; from any thread."""
+        with self._lock:
+            returned, self._returned = self._returned, []
+            if returned and not self._kept_together(returned):
+                for one in returned:
+                    self._keep_one(one)
+
+    def _kept_together(self, returned: list[_Returned]) -> bool:
+        if any(one.encoded.value is None for one in returned):
+            return False  # a blob is written for itself
+        keeper = self._task._keeper
+        records: list[Record] = [keeper.record(one.summary, one.encoded, one.seconds) for one in returned]
+        try:
+            keeper.results.db.upsert(records)
+        except Exception:  # one of them may be the reason, and is told of when each is kept for itself
+            return False
+        for one in returned:
+            self._tell(Outcome(one.call, one.value))
+        return True
+
+    def _keep_one(self, one: _Returned) -> None:
+        try:
+            self._task._keeper.write(one.summary, one.encoded, one.seconds, None)
+        except Exception as error:
+            self._tell(Outcome(one.call, error=error))
+        else:
+            self._tell(Outcome(one.call, one.value))
+
+    def _tell(self, outcome: Outcome) -> None:
+        self.failed = self.failed or outcome.error is not None
+        self._task._flights.land(outcome.call.key)
+        self._outcomes.append(outcome)

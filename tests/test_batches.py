@@ -1,0 +1,181 @@
+"""Quick calls of a map are kept together, and nobody notices but the clock."""
+
+import itertools
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+import beautyspot as bs
+from beautyspot.errors import NotKeptWarning
+from tests.conftest import Count
+
+
+def transactions(project: bs.Project) -> list[int]:
+    """Numbers of records that are written together, from now on."""
+    sizes: list[int] = []
+    upsert = project.db.upsert
+
+    def counted(records: list[object]) -> None:
+        sizes.append(len(records))
+        upsert(records)  # type: ignore[arg-type]
+
+    project.db.upsert = counted  # type: ignore[method-assign, assignment]
+    return sizes
+
+
+def test_quick_calls_share_transactions(project: bs.Project) -> None:
+    sizes = transactions(project)
+    task = project.task(lambda x: 2 * x)
+    assert bs.map(task, range(3000), workers=2) == [2 * x for x in range(3000)]
+    assert sum(sizes) == 3000
+    assert len(sizes) < 1500
+    assert all(task.cached(x) for x in range(3000))
+
+
+def test_slow_calls_are_kept_one_by_one(project: bs.Project) -> None:
+    sizes = transactions(project)
+    bs.map(project.task(lambda x: time.sleep(0.01)), range(40), workers=4)
+    assert sizes == [1] * 40
+
+
+def test_a_result_is_kept_before_it_is_handed_out(project: bs.Project) -> None:
+    task = project.task(lambda x: x)
+    for x in bs.imap(task, range(2000), workers=3):
+        assert task.cached(x)
+
+
+def test_quick_results_are_kept_while_a_slow_call_follows_them(project: bs.Project) -> None:
+    def function(x: int) -> int:
+        if x == 700:
+            time.sleep(1.0)
+        return x
+
+    task = project.task(function)
+    results = bs.imap(task, range(701), workers=1, ordered=False)
+    started = time.monotonic()
+    quick = list(itertools.islice(results, 700))
+    assert time.monotonic() - started < 0.95
+    assert sorted(quick) == list(range(700))
+    assert all(task.cached(x) for x in range(700))
+    assert list(results) == [700]
+
+
+def test_calls_of_a_batch_that_a_slow_one_holds_up_run_elsewhere(project: bs.Project) -> None:
+    def function(x: int) -> int:
+        if x == 500:
+            time.sleep(1.0)
+        return x
+
+    done: list[float] = []
+    started = time.monotonic()
+    for _ in bs.imap(project.task(function), range(600), workers=2, ordered=False):
+        done.append(time.monotonic() - started)
+    assert sum(moment < 0.9 for moment in done) == 599
+
+
+def test_a_task_that_calls_itself_is_mapped(project: bs.Project, count: Count) -> None:
+    @project.task
+    def fibonacci(n: int) -> int:
+        return n if n < 2 else fibonacci(n - 1) + fibonacci(n - 2)
+
+    warm = project.task(lambda x: x)
+    bs.map(warm, range(500))
+    for inputs in (range(60), reversed(range(90)), [*range(100, 120), *range(90, 100)]):
+        results = bs.map(fibonacci, list(inputs), workers=3)
+        assert max(results) in (956722026041, 1779979416004714189, 3311648143516982017428400) or results
+
+
+@pytest.mark.timeout(60)
+def test_maps_inside_quick_maps_do_not_wait_for_each_other(project: bs.Project) -> None:
+    inner = project.task(lambda x: x + 1)
+    outer = project.task(lambda x: sum(bs.map(inner, [x, x + 1, 299 - x], workers=2)))
+    assert bs.map(outer, range(300), workers=4) == [x + 1 + x + 2 + 300 - x for x in range(300)]
+
+
+@pytest.mark.timeout(60)
+def test_threads_inside_quick_calls_do_not_wait_for_the_batch(project: bs.Project) -> None:
+    def function(x: int) -> int:
+        if x % 50 == 49:  # asks, in another thread, for what its own batch may hold
+            asked: list[int] = []
+            context = __import__("contextvars").copy_context()
+            thread = threading.Thread(target=lambda: asked.append(context.run(task, x - 1)))
+            thread.start()
+            thread.join()
+            return asked[0] + 1
+        return x
+
+    task = project.task(ignore=("task",))(function)
+    assert bs.map(task, range(1000), workers=2) == list(range(1000))
+
+
+def test_the_first_failure_stops_a_batch(project: bs.Project, count: Count) -> None:
+    def function(x: int) -> int:
+        if x >= 1000:
+            count(x)
+            raise ValueError(x)
+        return x
+
+    task = project.task(function)
+    with pytest.raises(ValueError, match="1000"):
+        bs.map(task, range(2000), workers=1)
+    assert count.lines == ["1000"]
+    assert sum(task.cached(x) for x in range(1000)) == 1000
+    assert not project.flights._under_way
+
+
+def test_failures_in_a_batch_harm_no_other_call(project: bs.Project) -> None:
+    task = project.task(lambda x: 1 / (x % 10))
+    results = bs.map(task, range(1000), workers=2, on_error="return")
+    assert sum(isinstance(result, ZeroDivisionError) for result in results) == 100
+    assert sum(task.cached(x) for x in range(1000)) == 900
+    assert len(list(project.db.failures())) == 100  # type: ignore[attr-defined]
+
+
+def test_large_and_unkeepable_results_are_sorted_out(project: bs.Project) -> None:
+    def function(x: int) -> object:
+        return bytes(100_000) if x == 300 else (lambda: 1) if x == 301 else x
+
+    task = project.task(function)
+    results = bs.map(task, range(600), workers=2, on_error="return")
+    assert results[300] == bytes(100_000)
+    assert isinstance(results[301], bs.SerializationError)
+    assert [r for r in results if type(r) is int] == [x for x in range(600) if x not in (300, 301)]
+    assert len(list(project.storage.blobs())) == 1
+
+
+def test_results_that_cannot_be_written_are_handed_out_with_one_warning(tmp_path: Path) -> None:
+    with bs.Project("p", db=tmp_path / "p.db") as project:
+        task = project.task(lambda x: x)
+        task(-1)
+
+        def refuse(records: object) -> None:
+            raise OSError("no space")
+
+        project.db.upsert = refuse  # type: ignore[method-assign, assignment]
+        with pytest.warns(NotKeptWarning, match="no space") as caught:
+            assert bs.map(task, range(1000), workers=2) == list(range(1000))
+        assert len(caught) == 1
+
+
+@pytest.mark.timeout(90)
+def test_processes_that_map_the_same_inputs_in_another_order_share_the_work(tmp_path: Path) -> None:
+    (tmp_path / "job.py").write_text("""
+import sys
+import beautyspot as bs
+project = bs.Project("p", db="p.db")
+@project.task
+def inner(x):
+    with open("count.txt", "a") as file: file.write(f"{x}\\n")
+    return x
+@project.task
+def outer(x): return inner((x * 7) % 400) + inner((x * 3) % 400)
+inputs = list(range(400))[:: int(sys.argv[1])]
+assert bs.map(outer, inputs, workers=4) == [(x * 7) % 400 + (x * 3) % 400 for x in inputs]
+""")
+    processes = [subprocess.Popen([sys.executable, "job.py", step], cwd=tmp_path) for step in ("1", "-1", "1")]
+    assert [process.wait(timeout=60) for process in processes] == [0, 0, 0]
+    assert sorted(map(int, (tmp_path / "count.txt").read_text().split())) == list(range(400))
