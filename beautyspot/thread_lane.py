@@ -17,8 +17,8 @@ from beautyspot.calls import Call, Outcome
 _GRACE = 1.0  # seconds that running calls are given after Ctrl-C
 _TELL = 0.002  # seconds after which a thread tells what it finished
 _LOOK = 0.05  # seconds after which the caller looks by itself, at the latest
-_BATCH = 31  # further calls that a thread takes at a time where calls are quick
-_AHEAD = 256  # calls that wait for a thread where calls are quick
+_BATCH = 63  # further calls that a thread takes at a time where calls are quick
+_AHEAD = 512  # calls that wait for a thread where calls are quick
 
 # The executors (their ids) on which the code that runs just now was started by a map.
 _inside: contextvars.ContextVar[frozenset[int]] = contextvars.ContextVar("beautyspot_inside", default=frozenset())
@@ -142,7 +142,7 @@ class ThreadLane:
 
     def finished(self) -> list[Outcome]:
         """Wait for a call to come back, and take all that did."""
-        pause, waited = _TELL, False
+        pause, waited = (5 * _TELL if self._ahead else _TELL), False
         while not self._done and self._under_way > self._taken_back.qsize():
             try:
                 self._news.get(timeout=pause)
