@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from time import monotonic, perf_counter
 from typing import Any, NamedTuple
 
@@ -33,48 +33,64 @@ class _Returned(NamedTuple):
 
 
 class Batch:
-    """Runs calls of *task* and puts what became of them into *outcomes*, from the thread that makes it."""
+    """Runs calls of a task from the thread that makes it.
 
-    def __init__(self, task: Any, outcomes: deque[Outcome], stop: bool) -> None:
+    Args:
+        task: What is called.
+        outcomes: Where to put what became of a call.
+        halted: Whether nothing new is to begin any more.
+
+    Attributes:
+        failed: Whether a call failed; the batch ends there.
+        seconds: That a call took on average.
+    """
+
+    def __init__(self, task: Any, outcomes: deque[Outcome], halted: Callable[[], bool]) -> None:
         self._task = task
         self._outcomes = outcomes
-        self._stops = stop
+        self._halted = halted
         self._held: deque[Call] = deque()  # keys taken, calls not begun
         self._returned: list[_Returned] = []
         self._lock = threading.RLock()
         self.failed = False
+        self.seconds = 0.0
 
-    def run(self, calls: Sequence[Call]) -> list[Call]:
-        """Run *calls*, as far as their keys are free; those that were not begun come back."""
+    def run(self, calls: Sequence[Call]) -> tuple[list[Call], list[Call]]:
+        """Run *calls*; those whose keys someone else has, and those that were not begun, come back."""
         flights, keeper = self._task._flights, self._task._keeper
-        left = []
+        taken: list[Call] = []
         for wanted in calls:
             if flights.try_acquire(wanted.key):
                 self._held.append(wanted)
             else:
-                left.append(wanted)
+                taken.append(wanted)
         kept = keeper.results.find_raw([held.key for held in self._held])
         token = batch_under_way.set(self)
-        started = monotonic()
+        began = kept_at = now = monotonic()
+        ran = 0
         try:
-            while (call := self._next()) is not None:
+            while not self.failed and not self._halted() and (call := self._next()) is not None:
                 if call.key in kept:  # someone was faster, or what is there has expired
                     flights.land(call.key)
-                    left.append(call)
+                    taken.append(call)
                     continue
+                before = now
                 self._run(call)
-                if self.failed and self._stops:
-                    break
-                if monotonic() - started > _AGE:
+                now, ran = monotonic(), ran + 1
+                if now - kept_at > _AGE:
                     self.keep()
-                    started = monotonic()
+                    kept_at = now
+                if now - before > _AGE:  # not quick any more: others may take the rest
+                    break
         finally:
             batch_under_way.reset(token)
             self.keep()
+            not_begun = []
             while (call := self._next()) is not None:
                 flights.land(call.key)
-                left.append(call)
-        return left
+                not_begun.append(call)
+        self.seconds = (monotonic() - began) / max(1, ran)
+        return taken, not_begun
 
     def _next(self) -> Call | None:
         with self._lock:

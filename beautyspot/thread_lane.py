@@ -17,6 +17,7 @@ from beautyspot.calls import Call, Outcome
 _GRACE = 1.0  # seconds that running calls are given after Ctrl-C
 _TELL = 0.002  # seconds after which a thread tells what it finished
 _LOOK = 0.05  # seconds after which the caller looks by itself, at the latest
+_QUICK = 0.0005  # seconds; below it, calls are run in batches
 _BATCH = 63  # further calls that a thread takes at a time where calls are quick
 _AHEAD = 512  # calls that wait for a thread where calls are quick
 
@@ -52,11 +53,11 @@ class ThreadLane:
         self._halted = False
         self._under_way = 0
         self._taken_back: queue.SimpleQueue[Call | None] = queue.SimpleQueue()
-        self._ahead = 0  # calls that wait for a thread, so that a quick one need not wait for them
+        self._seconds = 1.0  # that a call takes, as far as known
 
     def room(self) -> bool:
         """Whether a thread is free, or will be in a moment."""
-        return self._under_way < self._width + self._ahead
+        return self._under_way < self._width + (_AHEAD if self._seconds < _QUICK else 0)
 
     def busy(self) -> bool:
         """Whether any call has not come back."""
@@ -95,24 +96,34 @@ class ThreadLane:
 
     def _run(self, call: Call) -> None:
         """Run *call*, together with others that wait where calls are quick."""
-        calls = [call, *self._more()] if self._ahead else [call]
+        calls = [call, *self._more()] if self._seconds < _QUICK else [call]
+        began = monotonic()
         if len(calls) > 1:
-            batch = Batch(self._task, self._done, self._stops)
-            self._batches.add(batch)
-            try:
-                calls = batch.run(calls)
-            finally:
-                self._batches.discard(batch)
-            if batch.failed:
-                self._halt()
-        for left in calls:
+            calls = self._run_batch(calls)
+        for each in calls:
             if self._halted:
-                self._taken_back.put(left)
+                self._taken_back.put(each)
                 continue
-            outcome = self._outcome(left)
+            outcome = self._outcome(each)
             self._done.append(outcome)
             if outcome.error is not None:
                 self._halt()
+        self._seconds = monotonic() - began if len(calls) == 1 else self._seconds
+
+    def _run_batch(self, calls: list[Call]) -> list[Call]:
+        """Run *calls* as a batch; those whose keys someone else has come back, to be waited for."""
+        batch = Batch(self._task, self._done, lambda: self._halted)
+        self._batches.add(batch)
+        try:
+            taken, not_begun = batch.run(calls)
+        finally:
+            self._batches.discard(batch)
+        if batch.failed:
+            self._halt()
+        self._seconds = batch.seconds
+        for call in not_begun:
+            (self._taken_back if self._halted else self._waiting).put(call)
+        return taken
 
     def _halt(self) -> None:
         """A call failed: where that is to end the map, nothing new begins."""
@@ -142,16 +153,16 @@ class ThreadLane:
 
     def finished(self) -> list[Outcome]:
         """Wait for a call to come back, and take all that did."""
-        pause, waited = (5 * _TELL if self._ahead else _TELL), False
+        pause = _TELL
         while not self._done and self._under_way > self._taken_back.qsize():
             try:
                 self._news.get(timeout=pause)
             except queue.Empty:
-                # A thread that finished something and then began a long call has not told of it.
-                waited, pause = True, min(2 * pause, _LOOK)
                 self._grow()
-                for batch in list(self._batches):
+                # A thread that finished something and then began a long call has not told of it.
+                for batch in list(self._batches) if pause > _TELL else ():
                     batch.settle()
+                pause = min(4 * pause, _LOOK)
         outcomes = []
         for outcome in [self._done.popleft() for _ in range(len(self._done))]:
             if outcome.again:
@@ -159,7 +170,6 @@ class ThreadLane:
             else:
                 outcomes.append(outcome)
         self._under_way -= len(outcomes) + self._forgotten()
-        self._ahead = 0 if waited else min(_AHEAD, 2 * self._ahead + self._width)
         return outcomes
 
     def _grow(self) -> None:
