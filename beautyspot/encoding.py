@@ -230,8 +230,8 @@ def _reduced(value: Any, kind: type) -> bytes:
         parts: Any = reducer(value) if reducer else value.__reduce_ex__(4)
     except Exception as cause:
         raise UnkeyableError(
-            f"a {full_name(kind)} cannot be part of a key ({cause}); leave it out with ignore=, say what "
-            "identifies the call with key=, or give its class a __beautyspot_key__ method"
+            f"a {full_name(kind)} cannot be part of a key ({cause}); leave it out with ignore=, or give "
+            "its class a __beautyspot_key__ method; for an argument, key= may also say what identifies the call"
         ) from None
     if isinstance(parts, str):
         return tagged(b"F", module_name(getattr(value, "__module__", None)), parts)
