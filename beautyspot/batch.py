@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from time import monotonic, perf_counter
 from typing import Any, NamedTuple
 
@@ -57,14 +57,15 @@ class Batch:
 
     def run(self, calls: Sequence[Call]) -> tuple[list[Call], list[Call]]:
         """Run *calls*; those whose keys someone else has, and those that were not begun, come back."""
-        flights, keeper = self._task._flights, self._task._keeper
+        flights = self._task._flights
         taken: list[Call] = []
         for wanted in calls:
-            if flights.try_acquire(wanted.key):
-                self._held.append(wanted)
-            else:
-                taken.append(wanted)
-        kept = keeper.results.find_raw([held.key for held in self._held])
+            try:
+                free = flights.try_acquire(wanted.key)
+            except Exception:  # to be raised, and told of, where the call runs by itself
+                free = False
+            (self._held if free else taken).append(wanted)
+        kept = self._kept_already()
         token = batch_under_way.set(self)
         began = kept_at = now = monotonic()
         ran = 0
@@ -92,6 +93,14 @@ class Batch:
         self.seconds = (monotonic() - began) / max(1, ran)
         return taken, not_begun
 
+    def _kept_already(self) -> Collection[bytes]:
+        keys = [held.key for held in self._held]
+        try:
+            found: Collection[bytes] = self._task._keeper.results.find_raw(keys)
+        except Exception:  # as above: each call looks by itself, and tells
+            return keys
+        return found
+
     def _next(self) -> Call | None:
         with self._lock:
             return self._held.popleft() if self._held else None
@@ -99,8 +108,8 @@ class Batch:
     def _run(self, call: Call) -> None:
         task = self._task
         keeper, flights = task._keeper, task._flights
-        summary = keeper.describe(call.key, call.parts, call.args, {})
         flights.own(call.key)
+        summary = keeper.describe(call.key, call.parts, call.args, {})
         started = perf_counter()
         try:
             value = task.__wrapped__(*call.args)

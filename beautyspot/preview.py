@@ -40,7 +40,10 @@ def of_value(value: Any) -> str:
     """A short text of one value."""
     if type(value) in _SHORT or (type(value) is str and len(value) < 100):
         return repr(value)
-    return _preview.repr(value)
+    try:
+        return _preview.repr(value)
+    except Exception:  # an object's own repr or shape may do anything, and this text is only for people
+        return f"<{type(value).__qualname__}>"
 
 
 def of_call(names: Iterable[str], values: Iterable[Any]) -> str:

@@ -515,6 +515,21 @@ def test_explain_tells_of_another_version_and_of_a_failure(project: bs.Project) 
     assert "ValueError: negative" in str(newer.explain(-1))
 
 
+class Unprintable:
+    def __beautyspot_key__(self) -> str:
+        return "unprintable"
+
+    @property
+    def shape(self) -> int:
+        raise RuntimeError
+
+
+def test_an_argument_that_cannot_be_shown_harms_nobody(project: bs.Project) -> None:
+    assert project.task(lambda x: 1)(Unprintable()) == 1
+    (summary,) = project.db.summaries()
+    assert summary.input == "x=<Unprintable>"
+
+
 def test_a_project_writes_nothing_until_it_keeps_something(tmp_path: Path) -> None:
     with bs.Project("p", db=tmp_path / "deep" / "p.db", storage_path=tmp_path / "blobs") as project:
         task = project.task(lambda x: x)
