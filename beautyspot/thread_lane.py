@@ -158,7 +158,8 @@ class ThreadLane:
             try:
                 self._news.get(timeout=pause)
             except queue.Empty:
-                self._grow()
+                if self._seconds >= _QUICK or pause > _TELL:  # quick calls are not quicker in more threads
+                    self._grow()
                 # A thread that finished something and then began a long call has not told of it.
                 for batch in list(self._batches) if pause > _TELL else ():
                     batch.settle()
