@@ -89,6 +89,8 @@ class Keyer:
         version: Part of every key, or ``"auto"`` for the function's own code.
         key: A callable of the call's arguments, or a policy of `KeyGen`.
         ignore: Names of arguments, or of captured variables, that do not identify the call.
+        written: Who writes the results, where that is not the built-in serializer: what one serializer wrote
+            may be another value to the next.
 
     Raises:
         ConfigurationError: If a name is not an argument, or the function cannot be looked into.
@@ -101,8 +103,10 @@ class Keyer:
         version: str | int | None = None,
         key: Callable[..., Any] | Policy | None = None,
         ignore: Iterable[str] = (),
+        written: str = "",
     ) -> None:
         self.function = function
+        self._written = written
         self.version = "" if version is None else str(version)
         policy = key if isinstance(key, Policy) else Policy((), None)
         left_out = {ignore} if isinstance(ignore, str) else set(ignore)
@@ -155,7 +159,7 @@ class Keyer:
             told = fingerprint(core)  # nothing else tells two of that name apart
         elif _defined.setdefault(name, self.code) != self.code:
             told = self.code  # defined a second time in this process, differently
-        return name + tagged(b"#", version, told, self.names)
+        return name + tagged(b"#", version, told, self.names, self._written)
 
     def values(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, ...]:
         """The values of ``names`` in this call, defaults filled in.

@@ -15,6 +15,7 @@ from beautyspot.errors import ConfigurationError
 from beautyspot.flight import Flights
 from beautyspot.keeping import OnSaveError
 from beautyspot.keys import Policy
+from beautyspot.plugins import Registry
 from beautyspot.protocols import BlobStorage, BufferSerializer, KeyLocks, MapsBlobs, Serializer, TaskDB
 from beautyspot.results import Results
 from beautyspot.serializer import MsgpackSerializer
@@ -34,6 +35,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 BLOB_THRESHOLD = 1 << 16  # chosen by measurement: docs/benchmarks.md
+SERIALIZERS = Registry("serializer", "beautyspot.serializers", {"msgpack": "beautyspot.serializer:MsgpackSerializer"})
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
@@ -45,7 +47,7 @@ class Project:
         db: A path, a URL (``sqlite:///…``, ``memory://``), or any `TaskDB`.
         storage_path: A directory, or a URL, for large results.
         storage: Any `BlobStorage`, in place of *storage_path*.
-        serializer: Any `Serializer`, in place of MessagePack.
+        serializer: Any `Serializer`, or the name of an installed one, in place of MessagePack.
         io_workers: Threads for the I/O of async tasks.
         executor: An executor for that I/O, in place of *io_workers*.
         blob_threshold: Bytes above which a result goes to blob storage by itself.
@@ -63,7 +65,7 @@ class Project:
         db: str | os.PathLike[str] | TaskDB | None = None,
         storage_path: str | os.PathLike[str] = "./blobs",
         storage: BlobStorage | None = None,
-        serializer: Serializer | None = None,
+        serializer: Serializer | str | None = None,
         io_workers: int = 4,
         executor: Executor | None = None,
         blob_threshold: int = BLOB_THRESHOLD,
@@ -83,7 +85,7 @@ class Project:
         place = f"./{name}.db" if db is None else db
         self.db: TaskDB = open_db(place) if isinstance(place, str | os.PathLike) else place
         self.storage = open_storage(storage_path) if storage is None else storage
-        self.serializer: Serializer = MsgpackSerializer() if serializer is None else serializer
+        self.serializer: Serializer = _serializer(serializer) or MsgpackSerializer()
         self._registered: list[tuple[type, int, Any, Any]] = []
         self._executor = executor
         self._own_executor: Executor | None = None
@@ -189,7 +191,7 @@ class Project:
         ignore: str | tuple[str, ...] = (),
         content_type: str | None = None,
         ttl: str | float | timedelta | None = None,
-        serializer: Serializer | None = None,
+        serializer: Serializer | str | None = None,
         mmap: bool = False,
     ) -> _Decorator: ...
     def task(self, function: Any = None, /, **options: Any) -> Any:
@@ -203,7 +205,7 @@ class Project:
             ignore: Names of arguments, or of captured variables, that do not identify the call.
             content_type: How viewers show the result: a `ContentType` or any MIME type.
             ttl: How long a result is good for: ``"90s"``, ``"12h"``, ``"30d"``, seconds or a timedelta.
-            serializer: For this task alone.
+            serializer: For this task alone: an object, or the name of an installed one.
             mmap: Arrays of kept blobs are mapped into memory, read-only, instead of read.
 
         Raises:
@@ -237,7 +239,7 @@ class Project:
         ignore: str | tuple[str, ...] = (),
         content_type: str | None = None,
         ttl: str | float | timedelta | None = None,
-        serializer: Serializer | None = None,
+        serializer: Serializer | str | None = None,
         mmap: bool = False,
     ) -> Options:
         if save_blob not in (None, True, False):
@@ -248,10 +250,10 @@ class Project:
             raise ConfigurationError(
                 "mmap=True maps blobs, so it needs a storage of local files and no save_blob=False"
             )
-        if mmap and not isinstance(serializer or self.serializer, BufferSerializer):
+        if mmap and not isinstance(_serializer(serializer) or self.serializer, BufferSerializer):
             raise ConfigurationError("mmap=True needs a serializer that keeps buffers apart, as the built-in one does")
         names = (ignore,) if isinstance(ignore, str) else tuple(ignore)
-        return Options(save_blob, version, key, names, content_type, _seconds(ttl), serializer, mmap)
+        return Options(save_blob, version, key, names, content_type, _seconds(ttl), _serializer(serializer), mmap)
 
 
 class _Decorator:
@@ -262,6 +264,12 @@ class _Decorator:
     @overload
     def __call__(self, function: Callable[P, T], /) -> Task[P, T]: ...
     def __call__(self, function: Any, /) -> Any: ...
+
+
+def _serializer(given: Serializer | str | None) -> Serializer | None:
+    """A serializer, looked up where its name was given."""
+    found: Serializer | None = SERIALIZERS[given]() if isinstance(given, str) else given
+    return found
 
 
 def _seconds(ttl: str | float | timedelta | None) -> float | None:

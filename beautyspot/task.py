@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, ParamSpec,
 from beautyspot.keeping import Keeper
 from beautyspot.keys import Keyer, Policy
 from beautyspot.methods import BoundAsyncTask, BoundTask, arguments
+from beautyspot.naming import full_name
 from beautyspot.protocols import Entry
 from beautyspot.results import MISSING, Encoded, form_of, is_expired
+from beautyspot.serializer import MsgpackSerializer
 from beautyspot.shipping import opened, reduce
 
 if TYPE_CHECKING:
@@ -66,8 +68,10 @@ class _Kept(Generic[P, T]):
         self.__wrapped__ = function
         self.project = project
         self.options = options
-        self._keyer = Keyer(function, options.version, options.key, options.ignore)
-        form = form_of(options.serializer or project.serializer, options.save_blob, options.mmap)
+        serializer = options.serializer or project.serializer
+        written = "" if type(serializer) is MsgpackSerializer else full_name(type(serializer))
+        self._keyer = Keyer(function, options.version, options.key, options.ignore, written)
+        form = form_of(serializer, options.save_blob, options.mmap)
         self._keeper = Keeper(
             project.results, self._keyer, form, options.content_type, options.ttl, project.on_save_error
         )

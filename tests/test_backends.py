@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import beautyspot as bs
 from beautyspot.adapters.futures import ExecutorEngine, processes
 from beautyspot.db import MemoryTaskDB, SQLiteTaskDB, open_db
 from beautyspot.errors import ConfigurationError
@@ -87,8 +88,20 @@ def test_a_backend_of_another_package_is_found_by_its_entry_point(
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: other\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text(
         "[beautyspot.databases]\nother = other_index:make\n[beautyspot.storages]\nother = other_index:make\n"
+        "[beautyspot.serializers]\nother = other_index:Text\n"
     )
-    (tmp_path / "other_index.py").write_text("def make(url):\n    return ('made', url)\n")
+    (tmp_path / "other_index.py").write_text(
+        "def make(url):\n    return ('made', url)\n"
+        "class Text:\n    def dumps(self, value): return repr(value).encode()\n"
+        "    def loads(self, data): return ('read', bytes(data).decode())\n"
+    )
     monkeypatch.syspath_prepend(tmp_path)
     assert open_db("other://place") == ("made", "other://place")
     assert open_storage("other://place") == ("made", "other://place")
+    with bs.Project("p", db="memory://", serializer="other") as project:
+        task = project.task(lambda x: x)
+        assert [task(1), task(1)] == [1, ("read", "1")]
+        plain = project.task(serializer="msgpack")(lambda x: x)
+        assert [plain(1), plain(1)] == [1, 1]  # the same function, and not the other's bytes
+    with pytest.raises(ConfigurationError, match="no serializer is known as 'yaml'"):
+        bs.Project("p", serializer="yaml")
