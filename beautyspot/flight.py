@@ -6,21 +6,19 @@ he failed. Nothing on disk says that someone runs: the right ends with its owner
 
 from __future__ import annotations
 
-import os
 import threading
-import weakref
 from collections.abc import Callable
 from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from beautyspot.errors import IndexUnavailableError, UnusableIndexError
+from beautyspot.forks import SurvivesFork
 from beautyspot.protocols import KeyLocks
 
 if TYPE_CHECKING:
     import asyncio
 
-_live: weakref.WeakSet[Flights] = weakref.WeakSet()
 # The batch of calls within which the code runs that is running just now, if there is one.
 batch_under_way: ContextVar[Settles | None] = ContextVar("beautyspot_batch", default=None)
 # Keys that the code which is running just now already has: asking for one again would wait for itself.
@@ -47,7 +45,7 @@ class _Flight:
         self.callbacks: list[Callable[[], None]] = []
 
 
-class Flights:
+class Flights(SurvivesFork):
     """The keys under way in this process.
 
     Args:
@@ -58,9 +56,9 @@ class Flights:
         self._locks = locks
         self._under_way: dict[bytes, _Flight] = {}
         self._landing = threading.Lock()
-        _live.add(self)
+        self.survive_forks()
 
-    def reset(self) -> None:
+    def after_fork_in_child(self) -> None:
         """Forget the keys of the parent process, whose threads are not here."""
         self._under_way = {}
         self._landing = threading.Lock()
@@ -71,7 +69,7 @@ class Flights:
         Raises:
             RecursionError: If the code that asks has it itself.
         """
-        _settle_batch()
+        settle_batch()
         while (other := self._take(key)) is not None:
             other.lock.acquire()
             other.lock.release()
@@ -98,7 +96,7 @@ class Flights:
 
     async def acquire_async(self, key: bytes) -> None:
         """As `acquire`, without blocking the event loop; cancelling it harms no other waiter."""
-        _settle_batch()
+        settle_batch()
         import asyncio  # half of the time that importing beautyspot may take
 
         while (other := self._take(key)) is not None:
@@ -173,7 +171,8 @@ class Flights:
             callback()
 
 
-def _settle_batch() -> None:
+def settle_batch() -> None:
+    """Give back what the batch of the running call holds, before that call waits for anyone."""
     batch = batch_under_way.get()
     if batch is not None:
         batch.settle()
@@ -189,11 +188,3 @@ def _wake(loop: asyncio.AbstractEventLoop, landed: asyncio.Future[None]) -> None
 def _settle(landed: asyncio.Future[None]) -> None:
     if not landed.done():  # its waiter may have been cancelled
         landed.set_result(None)
-
-
-def _reset_all() -> None:
-    for flights in list(_live):
-        flights.reset()
-
-
-os.register_at_fork(after_in_child=_reset_all)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import inspect
 import os
 import types
 import zlib
@@ -18,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from beautyspot.binding import asker, binder, signature_of
 from beautyspot.code import fingerprint, followed
 from beautyspot.encoding import captured, encode, pack, tagged
 from beautyspot.errors import ConfigurationError, UnkeyableError
@@ -29,6 +29,7 @@ __all__ = ["KeyGen", "Keyer"]
 # Types that are packed as they are; int and bytes too, but for their largest values.
 _SCALARS = frozenset({type(None), bool, int, float, str})
 _CAPTURED = "captured variables"
+_LIMITER = "beautyspot.limiter.decorator"  # what paces a function says nothing of its results
 
 # Code of the functions that this process has seen, by identity: a redefinition is told apart by its code.
 _defined: dict[bytes, bytes] = {}
@@ -113,7 +114,7 @@ class Keyer:
         if policy.reading is None:
             left_out |= set(policy.names)
         *_, self._core = _layers(function)
-        self._signature = _signature(function)
+        self._signature = signature_of(function)
         variables = getattr(getattr(self._core, "__code__", None), "co_freevars", ())
         self._check_names({*left_out, *policy.names}, variables)
         self._left_out = frozenset(left_out)
@@ -121,8 +122,9 @@ class Keyer:
         self._readings = [
             (i, policy.reading) for i, name in enumerate(self.names) if policy.reading and name in policy.names
         ]
-        self._custom = _by_name(key, self._signature) if callable(key) else None
-        self._bind = _binder(self._core.__qualname__, self._signature, self.names, self._left_out)
+        name = self._core.__qualname__
+        self._custom = asker(key, self._signature, name) if callable(key) else None
+        self._bind = binder(name, self._signature, self.names, self._left_out)
         self._holders = list(_holders(function, self._left_out))
         self._captured()  # what cannot be keyed is said where the task is made
 
@@ -199,7 +201,7 @@ class Keyer:
     def _read(self, values: tuple[Any, ...], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, ...]:
         """What the ``key`` option makes of the arguments."""
         if self._custom:
-            return (self._custom(args, kwargs),)
+            return (self._custom(*args, **kwargs),)
         read = list(values)
         for i, reading in self._readings:
             try:
@@ -249,7 +251,8 @@ def _holders(function: Any, left_out: frozenset[str]) -> Iterator[Callable[[], A
         elif isinstance(layer, types.MethodType):
             yield functools.partial(getattr, layer, "__self__")
         elif hasattr(layer, "__wrapped__"):
-            yield functools.partial(list, list(_keyable(layer)))
+            if getattr(layer, "__globals__", {}).get("__name__") != _LIMITER:
+                yield functools.partial(list, list(_keyable(layer)))
         elif getattr(layer, "__closure__", None):
             yield functools.partial(captured, layer, left_out)
 
@@ -265,73 +268,3 @@ def _keyable(wrapper: Any) -> Iterator[bytes]:
                 yield encode(cell.cell_contents)
         except (UnkeyableError, ValueError):
             continue
-
-
-def _signature(function: Any) -> inspect.Signature:
-    try:
-        return inspect.signature(function)
-    except (TypeError, ValueError) as cause:
-        raise ConfigurationError(
-            f"{full_name(function)} does not say which arguments it takes ({cause}); wrap it in a function that does"
-        ) from None
-
-
-def _by_name(
-    key: Callable[..., Any], signature: inspect.Signature
-) -> Callable[[tuple[Any, ...], Mapping[str, Any]], Any]:
-    """How to ask *key*: by name where its parameters are named like the function's, else as the call was made."""
-    try:
-        wanted = inspect.signature(key).parameters.values()
-    except (TypeError, ValueError):
-        return lambda args, kwargs: key(*args, **kwargs)
-    named = [p.name for p in wanted if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-    if len(named) < sum(p.kind is not p.VAR_KEYWORD for p in wanted) or not set(named) <= set(signature.parameters):
-        return lambda args, kwargs: key(*args, **kwargs)
-    rest = any(p.kind is p.VAR_KEYWORD for p in wanted)
-
-    def ask(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        bound = signature.bind(*args, **kwargs)
-        bound.apply_defaults()
-        given = dict(bound.arguments)
-        for p in signature.parameters.values():
-            if p.kind is p.VAR_KEYWORD:
-                given |= given.pop(p.name)
-        return key(**(given if rest else {name: given[name] for name in named}))
-
-    return ask
-
-
-def _binder(
-    qualname: str, signature: inspect.Signature, names: tuple[str, ...], left_out: frozenset[str]
-) -> Callable[..., tuple[Any, ...]]:
-    """A function with *signature* that returns the values of *names*.
-
-    The interpreter binds faster than any code of ours and raises the very errors of the function itself.
-    """
-    scope: dict[str, Any] = {"_left_out": left_out}
-    words: list[str] = []
-    last = None
-    for i, p in enumerate(signature.parameters.values()):
-        if last is p.POSITIONAL_ONLY and p.kind is not p.POSITIONAL_ONLY:
-            words.append("/")
-        if p.kind is p.KEYWORD_ONLY and last not in (p.KEYWORD_ONLY, p.VAR_POSITIONAL):
-            words.append("*")
-        stars = "*" if p.kind is p.VAR_POSITIONAL else "**" if p.kind is p.VAR_KEYWORD else ""
-        default = ""
-        if p.default is not p.empty:
-            scope[f"_default{i}"] = p.default
-            default = f"=_default{i}"
-        words.append(f"{stars}{p.name}{default}")
-        last = p.kind
-    if last is inspect.Parameter.POSITIONAL_ONLY:
-        words.append("/")
-    kinds = {name: signature.parameters[name].kind for name in names}
-    open_ended = inspect.Parameter.VAR_KEYWORD
-    values = [
-        f"{{k: v for k, v in {name}.items() if k not in _left_out}}" if left_out and kinds[name] is open_ended else name
-        for name in names
-    ]
-    source = f"lambda {', '.join(words)}: ({', '.join(values)}{',' if values else ''})"
-    binder: Callable[..., tuple[Any, ...]] = eval(source, scope)  # noqa: S307 - made of parameter names alone
-    binder.__qualname__ = qualname  # which the errors of a call give
-    return binder

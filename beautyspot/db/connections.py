@@ -10,7 +10,6 @@ import os
 import sqlite3
 import threading
 import time
-import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -19,12 +18,12 @@ from urllib.parse import quote
 from beautyspot.db.locks import FileLocks
 from beautyspot.db.schema import check_owner, foreign, migrate
 from beautyspot.errors import ForeignIndexError, IndexUnavailableError, UnreadableWarning
+from beautyspot.forks import SurvivesFork
 from beautyspot.notices import warn
 
 T = TypeVar("T")
 
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
-_live: weakref.WeakSet[Connections] = weakref.WeakSet()
 
 
 class Connection:
@@ -40,7 +39,7 @@ class Connection:
         self.lock = threading.Lock()
 
 
-class Connections:
+class Connections(SurvivesFork):
     """The connections of this process to the index at *path*.
 
     Args:
@@ -55,7 +54,7 @@ class Connections:
         self.writing = threading.RLock()
         self._opening = threading.RLock()
         self._reset()
-        _live.add(self)
+        self.survive_forks()
 
     def _reset(self) -> None:
         self.local = threading.local()
@@ -274,25 +273,3 @@ def _is_sound(path: str) -> bool:
             connection.close()
     except sqlite3.DatabaseError:
         return False
-
-
-_held: list[Connections] = []  # while a fork is under way, and only then
-
-
-def _before_fork() -> None:
-    for connections in list(_live):
-        connections.before_fork()
-        _held.append(connections)
-
-
-def _after_fork_in_parent() -> None:
-    while _held:
-        _held.pop().after_fork_in_parent()
-
-
-def _after_fork_in_child() -> None:
-    while _held:
-        _held.pop().after_fork_in_child()
-
-
-os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

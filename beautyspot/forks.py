@@ -1,0 +1,48 @@
+"""Objects that survive a fork: told before it, and after it in the parent and in the child."""
+
+from __future__ import annotations
+
+import os
+import weakref
+
+_live: weakref.WeakSet[SurvivesFork] = weakref.WeakSet()
+_told: list[SurvivesFork] = []  # who was told of the fork that is under way
+
+
+class SurvivesFork:
+    """What has threads, locks or connections that a child must not take for its own.
+
+    A child has only the thread that forked, and of the parent's locks those that were held stay so for ever.
+    """
+
+    def survive_forks(self) -> None:
+        """Be told of forks from now on; to be called at the end of a constructor."""
+        _live.add(self)
+
+    def before_fork(self) -> None:
+        """Let what must not be cut in two come to its end, and nothing new begin."""
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+
+    def after_fork_in_child(self) -> None:
+        """Begin anew."""
+
+
+def _before_fork() -> None:
+    for each in list(_live):
+        each.before_fork()
+        _told.append(each)
+
+
+def _after_fork_in_parent() -> None:
+    while _told:
+        _told.pop().after_fork_in_parent()
+
+
+def _after_fork_in_child() -> None:
+    while _told:
+        _told.pop().after_fork_in_child()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
