@@ -1,0 +1,29 @@
+"""Contract suites: what every index, storage, serializer, engine and store of budgets must do, ours and anyone's.
+
+Subclass a suite in a test module of pytest, and give the fixture that it asks for::
+
+    class TestMine(TaskDBContract):
+        @pytest.fixture
+        def db(self, tmp_path):
+            return MyTaskDB(tmp_path / "index")
+
+A test of a further ability (`KeyLocks`, `FailureLog`, `MapsBlobs` …) passes over a backend that has not got it.
+"""
+
+from beautyspot.testing.engine import EngineContract
+from beautyspot.testing.index import TaskDBContract
+from beautyspot.testing.limiter import AsyncLimiterStoreContract, LimiterStoreContract
+from beautyspot.testing.records import make_key, make_record
+from beautyspot.testing.serializer import SerializerContract
+from beautyspot.testing.storage import BlobStorageContract
+
+__all__ = [
+    "AsyncLimiterStoreContract",
+    "BlobStorageContract",
+    "EngineContract",
+    "LimiterStoreContract",
+    "SerializerContract",
+    "TaskDBContract",
+    "make_key",
+    "make_record",
+]

@@ -1,0 +1,32 @@
+"""What every engine does."""
+
+from __future__ import annotations
+
+from beautyspot.engines import run_chunk
+from beautyspot.errors import EngineLost
+from beautyspot.protocols import Engine
+
+
+class EngineContract:
+    """What every `Engine` does. Asks for the fixture ``engine``: an object that is one."""
+
+    def test_every_chunk_comes_back_once(self, engine: Engine) -> None:
+        for number in range(20):
+            engine.submit(number, b"not a task", b"")
+        numbers: list[int] = []
+        while len(numbers) < 20:
+            for number, data in engine.finished():
+                numbers.append(number)
+                # Whatever fails inside a chunk is an answer, and no failure of the engine.
+                assert data == run_chunk(b"not a task", b"") or isinstance(data, bytes)
+        assert sorted(numbers) == list(range(20))
+
+    def test_a_chunk_that_was_taken_back_does_not_come_back(self, engine: Engine) -> None:
+        for number in range(50):
+            engine.submit(number, b"not a task", b"")
+        left = set(range(50)) - set(engine.cancel())
+        while left:
+            left -= {number for number, data in engine.finished() if not isinstance(data, EngineLost)}
+
+    def test_it_has_a_width(self, engine: Engine) -> None:
+        assert engine.width >= 1

@@ -1,0 +1,145 @@
+"""What every index does."""
+
+from __future__ import annotations
+
+import threading
+
+from beautyspot.protocols import (
+    Failure,
+    FailureLog,
+    KeyLocks,
+    MapLog,
+    MapProgress,
+    QuickLookup,
+    Statistics,
+    TaskDB,
+)
+from beautyspot.testing.records import make_key, make_record
+
+
+def _failure(number: int, function: str = "module.function", message: str = "broken") -> Failure:
+    key, text = make_key(number), "Traceback …"
+    return Failure(key, function, "", f"x={number}", "builtins.ValueError", message, text, 1e9 + number, 0.5, "host:1")
+
+
+class TaskDBContract:
+    """What every `TaskDB` does. Asks for the fixture ``db``: a fresh, empty index."""
+
+    def test_what_was_kept_is_found(self, db: TaskDB) -> None:
+        record = make_record(1)
+        db.upsert([record])
+        assert db.lookup([make_key(1)]) == {make_key(1): record.entry}
+
+    def test_every_field_comes_back_as_it_was(self, db: TaskDB) -> None:
+        record = make_record(1, expires=2e9, version="2", input="x='ü'", content_type="image/png", seconds=None)
+        blob = make_record(2, value=None, size=7_000_000_000)
+        db.upsert([record, blob])
+        assert db.lookup([make_key(1), make_key(2)]) == {make_key(1): record.entry, make_key(2): blob.entry}
+        assert list(db.summaries()) in ([blob.summary, record.summary], [record.summary, blob.summary])
+
+    def test_what_was_not_kept_is_not_found(self, db: TaskDB) -> None:
+        db.upsert([make_record(1)])
+        assert db.lookup([make_key(2)]) == {}
+        assert db.lookup([]) == {}
+
+    def test_many_keys_are_found_at_once(self, db: TaskDB) -> None:
+        records = [make_record(i, value=str(i).encode()) for i in range(3000)]
+        db.upsert(records)
+        found = db.lookup([make_key(i) for i in range(4000)])
+        assert found == {record.summary.key: record.entry for record in records}
+
+    def test_keeping_again_replaces(self, db: TaskDB) -> None:
+        db.upsert([make_record(1, value=b"old", input="old")])
+        db.upsert([make_record(1, value=b"new", input="new")])
+        assert db.lookup([make_key(1)])[make_key(1)].value == b"new"
+        assert [summary.input for summary in db.summaries()] == ["new"]
+
+    def test_deleting_says_how_many_there_were(self, db: TaskDB) -> None:
+        db.upsert([make_record(i) for i in range(3)])
+        assert db.delete([make_key(0), make_key(1), make_key(99)]) == 2
+        assert set(db.lookup([make_key(i) for i in range(3)])) == {make_key(2)}
+        assert [summary.key for summary in db.summaries()] == [make_key(2)]
+        assert db.delete([make_key(0)]) == 0
+
+    def test_summaries_come_newest_first(self, db: TaskDB) -> None:
+        for i in range(700):
+            db.upsert([make_record(i)])
+        assert [summary.input for summary in db.summaries()] == [f"x={i}" for i in reversed(range(700))]
+
+    def test_summaries_of_one_function(self, db: TaskDB) -> None:
+        db.upsert([make_record(i, function=f"module.f{i % 3}") for i in range(1000)])
+        db.delete([make_key(3)])
+        expected = [f"x={i}" for i in reversed(range(1000)) if i % 3 == 0 and i != 3]
+        assert [summary.input for summary in db.summaries("module.f0")] == expected
+        assert list(db.summaries("module.g")) == []
+
+    def test_it_opens_again_after_closing(self, db: TaskDB) -> None:
+        db.upsert([make_record(1)])
+        db.close()
+        assert make_key(1) in db.lookup([make_key(1)])
+        db.close()
+
+    def test_threads_may_use_it_at_once(self, db: TaskDB) -> None:
+        def keep(first: int) -> None:
+            for i in range(first, first + 50):
+                db.upsert([make_record(i)])
+                assert make_key(i) in db.lookup([make_key(i)])
+
+        threads = [threading.Thread(target=keep, args=(50 * n,)) for n in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(db.lookup([make_key(i) for i in range(400)])) == 400
+
+    def test_a_quick_lookup_finds_the_same(self, db: TaskDB) -> None:
+        if isinstance(db, QuickLookup):
+            record = make_record(1)
+            db.upsert([record])
+            assert db.get(make_key(1)) == record.entry
+            assert db.get(make_key(2)) is None
+
+    def test_a_lock_keeps_others_out(self, db: TaskDB) -> None:
+        if isinstance(db, KeyLocks):
+            assert db.try_lock(make_key(1))
+            assert db.try_lock(make_key(2))
+            db.unlock(make_key(1))
+            db.lock(make_key(1))
+            db.unlock(make_key(1))
+            db.unlock(make_key(2))
+
+    def test_failures_are_noted(self, db: TaskDB) -> None:
+        if isinstance(db, FailureLog):
+            db.note_failure(_failure(1))
+            db.note_failure(_failure(2, "module.other"))
+            assert list(db.failures()) == [_failure(2, "module.other"), _failure(1)]
+            assert list(db.failures("module.other")) == [_failure(2, "module.other")]
+            assert db.failed([make_key(1), make_key(3)]) == {make_key(1): _failure(1)}
+
+    def test_the_latest_failure_of_a_call_stands(self, db: TaskDB) -> None:
+        if isinstance(db, FailureLog):
+            db.note_failure(_failure(1, message="first"))
+            db.note_failure(_failure(1, message="second"))
+            assert [failure.message for failure in db.failures()] == ["second"]
+
+    def test_a_call_that_succeeded_since_is_no_failure(self, db: TaskDB) -> None:
+        if isinstance(db, FailureLog):
+            db.note_failure(_failure(1))
+            db.upsert([make_record(1)])
+            assert list(db.failures()) == []
+            assert db.failed([make_key(1)]) == {}
+
+    def test_the_progress_of_maps_is_noted(self, db: TaskDB) -> None:
+        if isinstance(db, MapLog):
+            first = MapProgress("a", "module.function", 10, 1, 2, 0, 1e9, 1e9 + 1, None, "host:1")
+            second = MapProgress("b", "module.function", None, 0, 0, 0, 2e9, 2e9, 2e9, "host:1")
+            db.note_map(first)
+            db.note_map(second)
+            db.note_map(first._replace(run=5))
+            assert list(db.maps()) == [second, first._replace(run=5)]
+
+    def test_run_times_are_averaged(self, db: TaskDB) -> None:
+        if isinstance(db, Statistics):
+            db.upsert([make_record(1, seconds=1.0), make_record(2, seconds=3.0), make_record(3, seconds=None)])
+            assert db.mean_seconds("module.function") == 2.0
+            assert db.mean_seconds("module.other") is None

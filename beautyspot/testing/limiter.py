@@ -1,0 +1,240 @@
+"""What every store of budgets does: a storage of `limits` with `GCRASupport`, for threads or for event loops."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+
+import pytest
+
+from beautyspot.limiter.gcra import SLACK, Request
+
+FAST, SLOW = 1e-3, 1.0  # seconds a token
+
+
+def asked(key: str, cost: float, emission: float = SLOW, burst: float = 0) -> Request:
+    """A request of a budget of the suite."""
+    return (key, emission, burst * emission + SLACK, cost)
+
+
+class LimiterStoreContract:
+    """What every store for threads does. Asks for the fixture ``store``: a fresh, empty one.
+
+    Budgets here earn a token a second or a millisecond, and what is compared allows for a tenth of a second.
+    """
+
+    NEAR = 0.1  # seconds
+
+    def owed(self, store: Any, key: str) -> float:
+        return float(store.get_gcra([key])[0][0])
+
+    def test_the_first_call_begins_at_once(self, store: Any) -> None:
+        assert store.acquire_gcra([asked("k", 5)]) == (True, 0.0)
+
+    def test_a_call_pays_afterwards(self, store: Any) -> None:
+        store.acquire_gcra([asked("k", 5)])
+        assert self.owed(store, "k") == pytest.approx(5, abs=self.NEAR)
+
+    def test_what_would_wait_too_long_is_refused(self, store: Any) -> None:
+        store.acquire_gcra([asked("k", 5)])
+        taken, wait = store.acquire_gcra([asked("k", 1)], 2.0)
+        assert not taken
+        assert wait == pytest.approx(5, abs=self.NEAR)
+
+    def test_a_refusal_charges_nothing(self, store: Any) -> None:
+        store.acquire_gcra([asked("k", 5)])
+        store.acquire_gcra([asked("k", 3)], 2.0)
+        assert self.owed(store, "k") == pytest.approx(5, abs=self.NEAR)
+
+    def test_a_call_that_waits_is_charged_behind_those_before_it(self, store: Any) -> None:
+        store.acquire_gcra([asked("k", 5)])
+        taken, wait = store.acquire_gcra([asked("k", 3)], 10.0)
+        assert taken
+        assert wait == pytest.approx(5, abs=self.NEAR)
+        assert self.owed(store, "k") == pytest.approx(8, abs=self.NEAR)
+
+    def test_a_call_of_any_cost_begins_as_soon(self, store: Any) -> None:
+        assert store.acquire_gcra([asked("k", 500)]) == (True, 0.0)
+
+    def test_keys_are_apart(self, store: Any) -> None:
+        store.acquire_gcra([asked("a", 5)])
+        assert store.acquire_gcra([asked("b", 5)]) == (True, 0.0)
+
+    def test_what_was_saved_up_may_be_spent_at_once(self, store: Any) -> None:
+        taken = [store.acquire_gcra([asked("k", 1, burst=3)])[0] for _ in range(5)]
+        assert taken == [True, True, True, True, False]
+
+    def test_several_budgets_are_charged_together(self, store: Any) -> None:
+        store.acquire_gcra([asked("{p}a", 5), asked("{p}b", 2)])
+        assert self.owed(store, "{p}a") == pytest.approx(5, abs=self.NEAR)
+        assert self.owed(store, "{p}b") == pytest.approx(2, abs=self.NEAR)
+
+    def test_one_refusal_of_several_charges_none(self, store: Any) -> None:
+        store.acquire_gcra([asked("{p}a", 5)])
+        taken, wait = store.acquire_gcra([asked("{p}a", 1), asked("{p}b", 1)], 1.0)
+        assert not taken
+        assert wait == pytest.approx(5, abs=self.NEAR)
+        assert self.owed(store, "{p}b") <= 0
+
+    def test_a_second_budget_saves_nothing_up_while_the_first_is_waited_for(self, store: Any) -> None:
+        store.acquire_gcra([asked("{p}a", 5)])
+        store.acquire_gcra([asked("{p}a", 1), asked("{p}b", 2)], 10.0)
+        assert self.owed(store, "{p}b") == pytest.approx(7, abs=self.NEAR)
+
+    def test_a_shift_charges_more_or_gives_back(self, store: Any) -> None:
+        store.acquire_gcra([asked("k", 5)])
+        store.shift_gcra([("k", 3.0)])
+        assert self.owed(store, "k") == pytest.approx(8, abs=self.NEAR)
+        store.shift_gcra([("k", -6.0)])
+        assert self.owed(store, "k") == pytest.approx(2, abs=self.NEAR)
+
+    def test_what_is_given_back_beyond_the_debt_is_not_saved_up(self, store: Any) -> None:
+        store.acquire_gcra([asked("k", 5)])
+        store.shift_gcra([("k", -100.0)])
+        assert store.acquire_gcra([asked("k", 1)]) == (True, 0.0)
+        assert store.acquire_gcra([asked("k", 1)])[0] is False
+
+    def test_a_deferral_holds_everyone_back(self, store: Any) -> None:
+        store.defer_gcra(["{p}a", "{p}b"], 7.0)
+        for key in ("{p}a", "{p}b"):
+            taken, wait = store.acquire_gcra([asked(key, 1)], 1.0)
+            assert not taken
+            assert wait == pytest.approx(7, abs=self.NEAR)
+
+    def test_a_deferral_is_told_apart_from_a_debt(self, store: Any) -> None:
+        store.acquire_gcra([asked("k", 5)])
+        assert store.get_gcra(["k"])[0][1] == 0
+        store.defer_gcra(["k"], 3.0)
+        owed, held = store.get_gcra(["k"])[0]
+        assert owed == pytest.approx(5, abs=self.NEAR)
+        assert held == pytest.approx(3, abs=self.NEAR)
+
+    def test_giving_back_does_not_shorten_a_deferral(self, store: Any) -> None:
+        store.acquire_gcra([asked("k", 9)])
+        store.defer_gcra(["k"], 3.0)
+        store.shift_gcra([("k", -9.0)])
+        assert self.owed(store, "k") == pytest.approx(3, abs=self.NEAR)
+
+    def test_a_shorter_deferral_does_not_end_a_longer_one(self, store: Any) -> None:
+        store.defer_gcra(["k"], 7.0)
+        store.defer_gcra(["k"], 1.0)
+        assert store.get_gcra(["k"])[0][1] == pytest.approx(7, abs=self.NEAR)
+
+    def test_a_budget_that_nobody_asked_owes_nothing(self, store: Any) -> None:
+        owed, held = store.get_gcra(["k"])[0]
+        assert owed <= 0
+        assert held == 0
+
+    def test_a_debt_is_paid_off_by_time(self, store: Any) -> None:
+        store.acquire_gcra([asked("k", 200, FAST)])
+        before = self.owed(store, "k")
+        threading.Event().wait(0.05)
+        assert self.owed(store, "k") <= before - 0.04
+
+    def test_a_cleared_budget_owes_nothing(self, store: Any) -> None:
+        store.acquire_gcra([asked("k", 500)])
+        store.clear("k")
+        assert self.owed(store, "k") <= 0
+
+    def test_a_reset_forgets_every_budget(self, store: Any) -> None:
+        store.acquire_gcra([asked("a", 500)])
+        store.acquire_gcra([asked("b", 500)])
+        store.reset()
+        assert self.owed(store, "a") <= 0
+        assert self.owed(store, "b") <= 0
+
+    def test_it_counts_for_the_fixed_window_of_limits(self, store: Any) -> None:
+        assert [store.incr("k", 60), store.incr("k", 60, 4)] == [1, 5]
+        assert store.get("k") == 5
+        assert store.get("other") == 0
+        store.clear("k")
+        assert store.get("k") == 0
+
+    def test_it_is_healthy(self, store: Any) -> None:
+        assert store.check() is True
+
+    def test_threads_are_charged_one_after_the_other(self, store: Any) -> None:
+        def charge() -> None:
+            for _ in range(50):
+                assert store.acquire_gcra([asked("k", 1)], 1e6)[0]
+
+        threads = [threading.Thread(target=charge) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        # The clock goes on meanwhile, and pays off what it takes.
+        assert 150 < self.owed(store, "k") <= 200 + self.NEAR
+
+    def test_a_cheap_budget_keeps_its_exact_price(self, store: Any) -> None:
+        emission = 60 / 70_000_000
+        for _ in range(20):
+            store.acquire_gcra([asked("k", 1e7 + 1, emission)], 1e9)
+        assert self.owed(store, "k") == pytest.approx(20 * (1e7 + 1) * emission, abs=self.NEAR)
+
+
+class _Blocking:
+    """An async store, asked from a thread."""
+
+    def __init__(self, store: Any, runner: asyncio.Runner) -> None:
+        self._store = store
+        self._runner = runner
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._store, name)
+
+        async def call(*args: Any) -> Any:
+            return await method(*args)
+
+        return lambda *args: self._runner.run(call(*args))
+
+
+class AsyncLimiterStoreContract(LimiterStoreContract):
+    """What every store for event loops does. Asks for the fixture ``async_store``: a fresh, empty one."""
+
+    @pytest.fixture
+    def store(self, async_store: Any) -> Any:
+        """The store, asked from a thread."""
+        with asyncio.Runner() as runner:
+            yield _Blocking(async_store, runner)
+
+    def test_threads_are_charged_one_after_the_other(self, store: Any) -> None:
+        """Tasks here."""
+        inner = store._store
+
+        async def charge() -> None:
+            for _ in range(50):
+                assert (await inner.acquire_gcra([asked("k", 1)], 1e6))[0]
+
+        async def main() -> None:
+            await asyncio.gather(*(charge() for _ in range(4)))
+
+        store._runner.run(main())
+        assert 150 < self.owed(store, "k") <= 200 + self.NEAR
+
+    def test_it_serves_one_event_loop_after_the_other(self, async_store: Any) -> None:
+        async def charge() -> bool:
+            return bool((await async_store.acquire_gcra([asked("k", 1)], 1e6))[0])
+
+        assert [asyncio.run(charge()) for _ in range(3)] == [True] * 3
+        taken: list[bool] = []
+        threads = [threading.Thread(target=lambda: taken.append(asyncio.run(charge()))) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert taken == [True, True]
+
+    def test_cancelling_an_admission_charges_nothing(self, async_store: Any) -> None:
+        async def main() -> float:
+            for _ in range(50):
+                running = asyncio.ensure_future(async_store.acquire_gcra([asked("k", 1000)], 1e9))
+                await asyncio.sleep(0)
+                running.cancel()
+                done = await asyncio.gather(running, return_exceptions=True)
+                if not isinstance(done[0], BaseException):  # it was faster
+                    await async_store.shift_gcra([("k", -1000.0)])
+            return float((await async_store.get_gcra(["k"]))[0][0])
+
+        assert asyncio.run(main()) < 1000
