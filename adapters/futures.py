@@ -10,14 +10,16 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExecutor
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from typing import Any
 
-from beautyspot.engines import EngineLost, run_chunk
+from beautyspot.engines import EngineLost, run_chunk, stopping
 
 _GRACE = 1.0  # seconds that a worker is given to finish its task after Ctrl-C
+_GIVE_UP = 0.4  # seconds of it in which a call that waits for a budget gives its place back
 _LOOK = 0.25  # seconds between two looks at the parent
 
 _in_hand = threading.Lock()  # held by a worker while it runs a chunk
@@ -138,9 +140,13 @@ def _watch(stop: Connection, first: int, parent: int) -> None:
     # forked siblings hold its other end.
     while not _readable(stop):
         if os.getppid() != first or not _alive(parent):
+            stopping.set()
             _in_hand.acquire()  # the task in hand is finished and kept
             os._exit(1)
-    _in_hand.acquire(timeout=_GRACE)
+    stopping.set()
+    # The pool ends all its workers as soon as one is gone: none is until those who wait for a budget gave up.
+    time.sleep(_GIVE_UP)
+    _in_hand.acquire(timeout=_GRACE - _GIVE_UP)
     os._exit(1)
 
 

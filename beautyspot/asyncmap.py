@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import AsyncIterator, Iterable
 from typing import Any, TypeVar
 
 from beautyspot.calls import Call, Outcome
 from beautyspot.fanout import check_workers
+from beautyspot.flight import MapUnderWay, NotBegun, map_under_way
+from beautyspot.keys import pacing_layers
 from beautyspot.methods import BoundAsyncTask
 from beautyspot.results import MISSING
 from beautyspot.run import Landed, OnError, Recall, Run, Step
@@ -78,6 +81,10 @@ class _AsyncLane:
         self._task = task
         self._width = width
         self._running: dict[asyncio.Task[Any], Call] = {}
+        self._stopped = False
+        self._context = contextvars.copy_context()
+        ends = MapUnderWay(pacing_layers(task.__wrapped__), lambda: self._stopped)
+        self._context.run(map_under_way.set, ends)
 
     def room(self) -> bool:
         return len(self._running) < self._width
@@ -87,14 +94,17 @@ class _AsyncLane:
 
     def submit(self, call: Call) -> None:
         compute = self._task._compute(call.key, call.parts, call.args, {}, fresh=False)
-        self._running[asyncio.get_running_loop().create_task(compute)] = call
+        context = self._context.copy()
+        self._running[asyncio.get_running_loop().create_task(compute, context=context)] = call
 
     async def finished(self) -> list[Outcome]:
         done, _ = await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
-        return [_outcome(self._running.pop(task), task) for task in done]
+        outcomes = [_outcome(self._running.pop(task), task) for task in done]
+        return [outcome for outcome in outcomes if not isinstance(outcome.error, NotBegun)]
 
     def stop(self) -> None:
-        """Nothing waits: a call is submitted only when there is room."""
+        """Let no call begin that waits for a budget; nothing else waits."""
+        self._stopped = True
 
     async def cancel(self) -> None:
         for task in self._running:

@@ -15,7 +15,7 @@ from time import monotonic, perf_counter
 from typing import Any, NamedTuple
 
 from beautyspot.calls import Call, Outcome
-from beautyspot.flight import batch_under_way
+from beautyspot.flight import NotBegun, batch_under_way
 from beautyspot.protocols import Record, Summary
 from beautyspot.results import Encoded
 
@@ -115,6 +115,9 @@ class Batch:
             value = task.__wrapped__(*call.args)
             seconds = perf_counter() - started
             encoded = keeper.encode(value)
+        except NotBegun:
+            self._tell(Outcome(call, again=True))
+            return
         except BaseException as error:
             if isinstance(error, Exception):
                 keeper.failed(summary, error, perf_counter() - started)

@@ -52,12 +52,24 @@ def binder(
     return _made(signature, body, {"_beautyspot_left_out": left_out}, qualname)
 
 
-def asker(function: Callable[..., Any], signature: inspect.Signature, qualname: str) -> Callable[..., Any]:
+def asker(
+    function: Callable[..., Any], signature: inspect.Signature, qualname: str, option: str | None = None
+) -> Callable[..., Any]:
     """A function with *signature* that asks *function* about a call.
 
-    *function* gets the arguments that it names, defaults filled in. Where its parameters have other names, it
-    gets as many of the first arguments as it takes (``len`` gets the first); one that takes ``*args`` gets the
-    call as it was made.
+    *function* gets the arguments that it names, defaults filled in. Where its parameters have no names (``len``)
+    or others, it gets as many of the first arguments as it takes; one that takes ``*args`` gets the call as it
+    was made.
+
+    Args:
+        function: What is asked.
+        signature: Of the function that is called.
+        qualname: Of that function, for errors.
+        option: As what *function* was given, where a name that is not an argument is an error: it would get
+            another argument in silence. One argument and one parameter may be called differently.
+
+    Raises:
+        ConfigurationError: If *function* asks for an argument that there is not.
     """
     try:
         wanted = list(inspect.signature(function).parameters.values())
@@ -70,10 +82,20 @@ def asker(function: Callable[..., Any], signature: inspect.Signature, qualname: 
     rest = any(p.kind is p.VAR_KEYWORD for p in wanted)
     missing = [p for p in wanted if p not in named and p.kind is not p.VAR_KEYWORD and p.default is p.empty]
     if missing:
+        closed = [p.name for p in parameters.values() if p.kind not in _OPEN_ENDED and p.name not in ("self", "cls")]
+        nameless = all(p.kind is p.POSITIONAL_ONLY for p in missing)
+        if (option is not None and len(missing) > len(closed)) or (option and not nameless and len(closed) != 1):
+            asked = ", ".join(p.name for p in missing)
+            raise ConfigurationError(
+                f"{option} asks for {asked}, and {qualname} has {', '.join(closed) or 'no arguments'}: "
+                "name the arguments that it is to get"
+            )
         if any(p.kind is p.KEYWORD_ONLY for p in missing):
             return function
         positional = [p for p in wanted if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-        first = [p.name for p in parameters.values() if p.kind not in _OPEN_ENDED][: len(positional)]
+        first = (closed if option else [p.name for p in parameters.values() if p.kind not in _OPEN_ENDED])[
+            : len(positional)
+        ]
         body = f"_beautyspot_function({', '.join(first)})"
     else:
         names = list(parameters) if rest else [p.name for p in named]

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import functools
 import pickle
+import threading
 import time
 import traceback
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from beautyspot.errors import EngineLost, RemoteError
+from beautyspot.flight import MapUnderWay, map_under_way
+from beautyspot.keys import pacing_layers
 from beautyspot.plugins import Registry
 from beautyspot.protocols import Engine, Entry
 from beautyspot.task import Task
 
-__all__ = ["ENGINES", "Engine", "EngineLost", "run_chunk"]
+__all__ = ["ENGINES", "Engine", "EngineLost", "run_chunk", "stopping"]
 
 ENGINES = Registry(
     "engine",
@@ -29,6 +32,9 @@ ENGINES = Registry(
         "executor": "beautyspot.adapters.futures:ExecutorEngine",
     },
 )
+
+
+stopping = threading.Event()  # set in a worker that is to end: calls that wait for a budget do not begin
 
 
 class Answer(NamedTuple):
@@ -67,7 +73,11 @@ def run_chunk(payload: bytes, chunk: bytes) -> bytes:
         calls, stop = pickle.loads(chunk)  # noqa: S301 - from our own caller, never from an index
     except BaseException as error:
         return pickle.dumps([Answer(None, None, _packed(error), 0.0)])
+    map_under_way.set(MapUnderWay(pacing_layers(task.__wrapped__), stopping.is_set))
     for key, args in calls:
+        if stopping.is_set():
+            answers.append(Answer(None, None, _packed(EngineLost("the worker was told to end")), 0.0))
+            break
         started = time.perf_counter()
         try:
             entry, blob = task._answer(key, args)

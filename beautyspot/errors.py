@@ -10,6 +10,8 @@
     │   └── UnusableIndexError                  its file is not ours to use, and was left untouched
     │       ├── ForeignIndexError (ConfigurationError)  it belongs to another program
     │       └── NewerIndexError                 a newer beautyspot made it
+    ├── RateLimitExceeded         (TimeoutError) a call would wait for its budget longer than it may
+    ├── LimiterUnavailableError                 the store of a budget cannot be reached: nothing runs without
     ├── EngineLost                              an engine lost a chunk: its outcome is unknown
     ├── WorkerDied                              a worker died while it ran this input
     └── RemoteError                             stands for a worker's exception that cannot travel
@@ -18,7 +20,8 @@
     BeautyspotWarning             (UserWarning)
     ├── NotKeptWarning            a result could not be kept and was returned all the same
     ├── UnreadableWarning         something kept could not be used, and the call ran again
-    └── ChangedCodeWarning        the code of a task changed and its version did not
+    ├── ChangedCodeWarning        the code of a task changed and its version did not
+    └── BudgetWarning             a budget is not kept to, or not settled, as it was meant to be
 
 Each one can be pickled: its arguments are those of its constructor, its text is built in ``__str__``.
 """
@@ -31,15 +34,18 @@ from typing import Any
 __all__ = [
     "BeautyspotError",
     "BeautyspotWarning",
+    "BudgetWarning",
     "ChangedCodeWarning",
     "ConfigurationError",
     "DeserializationError",
     "EngineLost",
     "ForeignIndexError",
     "IndexUnavailableError",
+    "LimiterUnavailableError",
     "MapError",
     "NewerIndexError",
     "NotKeptWarning",
+    "RateLimitExceeded",
     "RemoteError",
     "SerializationError",
     "StorageError",
@@ -139,6 +145,48 @@ class NewerIndexError(UnusableIndexError):
     """The index was made by a newer beautyspot and was left untouched."""
 
 
+class RateLimitExceeded(BeautyspotError, TimeoutError):
+    """A call would have to wait for its budget for longer than ``max_wait``. Nothing was charged.
+
+    Args:
+        budget: Which budget.
+        retry_after: Seconds after which the call could begin, by what is owed now.
+        max_wait: Seconds that it was ready to wait.
+    """
+
+    def __init__(self, budget: str, retry_after: float, max_wait: float) -> None:
+        super().__init__(budget, retry_after, max_wait)
+        self.budget = budget
+        self.retry_after = retry_after
+        self.max_wait = max_wait
+
+    def __str__(self) -> str:
+        return (
+            f"the budget {self.budget} is spent, or held back, for {self.retry_after:.2f} s, and max_wait is "
+            f"{self.max_wait:g} s: try again then, or wait for longer"
+        )
+
+
+class LimiterUnavailableError(BeautyspotError):
+    """The store of a budget cannot be reached. No call begins: it would not count.
+
+    Args:
+        place: Of the store.
+        cause: What went wrong.
+    """
+
+    def __init__(self, place: str, cause: str) -> None:
+        super().__init__(place, cause)
+        self.place = place
+        self.cause = cause
+
+    def __str__(self) -> str:
+        return (
+            f"the budget at {self.place} cannot be reached: {self.cause}. No call begins without it; call again when "
+            "it is back, or set limiter_uri to another place"
+        )
+
+
 class EngineLost(BeautyspotError):
     """An engine lost a chunk of inputs (its worker or its pool died): their outcome is unknown."""
 
@@ -235,3 +283,7 @@ class UnreadableWarning(BeautyspotWarning):
 
 class ChangedCodeWarning(BeautyspotWarning):
     """A task's code changed since a result was kept, and its version did not."""
+
+
+class BudgetWarning(BeautyspotWarning):
+    """A budget is not shared, or not settled, as it was meant to be."""

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from contextvars import ContextVar
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from beautyspot.errors import IndexUnavailableError, UnusableIndexError
 from beautyspot.forks import SurvivesFork
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 # The batch of calls within which the code runs that is running just now, if there is one.
 batch_under_way: ContextVar[Settles | None] = ContextVar("beautyspot_batch", default=None)
+# The map whose call runs just now, if there is one.
+map_under_way: ContextVar[MapUnderWay | None] = ContextVar("beautyspot_map", default=None)
 # Keys that the code which is running just now already has: asking for one again would wait for itself.
 _mine: ContextVar[tuple[bytes, ...]] = ContextVar("beautyspot_flights", default=())
 
@@ -31,6 +33,22 @@ class Settles(Protocol):
     def settle(self) -> None:
         """Give back what is held; from any thread."""
         ...
+
+
+class MapUnderWay(NamedTuple):
+    """What a map says to its calls that wait for a budget and have not begun.
+
+    Attributes:
+        before: Functions of the task that run before its own code does.
+        has_ended: Whether nothing new is to begin any more.
+    """
+
+    before: tuple[Callable[..., Any], ...]
+    has_ended: Callable[[], bool]
+
+
+class NotBegun(BaseException):
+    """Ends a call of a map that has ended, before its own code has begun."""
 
 
 class _Flight:

@@ -251,10 +251,23 @@ def _holders(function: Any, left_out: frozenset[str]) -> Iterator[Callable[[], A
         elif isinstance(layer, types.MethodType):
             yield functools.partial(getattr, layer, "__self__")
         elif hasattr(layer, "__wrapped__"):
-            if getattr(layer, "__globals__", {}).get("__name__") != _LIMITER:
+            if not _paces(layer):
                 yield functools.partial(list, list(_keyable(layer)))
         elif getattr(layer, "__closure__", None):
             yield functools.partial(captured, layer, left_out)
+
+
+def _paces(layer: Any) -> bool:
+    return getattr(layer, "__globals__", {}).get("__name__") == _LIMITER
+
+
+def pacing_layers(function: Any) -> tuple[Any, ...]:
+    """What ``@project.limiter`` made around *function*: it runs before the function has begun."""
+    layers = []
+    while _paces(function):
+        layers.append(function)
+        function = function.__wrapped__
+    return tuple(layers)
 
 
 def _keyable(wrapper: Any) -> Iterator[bytes]:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import inspect
 import os
-import re
 import threading
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from beautyspot.db import open_db
+from beautyspot.durations import ttl_seconds
 from beautyspot.errors import ConfigurationError
 from beautyspot.flight import Flights
 from beautyspot.keeping import OnSaveError
 from beautyspot.keys import Policy
+from beautyspot.pacing import Paced
 from beautyspot.plugins import Registry
 from beautyspot.protocols import BlobStorage, BufferSerializer, KeyLocks, MapsBlobs, Serializer, TaskDB
 from beautyspot.results import Results
@@ -36,10 +37,9 @@ T = TypeVar("T")
 
 BLOB_THRESHOLD = 1 << 16  # chosen by measurement: docs/benchmarks.md
 SERIALIZERS = Registry("serializer", "beautyspot.serializers", {"msgpack": "beautyspot.serializer:MsgpackSerializer"})
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
-class Project:
+class Project(Paced):
     """A place where results are kept, and the decorator that keeps them there.
 
     Args:
@@ -48,6 +48,12 @@ class Project:
         storage_path: A directory, or a URL, for large results.
         storage: Any `BlobStorage`, in place of *storage_path*.
         serializer: Any `Serializer`, or the name of an installed one, in place of MessagePack.
+        tpm: Tokens a minute that limited calls may cost, or ``None`` for no such limit.
+        rpm: Limited calls a minute, or ``None`` for no such limit.
+        burst: Tokens that may be saved up while nobody calls; 0 paces strictly.
+        limiter_uri: Who shares these budgets: ``"memory://"`` this process alone, ``"sqlite:///path"`` all
+            processes that name the file, ``"redis://host:port/0"`` all machines that reach the server. By default
+            all processes that open the same SQLite index, through a file beside it.
         io_workers: Threads for the I/O of async tasks.
         executor: An executor for that I/O, in place of *io_workers*.
         blob_threshold: Bytes above which a result goes to blob storage by itself.
@@ -66,6 +72,10 @@ class Project:
         storage_path: str | os.PathLike[str] = "./blobs",
         storage: BlobStorage | None = None,
         serializer: Serializer | str | None = None,
+        tpm: int | None = 10_000,
+        rpm: int | None = None,
+        burst: float = 0,
+        limiter_uri: str | None = None,
         io_workers: int = 4,
         executor: Executor | None = None,
         blob_threshold: int = BLOB_THRESHOLD,
@@ -77,6 +87,7 @@ class Project:
             raise ConfigurationError(f'on_save_error is "warn" or "raise", not {on_save_error!r}')
         if io_workers < 1 or blob_threshold < 0:
             raise ConfigurationError("io_workers must be at least 1 and blob_threshold at least 0")
+        super().__init__(tpm, rpm, burst, limiter_uri)
         self.name = name
         self.on_save_error: OnSaveError = on_save_error
         self.io_workers = io_workers
@@ -102,6 +113,10 @@ class Project:
             "db": self.db,
             "storage": self.storage,
             "serializer": None if own else self.serializer,
+            "tpm": self.tpm,
+            "rpm": self.rpm,
+            "burst": self.burst,
+            "limiter_uri": self.limiter_uri,
             "io_workers": self.io_workers,
             "blob_threshold": self.results.blob_threshold,
             "on_save_error": self.on_save_error,
@@ -127,6 +142,8 @@ class Project:
             executor, self._own_executor = self._own_executor, None
         if executor is not None:
             executor.shutdown()
+        if self._budgets is not None:
+            self._budgets.close()
         if self._owns_db:
             self.db.close()
         if self._owns_storage:
@@ -253,7 +270,7 @@ class Project:
         if mmap and not isinstance(_serializer(serializer) or self.serializer, BufferSerializer):
             raise ConfigurationError("mmap=True needs a serializer that keeps buffers apart, as the built-in one does")
         names = (ignore,) if isinstance(ignore, str) else tuple(ignore)
-        return Options(save_blob, version, key, names, content_type, _seconds(ttl), _serializer(serializer), mmap)
+        return Options(save_blob, version, key, names, content_type, ttl_seconds(ttl), _serializer(serializer), mmap)
 
 
 class _Decorator:
@@ -272,30 +289,11 @@ def _serializer(given: Serializer | str | None) -> Serializer | None:
     return found
 
 
-def _seconds(ttl: str | float | timedelta | None) -> float | None:
-    """A time to live in seconds."""
-    if isinstance(ttl, timedelta):
-        seconds = ttl.total_seconds()
-    elif isinstance(ttl, str):
-        found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhdw])\s*", ttl)
-        if found is None:
-            raise ConfigurationError(f'ttl is a number with one of s, m, h, d, w, such as "90s" or "30d", not {ttl!r}')
-        seconds = float(found[1]) * _UNITS[found[2]]
-    elif ttl is None or (isinstance(ttl, int | float) and not isinstance(ttl, bool)):
-        if ttl is None:
-            return None
-        seconds = float(ttl)
-    else:
-        raise ConfigurationError(f'ttl is "90s", "12h", "30d", seconds or a timedelta, not {ttl!r}')
-    if not 0 < seconds < float("inf"):
-        raise ConfigurationError(f"ttl must be more than 0 seconds, and is {ttl!r}")
-    return seconds
-
-
 def _reopened(name: str, options: dict[str, Any], registered: Callable[[], Any]) -> Project:
     """The project of a pickle: the same places, opened again."""
     project = Project(name, **options)
     project._owns_db = project._owns_storage = True
+    project._made_in = None  # by another process
     for row in registered():
         project.register_type(*row)
     return project

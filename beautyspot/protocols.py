@@ -21,6 +21,7 @@ __all__ = [
     "Failure",
     "FailureLog",
     "KeyLocks",
+    "LocalFile",
     "MapLog",
     "MapProgress",
     "MapsBlobs",
@@ -196,6 +197,15 @@ class KeyLocks(Protocol):
 
     def unlock(self, key: bytes) -> None:
         """Give the lock of *key* back."""
+        ...
+
+
+@runtime_checkable
+class LocalFile(Protocol):
+    """An index in a file of this machine. Without it, each process has rate limits of its own by default."""
+
+    def beside(self, suffix: str) -> str:
+        """The absolute path of a further file beside the index's."""
         ...
 
 

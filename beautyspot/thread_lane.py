@@ -13,6 +13,8 @@ from typing import Any
 
 from beautyspot.batch import Batch
 from beautyspot.calls import Call, Outcome
+from beautyspot.flight import MapUnderWay, NotBegun, map_under_way
+from beautyspot.keys import pacing_layers
 
 _GRACE = 1.0  # seconds that running calls are given after Ctrl-C
 _TELL = 0.002  # seconds after which a thread tells what it finished
@@ -73,6 +75,8 @@ class ThreadLane:
     def _start_worker(self) -> None:
         self._workers += 1
         context = contextvars.copy_context()
+        ends = MapUnderWay(pacing_layers(self._task.__wrapped__), lambda: self._halted)
+        context.run(map_under_way.set, ends)
         if self._executor is not None:
             context.run(_inside.set, _inside.get() | {id(self._executor)})
             self._executor.submit(context.run, self._work)
@@ -105,6 +109,9 @@ class ThreadLane:
                 self._taken_back.put(each)
                 continue
             outcome = self._outcome(each)
+            if isinstance(outcome.error, NotBegun):
+                self._taken_back.put(each)
+                continue
             self._done.append(outcome)
             if outcome.error is not None:
                 self._halt()

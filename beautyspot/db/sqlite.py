@@ -50,6 +50,10 @@ class SQLiteTaskDB:
     def __repr__(self) -> str:
         return f"SQLiteTaskDB({self.path!r})"
 
+    def beside(self, suffix: str) -> str:
+        """The path of a further file beside the index's, as ``-wal`` and ``-lock`` stand there."""
+        return f"{self._connections.path}-{suffix}"
+
     def get(self, key: bytes) -> Entry | None:
         """The entry of *key*, or ``None``; one indexed read."""
         values = (int.from_bytes(key[:8], "big", signed=True), key)

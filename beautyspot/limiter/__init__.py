@@ -1,0 +1,30 @@
+"""Limits on how fast calls are made: GCRA as a strategy of the library `limits`, with stores and waiting.
+
+`gcra` is the arithmetic. `support` is what a storage of `limits` must do for it, `memory`, `sqlite` and `redis`
+are such storages, and `strategy` runs on any of them; `aio` is the same for event loops. `line` and `gate` wait,
+`rates` and `budgets` know what was declared, `decorator` and `permit` are what users write.
+
+Importing this registers the strategy ``"gcra"`` and the storages with `limits`.
+"""
+
+from beautyspot.limiter import aio
+from beautyspot.limiter.gcra import Request
+from beautyspot.limiter.headers import retry_after
+from beautyspot.limiter.memory import MemoryStorage
+from beautyspot.limiter.redis import RedisClusterStorage, RedisSentinelStorage, RedisStorage
+from beautyspot.limiter.sqlite import SQLiteStorage
+from beautyspot.limiter.strategy import GCRARateLimiter
+from beautyspot.limiter.support import GCRASupport
+
+__all__ = [
+    "GCRARateLimiter",
+    "GCRASupport",
+    "MemoryStorage",
+    "RedisClusterStorage",
+    "RedisSentinelStorage",
+    "RedisStorage",
+    "Request",
+    "SQLiteStorage",
+    "aio",
+    "retry_after",
+]

@@ -1,0 +1,33 @@
+"""GCRASupport for async storages of `limits`."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+from beautyspot.limiter.gcra import Request
+
+__all__ = ["GCRASupport"]
+
+
+class GCRASupport(ABC):
+    """An async storage that keeps budgets; each method is as in `beautyspot.limiter.GCRASupport`.
+
+    Cancelling one of them leaves nothing charged that was not charged before.
+    """
+
+    @abstractmethod
+    async def acquire_gcra(self, requests: Sequence[Request], max_wait: float = 0.0) -> tuple[bool, float]:
+        """Charge a call to all of its budgets, or to none."""
+
+    @abstractmethod
+    async def shift_gcra(self, shifts: Sequence[tuple[str, float]]) -> None:
+        """Charge further seconds to budgets, or give some back: ``(key, seconds)`` each."""
+
+    @abstractmethod
+    async def defer_gcra(self, keys: Sequence[str], seconds: float) -> None:
+        """Let nobody who asks one of the budgets begin before *seconds* have passed."""
+
+    @abstractmethod
+    async def get_gcra(self, keys: Sequence[str]) -> list[tuple[float, float]]:
+        """For each budget the seconds that it owes, negative where some is saved up, and is deferred by."""

@@ -1,0 +1,175 @@
+"""Budgets: all limits of a project by their keys, over one store that is opened when the first call asks."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from typing import Any
+
+from beautyspot.errors import ConfigurationError
+from beautyspot.forks import SurvivesFork
+from beautyspot.limiter.gate import Gate
+from beautyspot.limiter.rates import Limit, Rate, TokenLimit, checked_seconds
+from beautyspot.limiter.stores import Store, open_store
+
+_MOST = 4096  # gates that are kept; idle ones are dropped beyond
+COMMON = ""  # the key of what is limited without one
+
+
+def named(key: Any) -> str | None:
+    """A key as text.
+
+    Raises:
+        TypeError: If it is neither a text nor a whole number.
+        ConfigurationError: If it is an empty text.
+    """
+    if key is None or (isinstance(key, str) and key):
+        return key
+    if isinstance(key, int) and not isinstance(key, bool):
+        return str(key)
+    if key == "":
+        raise ConfigurationError("the key of a budget is a text that is not empty, or None for the project's own")
+    raise TypeError(f"the key of a budget is a text or a whole number, not {key!r} ({type(key).__name__})")
+
+
+class Budgets(SurvivesFork):
+    """The budgets of a project.
+
+    Two functions that give one key share its budget, and so do all processes whose projects have one name and
+    one store.
+
+    Args:
+        name: Of the project.
+        common: The limit that holds where none is declared.
+        uri: Of the store.
+        is_copy: Whether this process was handed the project by another one.
+    """
+
+    def __init__(self, name: str, common: TokenLimit, uri: str, is_copy: bool = False) -> None:
+        self._namespace = f"{{{name}}}"  # in braces: the budgets of a call share a slot of a Redis cluster
+        self._common = common
+        self._uri = uri
+        self._is_copy = is_copy
+        self._store: Store | None = None
+        self._lock = threading.Lock()
+        self._declared: dict[tuple[str, str], Limit] = {}
+        self._asked: list[Limit] = []  # limits whose keys are known only when a call is made
+        self._alone: set[tuple[str, str]] = {("tokens", COMMON)}
+        self._gates: dict[tuple[str, str], Gate] = {}
+        self.survive_forks()
+
+    def declare(self, limit: Limit, key: str, alone: bool = False) -> None:
+        """Say that *limit* holds for *key*.
+
+        Args:
+            limit: What holds.
+            key: For what.
+            alone: Whether the user gave no key: `defer` without a key means this one too.
+
+        Raises:
+            ConfigurationError: If another limit holds for that key already.
+        """
+        with self._lock:
+            place = (limit.kind, key)
+            gate = self._gates.get(place)
+            known = self._declared.setdefault(place, gate.limit if gate and gate.limit else limit)
+            if known != limit:
+                raise self._conflict(key, known, limit)
+            if alone:
+                self._alone.add(place)
+
+    def declare_for_any(self, limit: Limit) -> None:
+        """Say that *limit* holds for keys that calls will give."""
+        with self._lock:
+            if limit not in self._asked:
+                self._asked.append(limit)
+
+    def gate(self, kind: str, key: str, limit: Limit | None = None) -> Gate:
+        """The gate of *key*.
+
+        Args:
+            kind: Of the limit.
+            key: Of the budget.
+            limit: That the caller declared; ``None``: whatever holds for the key.
+
+        Raises:
+            ConfigurationError: If another limit holds for that key, or none.
+        """
+        gate = self._gates.get((kind, key))
+        if gate is None:
+            gate = self._make_gate(kind, key, limit)
+        if limit is not None and gate.limit != limit:
+            raise self._conflict(key, gate.limit, limit)
+        return gate
+
+    def _make_gate(self, kind: str, key: str, limit: Limit | None) -> Gate:
+        with self._lock:
+            holds = self._declared.get((kind, key)) or limit or self._common
+            rates = self._rates(holds, key)
+            if len(self._gates) >= _MOST:
+                self._gates = {place: gate for place, gate in self._gates.items() if not gate.is_idle}
+            name = f"{key or self._namespace[1:-1]!r} ({holds})"
+            gate = Gate(self._opened(), rates, name, holds)
+            return self._gates.setdefault((kind, key), gate)
+
+    def _rates(self, limit: Limit, key: str) -> list[Rate]:
+        rates = list(limit.rates(self._namespace, key))
+        if not rates:
+            raise ConfigurationError(
+                "nothing is limited: the project has neither tpm nor rpm. Give it one, or the limiter a text such as "
+                '"100/minute"'
+            )
+        return rates
+
+    def _opened(self) -> Store:
+        if self._store is None:
+            self._store = open_store(self._uri)
+            if self._is_copy and self._uri.startswith("memory:"):
+                self._store.sync.is_copy = True  # type: ignore[attr-defined]
+        return self._store
+
+    def defer(self, seconds: float, key: str | None = None) -> None:
+        """Let nobody who asks for *key* begin before *seconds* have passed; without one, nobody who gives none.
+
+        Raises:
+            ValueError: If *seconds* is negative or not finite.
+            ConfigurationError: If nothing is limited.
+            LimiterUnavailableError: If the store cannot be reached.
+        """
+        checked_seconds("a deferral", seconds)
+        with self._lock:
+            keys = {rate.key for limit, name in self._holding(key) for rate in limit.rates(self._namespace, name)}
+            if not keys:
+                raise ConfigurationError("nothing is limited, so nothing can be deferred")
+            store = self._opened()
+        try:
+            store.sync.defer_gcra(sorted(keys), seconds)
+        except store.errors as error:
+            raise store.unavailable(error) from error
+
+    def _holding(self, key: str | None) -> Iterable[tuple[Limit, str]]:
+        """The limits of *key*, or of whatever has none."""
+        if key is None:
+            yield from [(self._declared.get(place, self._common), place[1]) for place in self._alone]
+            return
+        yield self._declared.get(("tokens", key), self._common), key
+        for limit in (self._declared.get(("calls", key)), *self._asked):
+            if limit is not None:
+                yield limit, key
+
+    def _conflict(self, key: str, known: Limit | None, limit: Limit) -> ConfigurationError:
+        return ConfigurationError(
+            f"two limits for the key {key!r}: {known} holds already, and {limit} is declared. Give each a key= of its "
+            "own, or both the same limit"
+        )
+
+    def close(self) -> None:
+        """Release the store; a later call opens it again."""
+        with self._lock:
+            if self._store is not None:
+                self._store.close()
+
+    def after_fork_in_child(self) -> None:
+        """Go on with the same limits; a store in memory is a copy here, whoever opens it."""
+        self._is_copy = True
+        self._lock = threading.Lock()

@@ -1,0 +1,126 @@
+"""What ``@project.limiter`` makes of a function: each call pays before it runs."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from beautyspot.binding import asker, signature_of
+from beautyspot.errors import ConfigurationError
+from beautyspot.limiter.budgets import COMMON, Budgets, named
+from beautyspot.limiter.gate import Gate
+from beautyspot.limiter.headers import asked_to_wait
+from beautyspot.limiter.permit import at_least_said
+from beautyspot.limiter.rates import Limit, checked_cost, checked_seconds
+from beautyspot.naming import full_name
+
+
+class Charge:
+    """What the calls of one function pay.
+
+    Args:
+        project: Whose budgets these are.
+        function: That is called.
+        limit: A limit of its own, or ``None``: the project's.
+        cost: Tokens, or a callable of the call's arguments.
+        key: Of the budget, or a callable of the call's arguments.
+        settle: A callable of the result that gives the tokens that were really used.
+        max_wait: Seconds that a call waits at most.
+
+    Raises:
+        ConfigurationError: If an option cannot work.
+    """
+
+    def __init__(
+        self,
+        project: Any,
+        function: Callable[..., Any],
+        limit: Limit | None,
+        cost: Any,
+        key: Any,
+        settle: Callable[[Any], Any] | None,
+        max_wait: float | None,
+    ) -> None:
+        self._given = (project, function, limit, cost, key, settle, max_wait)
+        self._project, self._limit = project, limit
+        self.name = full_name(inspect.unwrap(function))
+        self.max_wait = None if max_wait is None else checked_seconds("max_wait", max_wait)
+        self.settle = settle
+        self._kind = limit.kind if limit is not None else "tokens"
+        asks = functools.partial(asker, signature=signature_of(function), qualname=self.name)
+        if settle is not None and not callable(settle):
+            raise ConfigurationError(f"settle is a function of the result, not {settle!r}")
+        self.asks_cost = callable(cost)
+        self.cost: Any = asks(cost, option="cost") if self.asks_cost else checked_cost(cost, float("inf"), self.name)
+        self.asks_key = callable(key)
+        self._key: Any = asks(key, option="key") if self.asks_key else self._declared(named(key))
+        if self.asks_key and limit is not None:
+            self._budgets.declare_for_any(limit)
+        self._gate: Gate | None = None  # of the key that all calls have
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Charge, self._given
+
+    @property
+    def _budgets(self) -> Budgets:
+        budgets: Budgets = self._project.budgets
+        return budgets
+
+    def _declared(self, key: str | None) -> str:
+        """The key of all calls: a limit of its own has a key of its own where none was given."""
+        if self._limit is None:
+            return COMMON if key is None else key
+        own = self.name if key is None else key
+        self._budgets.declare(self._limit, own, alone=key is None)
+        return own
+
+    def gate(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Gate:
+        """Where a call waits."""
+        if self.asks_key:
+            key = named(self._key(*args, **kwargs))
+            return self._budgets.gate(self._kind, COMMON if key is None else key, self._limit)
+        if self._gate is None:
+            self._gate = self._budgets.gate(self._kind, self._key, self._limit)
+        return self._gate
+
+
+def limited(function: Callable[..., Any], charge: Charge) -> Callable[..., Any]:
+    """*function*, whose calls pay first."""
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        gate = charge.gate(args, kwargs)
+        cost = charge.cost(*args, **kwargs) if charge.asks_cost else charge.cost
+        gate.acquire(cost, charge.max_wait, call)
+        try:
+            result = function(*args, **kwargs)
+        except Exception as error:
+            if seconds := asked_to_wait(error):
+                with at_least_said(charge.name):
+                    gate.defer(seconds)
+            raise
+        if charge.settle is not None:
+            with at_least_said(charge.name):
+                gate.settle(cost, charge.settle(result))
+        return result
+
+    @functools.wraps(function)
+    async def call_async(*args: Any, **kwargs: Any) -> Any:
+        gate = charge.gate(args, kwargs)
+        cost = charge.cost(*args, **kwargs) if charge.asks_cost else charge.cost
+        await gate.acquire_async(cost, charge.max_wait, call_async)
+        try:
+            result = await function(*args, **kwargs)
+        except Exception as error:
+            if seconds := asked_to_wait(error):
+                with at_least_said(charge.name):
+                    await gate.defer_async(seconds)
+            raise
+        if charge.settle is not None:
+            with at_least_said(charge.name):
+                await gate.settle_async(cost, charge.settle(result))
+        return result
+
+    return call_async if inspect.iscoroutinefunction(inspect.unwrap(function)) else call

@@ -1,0 +1,141 @@
+"""MemoryStorage: budgets of this process, shared by all of its threads and event loops."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from limits.storage import Storage
+
+from beautyspot.errors import BudgetWarning
+from beautyspot.forks import SurvivesFork
+from beautyspot.limiter.gcra import Request, State, admit, aged, deferred, shifted, spent
+from beautyspot.limiter.support import GCRASupport
+from beautyspot.notices import warn_once
+
+__all__ = ["MemoryStorage"]
+
+_SWEEP = 1024  # new budgets after which those that are paid off are dropped
+_COPY = (
+    "a budget in memory is one process's alone, and this worker process has one of its own: together they spend "
+    "more than was allowed. Leave limiter_uri out to share it through a file beside the index, or give "
+    '"sqlite:///budgets.db" or "redis://host:6379/0"'
+)
+
+
+class MemoryStorage(Storage, GCRASupport, SurvivesFork):
+    """Budgets and counters in the memory of this process. Starts no thread.
+
+    Args:
+        uri: ``beautyspot+memory://``.
+        wrap_exceptions: Taken as ``limits`` passes it; nothing here raises what could be wrapped.
+        clock: Gives seconds that never go back.
+
+    Attributes:
+        is_copy: Whether another process has these budgets too, and spends them a second time; said once.
+    """
+
+    STORAGE_SCHEME = ["beautyspot+memory"]
+
+    def __init__(
+        self,
+        uri: str | None = None,
+        wrap_exceptions: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+        **_: object,
+    ) -> None:
+        super().__init__(uri, wrap_exceptions=wrap_exceptions)
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._states: dict[str, State] = {}
+        self._counters: dict[str, tuple[int, float]] = {}
+        self._sweep_at = _SWEEP
+        self.is_copy = False
+        self.survive_forks()
+
+    def acquire_gcra(self, requests: Sequence[Request], max_wait: float = 0.0) -> tuple[bool, float]:
+        """Charge a call to all of its budgets, or to none."""
+        if self.is_copy:
+            warn_once(("budget", str(os.getpid())), _COPY, BudgetWarning)
+        with self._lock:
+            now = self._clock()
+            answer = admit(requests, self._states, now, max_wait)
+            if len(self._states) > self._sweep_at:
+                self._sweep(now)
+        return answer
+
+    def _sweep(self, now: float) -> None:
+        for key in spent(self._states, now):
+            del self._states[key]
+        self._sweep_at = len(self._states) + _SWEEP
+
+    def shift_gcra(self, shifts: Sequence[tuple[str, float]]) -> None:
+        """Charge further seconds to budgets, or give some back."""
+        with self._lock:
+            now = self._clock()
+            self._states.update({key: shifted(self._states.get(key), now, seconds) for key, seconds in shifts})
+
+    def defer_gcra(self, keys: Sequence[str], seconds: float) -> None:
+        """Let nobody who asks one of the budgets begin before *seconds* have passed."""
+        with self._lock:
+            now = self._clock()
+            self._states.update({key: deferred(self._states.get(key), now, seconds) for key in keys})
+
+    def get_gcra(self, keys: Sequence[str]) -> list[tuple[float, float]]:
+        """What budgets owe and are deferred by, in seconds."""
+        with self._lock:
+            now = self._clock()
+            return [aged(self._states.get(key), now) for key in keys]
+
+    @property
+    def base_exceptions(self) -> tuple[type[Exception], ...]:
+        """Nothing here fails."""
+        return ()
+
+    def incr(self, key: str, expiry: int, amount: int = 1) -> int:
+        """Count *amount* more under *key*, for *expiry* seconds from the first on."""
+        with self._lock:
+            now = self._clock()
+            count, until = self._counters.get(key, (0, 0.0))
+            if until <= now:
+                self._counters = {k: v for k, v in self._counters.items() if v[1] > now}
+                count, until = 0, now + expiry
+            self._counters[key] = (count + amount, until)
+            return count + amount
+
+    def get(self, key: str) -> int:
+        """What was counted under *key*."""
+        count, until = self._counters.get(key, (0, 0.0))
+        return count if until > self._clock() else 0
+
+    def get_expiry(self, key: str) -> float:
+        """When the count of *key* ends, in seconds since the epoch."""
+        return time.time() + max(0.0, self._counters.get(key, (0, 0.0))[1] - self._clock())
+
+    def check(self) -> bool:
+        """Whether the storage works: it does."""
+        return True
+
+    def reset(self) -> int:
+        """Forget everything; returns how many keys there were."""
+        with self._lock:
+            count = len(self._states) + len(self._counters)
+            self._states.clear()
+            self._counters.clear()
+        return count
+
+    def clear(self, key: str) -> None:
+        """Forget *key*."""
+        with self._lock:
+            self._states.pop(key, None)
+            self._counters.pop(key, None)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def after_fork_in_child(self) -> None:
+        """Go on with what the parent owed; its other threads, who may have held the lock, are not here."""
+        self._lock = threading.Lock()
+        self.is_copy = True

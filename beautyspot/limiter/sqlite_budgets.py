@@ -1,0 +1,118 @@
+"""What is done to budgets in an SQLite file, as transactions: threads run them and wait, event loops await."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+
+from beautyspot.limiter.gcra import Request, State, admit, aged, deferred, shifted
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS gcra (
+    key TEXT PRIMARY KEY, debt REAL NOT NULL, last REAL NOT NULL, held REAL NOT NULL, tolerance REAL NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS counters (
+    key TEXT PRIMARY KEY, count INTEGER NOT NULL, expires REAL NOT NULL
+) WITHOUT ROWID;
+"""
+_GET = "SELECT debt, last, held, tolerance FROM gcra WHERE key = ?"
+_PUT = "INSERT OR REPLACE INTO gcra VALUES (?, ?, ?, ?, ?)"
+_SPENT = "DELETE FROM gcra WHERE debt - (? - last) <= -tolerance"
+_SWEEP = 1024  # admissions after which budgets that are paid off are dropped
+
+
+class Transactions:
+    """What is done to budgets and counters, as transactions; whoever runs them waits or awaits.
+
+    Args:
+        clock: Gives seconds since the epoch; of this machine, since a file outlives its start.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._admitted = 0
+
+    def acquire(
+        self, requests: Sequence[Request], max_wait: float
+    ) -> Callable[[sqlite3.Connection], tuple[bool, float]]:
+        """Charge a call to all of its budgets, or to none."""
+
+        def act(connection: sqlite3.Connection) -> tuple[bool, float]:
+            now = self._clock()  # with the file in hand, so that nobody's later time is there already
+            states: dict[str, State] = {key: row for key, *_ in requests for row in connection.execute(_GET, (key,))}
+            taken, wait = admit(requests, states, now, max_wait)
+            for key, *_ in requests if taken else ():
+                connection.execute(_PUT, (key, *states[key]))
+            self._admitted += taken
+            if self._admitted >= _SWEEP:
+                connection.execute(_SPENT, (now,))
+                self._admitted = 0
+            return taken, wait
+
+        return act
+
+    def shift(self, shifts: Sequence[tuple[str, float]]) -> Callable[[sqlite3.Connection], None]:
+        """Charge further seconds to budgets, or give some back."""
+        return lambda connection: self._change(connection, shifted, shifts)
+
+    def defer(self, keys: Sequence[str], seconds: float) -> Callable[[sqlite3.Connection], None]:
+        """Let nobody who asks one of the budgets begin before *seconds* have passed."""
+        return lambda connection: self._change(connection, deferred, [(key, seconds) for key in keys])
+
+    def get(self, keys: Sequence[str]) -> Callable[[sqlite3.Connection], list[tuple[float, float]]]:
+        """What budgets owe and are deferred by, in seconds."""
+        return lambda connection: [aged(_state(connection, key), self._clock()) for key in keys]
+
+    def _change(
+        self,
+        connection: sqlite3.Connection,
+        change: Callable[[State | None, float, float], State],
+        each: Sequence[tuple[str, float]],
+    ) -> None:
+        now = self._clock()
+        for key, seconds in each:
+            connection.execute(_PUT, (key, *change(_state(connection, key), now, seconds)))
+
+    def incr(self, key: str, expiry: int, amount: int) -> Callable[[sqlite3.Connection], int]:
+        """Count *amount* more under *key*."""
+
+        def act(connection: sqlite3.Connection) -> int:
+            now = self._clock()
+            connection.execute("DELETE FROM counters WHERE expires <= ?", (now,))
+            row = connection.execute("SELECT count, expires FROM counters WHERE key = ?", (key,)).fetchone()
+            count, expires = row or (0, now + expiry)
+            connection.execute("INSERT OR REPLACE INTO counters VALUES (?, ?, ?)", (key, count + amount, expires))
+            return int(count + amount)
+
+        return act
+
+    def counter(self, key: str) -> Callable[[sqlite3.Connection], tuple[int, float]]:
+        """What was counted under *key*, and when that ends."""
+
+        def act(connection: sqlite3.Connection) -> tuple[int, float]:
+            now = self._clock()
+            sql = "SELECT count, expires FROM counters WHERE key = ? AND expires > ?"
+            row: tuple[int, float] | None = connection.execute(sql, (key, now)).fetchone()
+            return row or (0, now)
+
+        return act
+
+    @staticmethod
+    def reset(connection: sqlite3.Connection) -> int:
+        """Forget everything; how many keys there were."""
+        return sum(connection.execute(f"DELETE FROM {table}").rowcount for table in ("gcra", "counters"))
+
+    @staticmethod
+    def clear(key: str) -> Callable[[sqlite3.Connection], None]:
+        """Forget *key*."""
+
+        def act(connection: sqlite3.Connection) -> None:
+            for table in ("gcra", "counters"):
+                connection.execute(f"DELETE FROM {table} WHERE key = ?", (key,))
+
+        return act
+
+
+def _state(connection: sqlite3.Connection, key: str) -> State | None:
+    row: State | None = connection.execute(_GET, (key,)).fetchone()
+    return row

@@ -1,0 +1,126 @@
+"""Stores: the budgets behind a ``limiter_uri``, for threads and for event loops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import limits.errors
+from limits.errors import StorageError
+
+from beautyspot.errors import ConfigurationError, LimiterUnavailableError
+from beautyspot.limiter import aio
+from beautyspot.limiter.memory import MemoryStorage
+from beautyspot.limiter.redis import RedisStorage
+from beautyspot.limiter.sqlite import SQLiteStorage
+from beautyspot.limiter.support import GCRASupport
+from beautyspot.plugins import Registry
+
+STORES = Registry(
+    "place for budgets",
+    "beautyspot.limiters",
+    {
+        "memory": "beautyspot.limiter.stores:memory",
+        "sqlite": "beautyspot.limiter.stores:sqlite",
+        **dict.fromkeys(("redis", "rediss", "redis+unix"), "beautyspot.limiter.stores:redis"),
+    },
+)
+
+_REDIS_SECONDS = 5.0  # for which an answer is waited for
+_REDIS_PAUSES = (0.02, 0.1, 0.2, 0.4, 0.8, 1.0)  # seconds: a server that is started again is waited for
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """Budgets, as threads and as event loops reach them.
+
+    Attributes:
+        place: Where they are, as it may be shown.
+        sync: For threads.
+        aio: For event loops; the same budgets.
+        close: Releases what was opened; a later call opens it again.
+        errors: What `sync` and `aio` raise where the place cannot be reached.
+        is_instant: Whether `sync` never waits, so that it may be asked on an event loop, and twice.
+    """
+
+    place: str
+    sync: GCRASupport
+    aio: aio.GCRASupport
+    close: Callable[[], None]
+    errors: tuple[type[Exception], ...]
+    is_instant: bool = False
+
+    def unavailable(self, error: BaseException) -> LimiterUnavailableError:
+        """What is raised in place of one of `errors`."""
+        cause = error.__cause__ or error
+        return LimiterUnavailableError(self.place, f"{type(cause).__name__}: {cause}".rstrip("."))
+
+
+def open_store(uri: str) -> Store:
+    """The store at ``memory://``, ``sqlite:///path`` or ``redis://host:port/0``.
+
+    Raises:
+        ConfigurationError: If no store is known for the scheme, or what it needs is not installed.
+    """
+    opener = STORES.for_url(uri)
+    if opener is None:
+        raise ConfigurationError(
+            f'limiter_uri is a URL such as "memory://", "sqlite:///budgets.db" or "redis://host:6379/0", not {uri!r}'
+        )
+    try:
+        store: Store = opener(uri)
+    except ConfigurationError:
+        raise
+    except (ValueError, TypeError, limits.errors.ConfigurationError) as error:
+        raise ConfigurationError(f"the limiter_uri {_without_password(uri)} cannot work: {error}") from error
+    return store
+
+
+def memory(uri: str) -> Store:
+    """Budgets of this process."""
+    sync = MemoryStorage(uri)
+    return Store(uri, sync, aio.MemoryStorage(uri, shared=sync), sync.close, (), is_instant=True)
+
+
+def sqlite(uri: str) -> Store:
+    """Budgets of all processes that name one file."""
+    if not uri.partition("://")[2].strip("/"):
+        raise ConfigurationError(f"a limiter_uri names a file, as in 'sqlite:///budgets.db', and {uri!r} names none")
+    sync = SQLiteStorage(uri, wrap_exceptions=True)
+    twin = aio.SQLiteStorage(uri, wrap_exceptions=True, shared=sync)
+    return Store(uri, sync, twin, sync.close, (StorageError,))
+
+
+def redis(uri: str) -> Store:
+    """Budgets of all machines that reach one Redis server."""
+    try:
+        from redis.asyncio.retry import Retry as AsyncRetry
+        from redis.backoff import NoBackoff
+        from redis.retry import Retry
+    except ImportError as error:
+        raise ConfigurationError('a redis:// limiter_uri needs redis: pip install "beautyspot[redis]"') from error
+    options: dict[str, Any] = {"socket_timeout": _REDIS_SECONDS, "socket_connect_timeout": _REDIS_SECONDS}
+    uri = _with_port(uri)
+    # Versions of redis differ in what they try again, so none of it: `pauses` says it for all.
+    sync = RedisStorage(f"beautyspot+{uri}", wrap_exceptions=True, retry=Retry(NoBackoff(), 0), **options)
+    never = AsyncRetry(NoBackoff(), 0)
+    twin = aio.RedisStorage(f"async+beautyspot+{uri}", wrap_exceptions=True, retry=never, **options)
+    sync.pauses = twin.pauses = _REDIS_PAUSES
+    sync.storage.connection_pool.make_connection()  # which connects nowhere yet, and refuses a misspelt option
+    return Store(_without_password(uri), sync, twin, sync.close, (StorageError,))
+
+
+def _with_port(uri: str) -> str:
+    parts = urlsplit(uri)
+    if parts.hostname is None or parts.port is not None:
+        return uri
+    return urlunsplit(parts._replace(netloc=f"{parts.netloc}:6379"))
+
+
+def _without_password(uri: str) -> str:
+    """*uri* as it may be shown, whatever it is."""
+    scheme, _, rest = uri.partition("://")
+    place, slash, path = rest.partition("/")
+    return f"{scheme}://{place.rpartition('@')[2]}{slash}{path.partition('?')[0]}"
