@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import redis
 
 import beautyspot as bs
 from beautyspot import notices
+from tests.servers import RedisServer
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +50,7 @@ def _open_files() -> set[str]:
             target = os.readlink(f"/proc/self/fd/{descriptor}")
         except FileNotFoundError:
             continue
-        if target.endswith((".db", "-wal", "-shm", "-lock")):
+        if target.endswith((".db", "-wal", "-shm", "-lock", "-limits")):
             files.add(target)
     return files
 
@@ -83,3 +85,18 @@ class Count:
 @pytest.fixture
 def count(tmp_path: Path) -> Count:
     return Count(tmp_path / "count.txt")
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    server = RedisServer()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def redis_url(redis_server: RedisServer) -> str:
+    """A server without any key."""
+    with redis.Redis.from_url(redis_server.url) as client:
+        client.flushall()
+    return redis_server.url

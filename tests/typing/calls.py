@@ -29,6 +29,22 @@ async def fetch_large(url: str) -> bytes:
     return url.encode()
 
 
+@project.task
+@project.limiter(cost=lambda text: len(text), settle=lambda result: result["tokens"], max_wait=30)
+def limited(text: str) -> dict[str, int]:
+    return {"tokens": len(text)}
+
+
+@project.limiter("100/minute", cost=1, key=lambda model, **_: model)
+async def limited_async(model: str) -> bytes:
+    return model.encode()
+
+
+@project.limiter
+def limited_plainly(x: int) -> int:
+    return x
+
+
 class Client:
     @project.task
     def get(self, path: str) -> int:
@@ -53,10 +69,17 @@ assert_type(plain.map([1]), list[list[str]])
 assert_type(next(bs.imap(plain, [1])), list[str])
 assert_type(bs.plan(plain, [1]), bs.Plan)
 assert_type(plain.explain(1).kept, bool)
+assert_type(limited("a"), dict[str, int])
+assert_type(limited_plainly(1), int)
+with project.limit(cost=5, key="k", max_wait=1) as permit:
+    permit.settle(3)
 
 plain("a")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 plain()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 plain(1, z=2)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+limited(3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+limited_plainly("a")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+project.limiter(costs=3)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
 Client().get(3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
@@ -65,4 +88,7 @@ async def main() -> None:
     assert_type(await fetch_large.refresh("a"), bytes)
     assert_type(await Client().get_async("a"), int)
     assert_type(await bs.amap(fetch, ["a"]), list[bytes])
+    assert_type(await limited_async("m"), bytes)
+    async with project.limit(cost=5) as permit:
+        permit.settle(3)
     await fetch(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

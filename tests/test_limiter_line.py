@@ -1,0 +1,490 @@
+"""Waiting for a budget: the order, who is refused, and what the cancelled, interrupted and killed leave behind."""
+
+import asyncio
+import contextlib
+import ctypes
+import gc
+import random
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import beautyspot as bs
+from beautyspot.limiter.gate import Gate
+from beautyspot.limiter.gcra import SLACK
+from beautyspot.limiter.rates import Rate, TokenLimit
+from beautyspot.limiter.stores import Store, open_store
+
+PACE = 0.02  # seconds a token in most of these tests
+
+
+@pytest.fixture(params=["memory", "sqlite", "redis"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    place = {"memory": "memory://", "sqlite": f"sqlite:///{tmp_path}/budgets.db"}
+    uri = place.get(request.param) or request.getfixturevalue("redis_url")
+    store = open_store(uri)
+    yield store
+    store.close()
+
+
+def gate_of(store: Store, pace: float = PACE, key: str = "k", most: int = 1000) -> Gate:
+    return Gate(store, [Rate(key, pace, SLACK, most)], key)
+
+
+def owed(gate: Gate) -> float:
+    return gate._store.sync.get_gcra(gate.keys)[0][0]
+
+
+def until(condition: Callable[[], Any]) -> None:
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.001)
+
+
+def start(function: Callable[..., Any], *args: Any) -> threading.Thread:
+    thread = threading.Thread(target=function, args=args, daemon=True)
+    thread.start()
+    return thread
+
+
+# --- the order
+
+
+def test_threads_are_admitted_in_the_order_in_which_they_came(store: Store) -> None:
+    gate, admitted = gate_of(store), []
+    gate.acquire(5)
+
+    def wait(number: int) -> None:
+        gate.acquire(1)
+        admitted.append(number)
+
+    threads = []
+    for number in range(8):
+        threads.append(start(wait, number))
+        until(lambda: len(gate._line) == number + 1)  # noqa: B023
+    for thread in threads:
+        thread.join()
+    assert admitted == list(range(8))
+
+
+def test_tasks_are_admitted_in_the_order_in_which_they_came(store: Store) -> None:
+    gate, admitted = gate_of(store), []
+
+    async def wait(number: int) -> None:
+        await gate.acquire_async(1)
+        admitted.append(number)
+
+    asyncio.run(_all(wait(number) for number in range(8)))
+    assert admitted == list(range(8))
+
+
+async def _all(coroutines: Any) -> list[Any]:
+    return await asyncio.gather(*coroutines)
+
+
+def test_threads_and_tasks_of_two_loops_stand_in_one_line(store: Store) -> None:
+    gate, admitted = gate_of(store), []
+    gate.acquire(5)
+
+    def block(number: int) -> None:
+        gate.acquire(1)
+        admitted.append(number)
+
+    async def wait(number: int) -> None:
+        await gate.acquire_async(1)
+        admitted.append(number)
+
+    threads = []
+    for number in range(9):
+        kind: Any = (block, number) if number % 3 == 0 else (asyncio.run, wait(number))
+        threads.append(start(*kind))
+        until(lambda: len(gate._line) == number + 1)  # noqa: B023
+    for thread in threads:
+        thread.join()
+    assert admitted == list(range(9))
+
+
+def test_a_large_call_is_admitted_in_its_turn(store: Store) -> None:
+    gate, admitted = gate_of(store, pace=0.0005), []
+    gate.acquire(100)
+
+    def ask(cost: int) -> None:
+        for _ in range(5):
+            gate.acquire(cost)
+            admitted.append(cost)
+
+    threads = [start(ask, cost) for cost in (100, 1, 1, 1)]
+    for thread in threads:
+        thread.join()
+    # Between two large calls each of the others comes once, or twice where a thread was slow to ask again.
+    assert admitted.count(100) == 5
+    assert 100 in admitted[:8]
+
+
+def test_one_key_does_not_hold_up_another(store: Store) -> None:
+    slow, quick = gate_of(store, 1.0, "slow"), gate_of(store, 1.0, "quick")
+    slow.acquire(100)
+    waiting = start(slow.acquire, 1)
+    until(lambda: len(slow._line))
+    quick.acquire(1)
+    assert waiting.is_alive()
+    slow.settle(100, 0)
+    waiting.join()
+
+
+def _refused(gate: Gate, max_wait: float) -> None:
+    with contextlib.suppress(bs.RateLimitExceeded):
+        gate.acquire(1, max_wait)
+
+
+def test_calls_that_cost_nothing_do_not_wait_for_tokens() -> None:
+    store = open_store("memory://")
+    tokens = Gate(store, TokenLimit(60, None, 0).rates("{p}", "t"), "t")
+    both = Gate(store, TokenLimit(60, 1_000_000, 0).rates("{p}", "b"), "b")
+    for gate in (tokens, both):
+        gate.acquire(50)
+        gate.acquire(0, max_wait=0.01)
+    asyncio.run(both.acquire_async(0, max_wait=0.01))
+
+
+def test_calls_that_cost_nothing_count_as_calls() -> None:
+    gate = Gate(open_store("memory://"), TokenLimit(60, 60, 0).rates("{p}", "k"), "k")
+    gate.acquire(0)
+    with pytest.raises(bs.RateLimitExceeded):
+        gate.acquire(0, max_wait=0.5)
+
+
+# --- who is refused
+
+
+def test_a_call_that_would_wait_too_long_is_refused_at_once_and_not_charged(store: Store) -> None:
+    gate = gate_of(store, 1.0)
+    gate.acquire(6)
+    with pytest.raises(bs.RateLimitExceeded) as refused:
+        gate.acquire(1, max_wait=2)
+    assert refused.value.retry_after == pytest.approx(6, abs=0.1)
+    assert refused.value.max_wait == 2
+    assert owed(gate) == pytest.approx(6, abs=0.1)
+    assert not gate._line
+
+
+def test_a_call_is_refused_at_once_for_those_who_wait_before_it(store: Store) -> None:
+    gate = gate_of(store, 1.0)
+    gate.acquire(1)
+    threads = [start(gate.acquire, 3) for _ in range(2)]
+    until(lambda: len(gate._line) == 2)
+    until(lambda: owed(gate) > 3)  # the first is charged
+    for acquire in (gate.acquire, lambda *given: asyncio.run(gate.acquire_async(*given))):
+        with pytest.raises(bs.RateLimitExceeded) as refused:
+            acquire(1, 5.0)
+        assert refused.value.retry_after == pytest.approx(7, abs=0.2)
+    gate.settle(100, 0)
+    for thread in threads:
+        thread.join()
+
+
+def test_a_call_whose_time_runs_out_in_the_line_is_refused_then() -> None:
+    gate = gate_of(open_store("memory://"), 1.0)
+    gate.acquire(0.3)
+    first = start(gate.acquire, 0.3)
+    until(lambda: owed(gate) > 0.31)
+    started = time.monotonic()
+    gate.settle(0, 1)  # somebody's call costs more than was expected, after this one came
+    waiting = start(_refused, gate, 0.5)
+    with pytest.raises(bs.RateLimitExceeded):
+        gate.acquire(1, 0.7)
+    assert time.monotonic() - started < 60
+    first.join()
+    waiting.join()
+    assert not gate._line
+
+
+@pytest.mark.parametrize("cost", [1001, float("inf"), float("nan"), -1, -0.5])
+def test_a_cost_that_can_never_be_admitted_is_a_value_error(cost: float) -> None:
+    gate = gate_of(open_store("memory://"))
+    for acquire in (gate.acquire, lambda *given: asyncio.run(gate.acquire_async(*given))):
+        with pytest.raises(ValueError, match="cost"):
+            acquire(cost)
+    assert owed(gate) <= 0
+    assert not gate._line
+
+
+@pytest.mark.parametrize("cost", [True, "5", None, b"5", [5]])
+def test_a_cost_that_is_no_number_is_a_type_error(cost: Any) -> None:
+    gate = gate_of(open_store("memory://"))
+    with pytest.raises(TypeError, match="number of tokens"):
+        gate.acquire(cost)
+
+
+def test_a_hopeless_cost_is_refused_past_everyone_who_waits() -> None:
+    gate = gate_of(open_store("memory://"), 0.01)
+    gate.acquire(500)
+    threads = [start(_refused, gate, 1000) for _ in range(100)]
+    until(lambda: len(gate._line) == 100)
+    before = owed(gate)
+    with pytest.raises(ValueError, match="can never be admitted"):
+        gate.acquire(1001)
+    assert owed(gate) <= before
+    gate.settle(1000, 0)
+    for thread in threads:
+        thread.join()
+
+
+# --- settling and deferring
+
+
+def test_settling_moves_the_place_that_somebody_has_already(store: Store) -> None:
+    gate = gate_of(store, 0.1)
+    gate.acquire(1000)
+    threads = [start(gate.acquire, 2) for _ in range(3)]
+    until(lambda: owed(gate) > 100)
+    gate.settle(1000, 0.1)
+    for thread in threads:
+        thread.join(20)
+    assert not gate._line
+
+
+def test_settling_lets_those_who_wait_begin_sooner(store: Store) -> None:
+    """200 calls, estimated at 400 and costing 80: five times as long if nothing were given back."""
+    gate = gate_of(store, 0.00002, most=1000)
+
+    async def call() -> None:
+        await gate.acquire_async(400)
+        await gate.settle_async(400, 80)
+
+    started = time.monotonic()
+    asyncio.run(_all(call() for _ in range(200)))
+    assert time.monotonic() - started < 200 * 400 * 0.00002
+
+
+def test_more_than_was_expected_delays_the_next_call(store: Store) -> None:
+    gate = gate_of(store, 1.0)
+    gate.acquire(2)
+    gate.settle(2, 5)
+    assert owed(gate) == pytest.approx(5, abs=0.1)
+
+
+def test_a_deferral_holds_back_whoever_has_a_place_already(store: Store) -> None:
+    gate = gate_of(store)
+    gate.acquire(3)
+    admitted: list[tuple[int, float]] = []
+
+    def wait(number: int) -> None:
+        gate.acquire(1)
+        admitted.append((number, time.monotonic()))
+
+    threads = []
+    for number in range(4):
+        threads.append(start(wait, number))
+        until(lambda: len(gate._line) == number + 1 or admitted)  # noqa: B023
+    deferred_at = time.monotonic()
+    gate.defer(0.5)
+    for thread in threads:
+        thread.join()
+    after = [number for number, at in admitted if at > deferred_at]
+    assert all(at - deferred_at >= 0.49 for number, at in admitted if at > deferred_at)
+    assert after == sorted(after)
+    assert len(after) >= 3
+    assert not gate._line
+
+
+# --- cancelled, interrupted, dropped
+
+
+def test_a_task_that_is_cancelled_gives_its_place_back(store: Store) -> None:
+    gate = gate_of(store, 1.0)
+
+    async def main() -> None:
+        await gate.acquire_async(1)
+        waiting = [asyncio.create_task(gate.acquire_async(20)) for _ in range(100)]
+        while owed(gate) < 10:
+            await asyncio.sleep(0.001)
+        for task in random.sample(waiting, 100):
+            task.cancel()
+            await asyncio.sleep(0)
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+    asyncio.run(main())
+    assert owed(gate) <= 1 + SLACK
+    assert not gate._line
+
+
+def test_cancelling_one_who_waits_harms_no_other(store: Store) -> None:
+    gate = gate_of(store)
+
+    async def main() -> list[Any]:
+        await gate.acquire_async(5)
+        waiting = [asyncio.create_task(gate.acquire_async(1)) for _ in range(10)]
+        await asyncio.sleep(0.01)
+        for task in waiting[::2]:
+            task.cancel()
+        return await asyncio.gather(*waiting, return_exceptions=True)
+
+    done = asyncio.run(main())
+    assert [type(one) for one in done] == [asyncio.CancelledError, type(None)] * 5
+
+
+def test_a_coroutine_that_is_dropped_gives_its_place_back(store: Store) -> None:
+    gate = gate_of(store, 1.0)
+    gate.acquire(5)
+    loop = asyncio.new_event_loop()
+    waiting: Any = [gate.acquire_async(50) for _ in range(2)]
+
+    async def step() -> None:
+        tasks = [asyncio.ensure_future(coroutine) for coroutine in waiting]
+        assert len(tasks) == 2
+        while owed(gate) < 10:
+            await asyncio.sleep(0.001)
+
+    loop.run_until_complete(step())
+    for task in asyncio.all_tasks(loop):
+        task._log_destroy_pending = False  # type: ignore[attr-defined]  # which is what is tested here
+    del task
+    waiting.clear()
+    loop.run_until_complete(loop.shutdown_asyncgens())
+    loop.close()
+    gc.collect()
+    assert owed(gate) <= 5
+    gate.settle(5, 0)
+    gate.acquire(1, max_wait=1)
+    assert not gate._line
+
+
+def test_a_loop_that_was_closed_over_its_waiters_holds_up_nobody() -> None:
+    gate = gate_of(open_store("memory://"))
+    gate.acquire(5)
+    loop = asyncio.new_event_loop()
+
+    async def step() -> None:
+        tasks.append(asyncio.ensure_future(gate.acquire_async(1)))
+        tasks.append(asyncio.ensure_future(gate.acquire_async(1)))
+        await asyncio.sleep(0.01)
+
+    tasks: list[Any] = []
+    holding = start(gate.acquire, 5)
+    until(lambda: len(gate._line) == 1)
+    loop.run_until_complete(step())
+    loop.close()
+    later = start(gate.acquire, 1)
+    later.join(20)
+    assert not later.is_alive()
+    holding.join()
+    for task in tasks:
+        task._log_destroy_pending = False
+
+
+def test_ten_thousand_cancellations_leave_nobody_stuck_and_nothing_uncharged() -> None:
+    gate = gate_of(open_store("memory://"), 1e-5)
+    admitted: list[float] = []
+    chance = random.Random(0)
+
+    async def call(rounds: int) -> None:
+        for _ in range(rounds):
+            cost = chance.choice([1, 5, 20])
+            how = chance.random()
+            try:
+                if how < 0.3:
+                    async with asyncio.timeout(chance.random() * 0.002):
+                        await gate.acquire_async(cost)
+                elif how < 0.5:
+                    await gate.acquire_async(cost, max_wait=chance.random() * 0.002)
+                elif how < 0.7:
+                    task = asyncio.ensure_future(gate.acquire_async(cost))
+                    asyncio.get_running_loop().call_later(chance.random() * 0.002, task.cancel)
+                    await task
+                else:
+                    await gate.acquire_async(cost)
+            except (TimeoutError, bs.RateLimitExceeded, asyncio.CancelledError):
+                continue
+            admitted.append(cost)
+
+    async def main() -> None:
+        await asyncio.gather(*(call(500) for _ in range(20)))
+
+    started = time.monotonic()
+    asyncio.run(main())
+    took = time.monotonic() - started
+    assert not gate._line
+    # In any time no more than the rate, the slack and one call.
+    assert sum(admitted) <= (took + SLACK) / 1e-5 + 20
+    assert gate.acquire(1, max_wait=60) is None
+
+
+def test_threads_that_are_interrupted_leave_nobody_stuck() -> None:
+    """KeyboardInterrupt, at any instruction: into eight threads, a few thousand times."""
+    gate = gate_of(open_store("memory://"), 1e-4)
+    stop = time.monotonic() + 6
+    counts = {"interrupted": 0, "admitted": 0}
+
+    def call() -> None:
+        while time.monotonic() < stop:
+            try:
+                while time.monotonic() < stop:
+                    gate.acquire(1)
+                    counts["admitted"] += 1
+            except KeyboardInterrupt:
+                counts["interrupted"] += 1
+
+    def run() -> None:
+        while time.monotonic() < stop:
+            with contextlib.suppress(KeyboardInterrupt):
+                call()
+
+    threads = [start(run) for _ in range(8)]
+    chance = random.Random(0)
+    while time.monotonic() < stop - 1:
+        thread = chance.choice(threads)
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(
+            ctypes.c_ulong(thread.ident or 0), ctypes.py_object(KeyboardInterrupt)
+        )
+        time.sleep(0.001)
+    for thread in threads:
+        thread.join(30)
+    assert not any(thread.is_alive() for thread in threads)
+    assert counts["interrupted"] > 100
+    assert counts["admitted"] > 1000
+    assert not gate._line
+    gate.acquire(1, max_wait=30)
+
+
+# --- killed
+
+WAITERS = """
+import sys, threading, time
+import beautyspot as bs
+project = bs.Project("p", tpm=6000, limiter_uri=sys.argv[1])
+gate = project.budgets.gate("tokens", "")
+gate.acquire(int(sys.argv[2]))
+print("charged", flush=True)
+threads = [threading.Thread(target=gate.acquire, args=(200,)) for _ in range(20)]
+for thread in threads: thread.start()
+while gate._store.sync.get_gcra(gate.keys)[0][0] < 2.1: time.sleep(0.001)
+print("waiting", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("place", ["sqlite", "redis"])
+def test_a_process_that_is_killed_takes_one_place_with_it(place: str, tmp_path: Path, redis_url: str) -> None:
+    """Twenty calls of two seconds wait in it; all but the first of them hold nothing."""
+    uri = redis_url if place == "redis" else f"sqlite:///{tmp_path}/budgets.db"
+    code = textwrap.dedent(WAITERS)
+    process = subprocess.Popen([sys.executable, "-c", code, uri, "20"], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert [process.stdout.readline() for _ in range(2)] == ["charged\n", "waiting\n"]
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    with bs.Project("p", tpm=6000, limiter_uri=uri) as project:
+        gate = project.budgets.gate("tokens", "")
+        assert 0 < owed(gate) <= 0.2 + 2 + 0.1
+        gate.acquire(1, max_wait=4)
