@@ -15,6 +15,7 @@ import joblib
 import numpy as np
 
 import beautyspot as bs
+from tests.benchmarks import budgets
 from tests.benchmarks.floor import Floor
 from tests.benchmarks.tables import compared, in_turns, ratio, table
 
@@ -288,4 +289,9 @@ ALL: dict[str, Callable[[Path], str]] = {
     "blobs": blobs,
     "threshold": threshold,
     "growth": growth,
+    "acquire": budgets.acquire,
+    "pace": budgets.pace,
+    "fairness": budgets.fairness,
+    "waiting": budgets.waiting,
 }
+SLOW = {"growth", "pace", "fairness", "waiting"}  # minutes long

@@ -20,6 +20,11 @@ def in_turns(work: dict[str, Callable[[int], None]], calls: int, rounds: int) ->
     return took
 
 
+def median(times: Sequence[float]) -> float:
+    """The middle of some times."""
+    return statistics.median(times)
+
+
 def ratio(took: dict[str, list[float]], name: str, other: str) -> float:
     """The median over the rounds of *name* against *other*."""
     return statistics.median(a / b for a, b in zip(took[name], took[other], strict=True))
@@ -44,7 +49,7 @@ def compared(title: str, took: dict[str, list[float]], ours: str, goals: dict[st
 
 def machine() -> str:
     """What the figures were taken on."""
-    names = ("beautyspot", "msgpack", "blake3", "joblib", "diskcache", "cachier", "numpy")
+    names = ("beautyspot", "msgpack", "blake3", "joblib", "diskcache", "cachier", "numpy", "limits", "redis")
     versions = ", ".join(f"{name} {version(name)}" for name in names)
     return (
         f"Machine: {os.cpu_count()} cores, {platform.machine()}, {platform.system()} {platform.release()}; "
