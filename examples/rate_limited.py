@@ -74,9 +74,7 @@ with project:
     started = time.monotonic()
     answers = bs.map(complete, prompts, workers=16, progress=False)
     took = time.monotonic() - started
-    print(
-        f"{len(answers)} answers, {total:,} tokens: {took:.2f} s, {took / best - 1:+.1%} of the best, {best:.2f} s"
-    )
+    print(f"{len(answers)} answers, {total:,} tokens: {took:.2f} s, {took / best - 1:+.1%} of the best, {best:.2f} s")
     print("refused with 429:", refused)
     again = time.monotonic()
     bs.map(complete, prompts, workers=16, progress=False)
