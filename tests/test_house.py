@@ -249,7 +249,7 @@ def test_there_is_one_logger() -> None:
     assert logging.getLogger("beautyspot").handlers == []
 
 
-@pytest.mark.parametrize("name", ["llm_batch.py", "thumbnails.py", "rate_limited.py", "demo.py"])
+@pytest.mark.parametrize("name", ["llm_batch.py", "thumbnails.py", "rate_limited.py", "retries.py", "demo.py"])
 def test_the_examples_run(name: str, tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, ROOT / "examples" / name], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -1,0 +1,79 @@
+"""A service that is unwell for a moment, under tenacity and under stamina: each attempt pays, and all wait together.
+
+The service here is a stand-in; put your own call into `answer`. Needs `pip install tenacity stamina`.
+"""
+
+import asyncio
+import os
+import tempfile
+import threading
+import time
+from itertools import pairwise
+
+import stamina
+import tenacity
+
+import beautyspot as bs
+
+place = tempfile.TemporaryDirectory(prefix="beautyspot-")
+os.chdir(place.name)  # a real script keeps its results where it runs
+project = bs.Project("retries", tpm=60_000)
+lock = threading.Lock()
+began: list[float] = []
+unwell_until = 0.0
+
+
+class Response:
+    """Of an HTTP client: status and headers."""
+
+    def __init__(self, status_code: int, headers: dict[str, str]) -> None:
+        self.status_code, self.headers = status_code, headers
+
+
+class StatusError(Exception):
+    """As HTTP clients raise it, with the response."""
+
+    def __init__(self, response: Response) -> None:
+        super().__init__(response.status_code)
+        self.response = response
+
+
+def answer(prompt: str) -> str:
+    """The tenth call finds the service unwell, and so does whoever comes within half a second."""
+    global unwell_until
+    with lock:
+        began.append(time.monotonic())
+        if len(began) == 10:
+            unwell_until = began[-1] + 0.5
+        if began[-1] < unwell_until:
+            raise StatusError(Response(429, {"Retry-After": f"{unwell_until - began[-1]:.3f}"}))
+    return prompt.upper()
+
+
+@project.task
+@tenacity.retry(retry=tenacity.retry_if_exception_type(StatusError), stop=tenacity.stop_after_attempt(5))
+@project.limiter(cost=10)
+def ask(prompt: str) -> str:
+    return answer(prompt)
+
+
+@project.task
+@stamina.retry(on=StatusError, wait_initial=0, wait_jitter=0)
+@project.limiter(cost=10)
+async def ask_async(prompt: str) -> str:
+    return answer(prompt)
+
+
+prompts = [f"prompt {n}" for n in range(40)]
+
+with project:
+    answers = bs.map(ask, prompts, workers=8, progress=False)
+    gaps = [later - earlier for earlier, later in pairwise(began)]
+    print(f"tenacity: {len(answers)} answers, {len(began)} attempts, all of which held back for {max(gaps):.2f} s once")
+
+    began.clear()
+    answers = asyncio.run(bs.amap(ask_async, prompts, workers=8, progress=False))
+    gaps = [later - earlier for earlier, later in pairwise(began)]
+    print(f"stamina:  {len(answers)} answers, {len(began)} attempts, all of which held back for {max(gaps):.2f} s once")
+
+place.cleanup()
