@@ -171,9 +171,9 @@ def test_a_call_that_would_wait_too_long_is_refused_at_once_and_not_charged(stor
     gate.acquire(6)
     with pytest.raises(bs.RateLimitExceeded) as refused:
         gate.acquire(1, max_wait=2)
-    assert refused.value.retry_after == pytest.approx(6, abs=0.1)
+    assert refused.value.retry_after == pytest.approx(6, abs=0.4)
     assert refused.value.max_wait == 2
-    assert owed(gate) == pytest.approx(6, abs=0.1)
+    assert owed(gate) == pytest.approx(6, abs=0.4)
     assert not gate._line
 
 
@@ -186,7 +186,7 @@ def test_a_call_is_refused_at_once_for_those_who_wait_before_it(store: Store) ->
     for acquire in (gate.acquire, lambda *given: asyncio.run(gate.acquire_async(*given))):
         with pytest.raises(bs.RateLimitExceeded) as refused:
             acquire(1, 5.0)
-        assert refused.value.retry_after == pytest.approx(7, abs=0.2)
+        assert refused.value.retry_after == pytest.approx(7, abs=0.4)
     gate.settle(100, 0)
     for thread in threads:
         thread.join()
@@ -270,7 +270,7 @@ def test_more_than_was_expected_delays_the_next_call(store: Store) -> None:
     gate = gate_of(store, 1.0)
     gate.acquire(2)
     gate.settle(2, 5)
-    assert owed(gate) == pytest.approx(5, abs=0.1)
+    assert owed(gate) == pytest.approx(5, abs=0.4)
 
 
 def test_a_deferral_holds_back_whoever_has_a_place_already(store: Store) -> None:

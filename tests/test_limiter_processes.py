@@ -43,7 +43,7 @@ def calls_of(directory: Path) -> list[list[float]]:
     return sorted(json.loads(line) for line in (directory / "calls.jsonl").read_text().splitlines())
 
 
-def check_pace(calls: list[list[float]], rate: float, late: float = 0.2) -> None:
+def check_pace(calls: list[list[float]], rate: float, late: float = 0.5) -> None:
     """In every window no more than the rate, the slack and the largest call.
 
     A call writes its time a little after it was admitted: *late* seconds at most, of which a window may see the
@@ -111,7 +111,7 @@ def test_a_deferral_reaches_the_workers_of_two_processes(script: Path, tmp_path:
     # A call that was admitted just before may write its time just after.
     times = [at for at, _, _ in calls_of(tmp_path)]
     assert len(times) == 120
-    assert not [at for at in times if deferred + 0.3 < at < deferred + 1.45]
+    assert not [at for at in times if deferred + 0.6 < at < deferred + 1.45]
     assert [at for at in times if at > deferred + 1.45]
 
 

@@ -86,7 +86,7 @@ def test_a_cost_is_a_number_or_asks_the_arguments_that_it_names(cost: Any, paced
         return text
 
     call("x" * 500)
-    assert owed(paced) == pytest.approx(0.5, abs=0.05)
+    assert owed(paced) == pytest.approx(0.5, abs=0.09)
 
 
 def test_an_argument_that_there_is_not_is_refused_where_it_is_asked_for(paced: bs.Project) -> None:
@@ -106,7 +106,7 @@ def test_a_cost_without_names_gets_the_first_argument_after_self(paced: bs.Proje
             return text
 
     assert Client().ask("x" * 400) == "x" * 400
-    assert owed(paced) == pytest.approx(0.4, abs=0.05)
+    assert owed(paced) == pytest.approx(0.4, abs=0.09)
 
 
 def test_a_cost_sees_arguments_however_they_are_passed(paced: bs.Project) -> None:
@@ -178,7 +178,7 @@ def test_methods_pay_too(paced: bs.Project) -> None:
             return cls.__name__
 
     assert Client().ask("x" * 300) == "x" * 300
-    assert owed(paced, "m") == pytest.approx(0.3, abs=0.05)
+    assert owed(paced, "m") == pytest.approx(0.3, abs=0.09)
     assert (Client.one(), Client.two()) == (1, "Client")
 
 
@@ -198,7 +198,7 @@ def test_what_a_call_raises_is_charged_and_reaches_the_caller(paced: bs.Project)
 
     with pytest.raises(KeyError, match="x"):
         fails()
-    assert owed(paced) == pytest.approx(0.5, abs=0.05)
+    assert owed(paced) == pytest.approx(0.5, abs=0.09)
 
 
 # --- which budget
@@ -213,7 +213,7 @@ def test_tokens_and_calls_are_taken_together(tmp_path: Path) -> None:
         call()
         with pytest.raises(bs.RateLimitExceeded) as refused:
             call()
-        assert refused.value.retry_after == pytest.approx(1, abs=0.1)
+        assert refused.value.retry_after == pytest.approx(1, abs=0.4)
         gate = project.budgets.gate("tokens", "")
         tokens, calls = (owed for owed, _ in gate._store.sync.get_gcra(gate.keys))
         assert tokens < 0.15  # the refused call was charged to neither
@@ -268,7 +268,7 @@ def test_several_limits_of_a_text_all_hold(paced: bs.Project) -> None:
     call()
     with pytest.raises(bs.RateLimitExceeded) as refused:
         call()
-    assert refused.value.retry_after == pytest.approx(1, abs=0.1)
+    assert refused.value.retry_after == pytest.approx(1, abs=0.4)
 
 
 def test_a_key_of_a_text_may_depend_on_the_call(paced: bs.Project) -> None:
@@ -284,7 +284,7 @@ def test_a_key_of_a_text_may_depend_on_the_call(paced: bs.Project) -> None:
 def test_numbers_of_a_decorator_override_those_of_the_project(paced: bs.Project) -> None:
     call = paced.limiter(cost=10, tpm=600, key="slow")(lambda: None)
     call()
-    assert owed(paced, "slow") == pytest.approx(1, abs=0.1)
+    assert owed(paced, "slow") == pytest.approx(1, abs=0.4)
     with paced.limit(cost=0, key="slow"):  # the same budget, with the limit that was declared for it
         assert paced.budgets.gate("tokens", "slow").limit == bs.limiter.rates.TokenLimit(600, None, 0)  # type: ignore[attr-defined]
 
@@ -352,7 +352,7 @@ def test_what_was_really_used_is_charged(is_async: bool, paced: bs.Project) -> N
         return answer
 
     assert run(call_async if is_async else call) is answer
-    assert owed(paced) == pytest.approx(0.2, abs=0.05)
+    assert owed(paced) == pytest.approx(0.2, abs=0.09)
 
 
 def test_more_than_was_estimated_is_charged_too(paced: bs.Project) -> None:
@@ -369,27 +369,27 @@ def test_a_result_is_not_lost_to_its_settling(settle: Any, is_async: bool, paced
     limited = paced.limiter(cost=500, settle=settle)(call_async if is_async else lambda: {"answer": 1})
     with pytest.warns(BudgetWarning, match="could not be settled"):
         assert run(limited) == {"answer": 1}
-    assert owed(paced) == pytest.approx(0.5, abs=0.05)
+    assert owed(paced) == pytest.approx(0.5, abs=0.09)
 
 
 def test_a_permit_charges_what_was_settled(paced: bs.Project) -> None:
     with paced.limit(cost=500) as permit:
         permit.settle(900)
         permit.settle(100)
-    assert owed(paced) == pytest.approx(0.1, abs=0.05)
+    assert owed(paced) == pytest.approx(0.1, abs=0.09)
 
     async def main() -> None:
         async with paced.limit(cost=500) as permit:
             permit.settle(300)
 
     asyncio.run(main())
-    assert owed(paced) == pytest.approx(0.3, abs=0.1)
+    assert owed(paced) == pytest.approx(0.3, abs=0.12)
 
 
 def test_a_permit_that_is_not_settled_charges_what_was_expected(paced: bs.Project) -> None:
     with pytest.raises(KeyError), paced.limit(cost=500):
         raise KeyError
-    assert owed(paced) == pytest.approx(0.5, abs=0.05)
+    assert owed(paced) == pytest.approx(0.5, abs=0.09)
 
 
 def test_a_permit_is_settled_inside_of_its_block(paced: bs.Project) -> None:
@@ -445,8 +445,8 @@ def test_a_deferral_of_a_key_holds_back_that_key_alone(paced: bs.Project) -> Non
     assert call("b") == "b"
     with pytest.raises(bs.RateLimitExceeded) as refused:
         call("a")
-    assert refused.value.retry_after == pytest.approx(5, abs=0.2)
-    assert owed(paced, "a", "calls") == pytest.approx(5, abs=0.2)
+    assert refused.value.retry_after == pytest.approx(5, abs=0.4)
+    assert owed(paced, "a", "calls") == pytest.approx(5, abs=0.4)
 
 
 def test_a_deferral_without_a_key_holds_back_what_has_none(paced: bs.Project) -> None:
@@ -494,7 +494,7 @@ def test_a_retry_after_on_an_exception_holds_everyone_back(is_async: bool, paced
 
     with pytest.raises(StatusError):
         run(call_async if is_async else call)
-    assert owed(paced) == pytest.approx(7, abs=0.1)
+    assert owed(paced) == pytest.approx(7, abs=0.4)
 
 
 @pytest.mark.parametrize("is_async", [False, True])
@@ -509,7 +509,7 @@ def test_a_retry_after_that_leaves_a_permit_holds_everyone_back(is_async: bool, 
 
     with pytest.raises(StatusError):
         run(call_async if is_async else call)
-    assert owed(paced) == pytest.approx(7, abs=0.1)
+    assert owed(paced) == pytest.approx(7, abs=0.4)
 
 
 @pytest.mark.parametrize(
@@ -603,7 +603,7 @@ def test_each_attempt_of_tenacity_pays_and_waits(paced: bs.Project, count: Count
     assert call() == "answer"
     assert len(count) == 3
     assert time.monotonic() - started >= 2.35
-    assert owed(paced, "k") == pytest.approx(1, abs=0.1)
+    assert owed(paced, "k") == pytest.approx(1, abs=0.4)
     assert call() == "answer"
     assert len(count) == 3
 

@@ -21,10 +21,10 @@ def asked(key: str, cost: float, emission: float = SLOW, burst: float = 0) -> Re
 class LimiterStoreContract:
     """What every store for threads does. Asks for the fixture ``store``: a fresh, empty one.
 
-    Budgets here earn a token a second or a millisecond, and what is compared allows for a tenth of a second.
+    Budgets here earn a token a second or a millisecond, and what is compared allows for a quarter of a second.
     """
 
-    NEAR = 0.1  # seconds
+    NEAR = 0.25  # seconds
 
     def owed(self, store: Any, key: str) -> float:
         return float(store.get_gcra([key])[0][0])
