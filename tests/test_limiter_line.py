@@ -486,5 +486,5 @@ def test_a_process_that_is_killed_takes_one_place_with_it(place: str, tmp_path: 
     process.stdout.close()
     with bs.Project("p", tpm=6000, limiter_uri=uri) as project:
         gate = project.budgets.gate("tokens", "")
-        assert 0 < owed(gate) <= 0.2 + 2 + 0.1
-        gate.acquire(1, max_wait=4)
+        assert 0 < owed(gate) <= 2 + 2  # of a call that began, and of the one that had a place
+        gate.acquire(1, max_wait=5)
