@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from beautyspot.calls import Lane
 from beautyspot.errors import ConfigurationError
+from beautyspot.keys import pacing_layers
 from beautyspot.lanes import make_lane
 from beautyspot.methods import BoundAsyncTask, BoundTask
 from beautyspot.protocols import FailureLog, Statistics
@@ -34,7 +35,7 @@ class Plan:
         kept: Inputs whose result is kept.
         to_run: Calls that would run; inputs that are the same call count once.
         failed: Arguments of those that failed last time.
-        seconds: How long it would take by what past runs took, or ``None`` if there were none.
+        seconds: How long it would take by what past runs took and budgets allow; ``None`` if neither is known.
     """
 
     total: int
@@ -137,9 +138,12 @@ def plan(task: Any, *iterables: Iterable[Any], workers: int = 8) -> Plan:
     db = bare.project.db
     failures = db.failed(missing) if isinstance(db, FailureLog) else {}
     mean = db.mean_seconds(bare._keyer.function_name) if isinstance(db, Statistics) else None
-    seconds = None if mean is None else mean * len(missing) / max(1, min(workers, len(missing)))
+    to_run = [calls[key][0] for key in missing]
+    times = [layer.__beautyspot_charge__.seconds(to_run) for layer in pacing_layers(bare.__wrapped__)]
+    if mean is not None:
+        times.append(mean * len(missing) / max(1, min(workers, len(missing))))
     failed = tuple(calls[key][0][len(prefix) :] for key in missing if key in failures)
-    return Plan(total, kept, len(missing), failed, seconds)
+    return Plan(total, kept, len(missing), failed, max(times, default=None))
 
 
 def _as_they_come(run: Run) -> Iterator[Any]:

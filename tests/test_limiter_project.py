@@ -722,6 +722,20 @@ def test_a_store_that_is_lost_while_a_call_runs_costs_no_result(tmp_path: Path) 
             assert project.limiter(cost=5, settle=lambda result: 1)(call)() == "answer"
 
 
+def test_a_plan_knows_what_the_budget_allows(paced: bs.Project) -> None:
+    @paced.task
+    @paced.limiter("600/minute")
+    @paced.limiter(cost=lambda number: 1000 * number, key=lambda number: "even" if number % 2 == 0 else "odd")
+    def call(number: int) -> int:
+        return number
+
+    assert bs.plan(call, [1, 2, 3, 4]).seconds == pytest.approx(6)  # of the budget of even numbers
+    assert bs.plan(call, [0] * 5).to_run == 1
+    assert bs.plan(call, [0]).seconds == pytest.approx(0.1)  # as any call, by the text
+    call(0)
+    assert bs.plan(call, [0]).seconds == pytest.approx(0, abs=0.01)
+
+
 # --- its copies
 
 

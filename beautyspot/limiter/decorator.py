@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from beautyspot.binding import asker, signature_of
@@ -76,6 +76,15 @@ class Charge:
         self._budgets.declare(self._limit, own, alone=key is None)
         return own
 
+    def seconds(self, calls: Iterable[tuple[Any, ...]]) -> float:
+        """How long the budgets make *calls* take that are made one after the other."""
+        owed: dict[str, float] = {}
+        for args in calls:
+            cost = self.cost(*args) if self.asks_cost else self.cost
+            for key, emission, _, tokens in self.gate(args, {}).requests(cost):
+                owed[key] = owed.get(key, 0.0) + tokens * emission
+        return max(owed.values(), default=0.0)
+
     def gate(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Gate:
         """Where a call waits."""
         if self.asks_key:
@@ -123,4 +132,6 @@ def limited(function: Callable[..., Any], charge: Charge) -> Callable[..., Any]:
                 await gate.settle_async(cost, charge.settle(result))
         return result
 
-    return call_async if inspect.iscoroutinefunction(inspect.unwrap(function)) else call
+    made: Any = call_async if inspect.iscoroutinefunction(inspect.unwrap(function)) else call
+    made.__beautyspot_charge__ = charge  # for `bs.plan`
+    return made  # type: ignore[no-any-return]

@@ -73,7 +73,7 @@ class Gate(SurvivesFork):
             LimiterUnavailableError: If the store cannot be reached.
             ValueError, TypeError: If the cost cannot be.
         """
-        requests = self._requests(cost)
+        requests = self.requests(cost)
         if not cost and self._costed:
             return self._free.acquire(1, max_wait, function) if self._free else None
         line, store = self._line, self._store
@@ -96,7 +96,7 @@ class Gate(SurvivesFork):
 
     async def acquire_async(self, cost: float, max_wait: float | None = None, function: Any = None) -> None:
         """As `acquire`, awaited."""
-        requests = self._requests(cost)
+        requests = self.requests(cost)
         if not cost and self._costed:
             return await self._free.acquire_async(1, max_wait, function) if self._free else None
         line, store = self._line, self._store
@@ -122,7 +122,7 @@ class Gate(SurvivesFork):
         self._lost = (monotonic(), self._store.unavailable(error))
         return self._store.unavailable(error)
 
-    def _requests(self, cost: float) -> tuple[Request, ...]:
+    def requests(self, cost: float) -> tuple[Request, ...]:
         """What a call that costs *cost* asks of each budget; a cost that cannot be is refused."""
         kind = type(cost)
         if not ((kind is int or kind is float) and 0 <= cost <= self._most):
