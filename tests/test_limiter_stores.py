@@ -199,6 +199,20 @@ def test_a_redis_server_whose_clock_is_set(hours: int, owed: float, redis_url: s
     store.close()
 
 
+def test_a_client_of_redis_whose_clock_is_a_minute_ahead_keeps_the_same_pace(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, ahead = RedisStorage(f"beautyspot+{redis_url}"), RedisStorage(f"beautyspot+{redis_url}")
+    one.acquire_gcra([asked("k", 5)])
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + 61)  # as the clock of another machine
+    assert ahead.acquire_gcra([asked("k", 1)], 10.0) == (True, pytest.approx(5, abs=0.3))
+    monkeypatch.undo()
+    assert one.acquire_gcra([asked("k", 1)]) == (False, pytest.approx(6, abs=0.3))
+    one.close()
+    ahead.close()
+
+
 # --- the scripts say what the arithmetic says
 
 KEYS = st.sampled_from("ab")
