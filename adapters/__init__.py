@@ -1,8 +1,23 @@
 """Engines and other libraries, each in one file, on the public names of beautyspot alone.
 
 This is the package ``beautyspot.adapters``; the folder stands beside the library, and its plain name belongs
-to someone else.
+to someone else. Each module is imported when it is first asked for, and needs the library of its name.
 """
+
+import importlib
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from beautyspot.adapters import dask, futures, joblib, ray
 
 if __name__ != "beautyspot.adapters":
     raise ImportError(f"import this package as beautyspot.adapters, not as {__name__}")
+
+__all__ = ["dask", "futures", "joblib", "ray"]
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return importlib.import_module(f"{__name__}.{name}")

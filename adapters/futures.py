@@ -1,28 +1,99 @@
-"""The engine of process pools, and of any other ``concurrent.futures.Executor``.
-
-Workers of our own pools ignore Ctrl-C, which is the caller's to handle, and end themselves after the task in
-hand when their caller is gone: the pools of the standard library leave orphans behind a killed parent.
-"""
+"""The engine of process pools, and of any other ``concurrent.futures.Executor``."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
-import threading
-import time
+from collections.abc import Callable
 from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExecutor
-from multiprocessing.connection import Connection
 from queue import SimpleQueue
-from typing import Any
+from types import FunctionType
+from typing import Any, ParamSpec, TypeVar
 
-from beautyspot.engines import EngineLost, run_chunk, stopping
+from beautyspot.engines import EngineLost
+from beautyspot.errors import NotKeptWarning, SerializationError, UnkeyableError
+from beautyspot.methods import BoundTask
+from beautyspot.notices import warn_once
+from beautyspot.project import Project
+from beautyspot.task import Task
+from beautyspot.workers import UNGUARDED, become_worker, check_guarded, run_for
 
-_GRACE = 1.0  # seconds that a worker is given to finish its task after Ctrl-C
-_GIVE_UP = 0.4  # seconds of it in which a call that waits for a budget gives its place back
-_LOOK = 0.25  # seconds between two looks at the parent
+P = ParamSpec("P")
+T = TypeVar("T")
 
-_in_hand = threading.Lock()  # held by a worker while it runs a chunk
+__all__ = ["CachedExecutor", "ExecutorEngine", "ProcessEngine"]
+
+
+class CachedExecutor(Executor):
+    """An executor that answers from what is kept, for code that takes an executor and knows nothing of us.
+
+    Each function that is submitted becomes a task of *project*, or is one already. What is kept comes back at
+    once; the rest runs on *executor* and is kept where it runs. Calls that cannot be kept simply run, which is
+    said once for each function: arguments that cannot be part of a key, results that cannot be serialized.
+
+    Args:
+        project: Where results are kept.
+        executor: Where calls run; it is shut down with this one.
+    """
+
+    def __init__(self, project: Project, executor: Executor) -> None:
+        self._project = project
+        self._executor = executor
+        self._tasks: dict[Any, Any] = {}
+        self._shut = False
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """A future of the kept result, or of the call.
+
+        Raises:
+            RuntimeError: After `shutdown`.
+        """
+        if self._shut:
+            raise RuntimeError("cannot schedule new futures after shutdown")
+        try:
+            task = self._task(fn)
+            if "default" not in kwargs:  # else the worker looks
+                kept = task.peek(*args, default=self, **kwargs)
+                if kept is not self:
+                    done: Future[T] = Future()
+                    done.set_result(kept)
+                    return done
+        except UnkeyableError as error:
+            _simply_runs(self._project, fn, error)
+            return self._executor.submit(fn, *args, **kwargs)
+        except TypeError:  # arguments that do not fit: the function itself says so, in its future
+            return self._executor.submit(fn, *args, **kwargs)
+        return self._executor.submit(keep_or_run, task, args, kwargs)
+
+    def _task(self, fn: Any) -> Any:
+        if isinstance(fn, Task | BoundTask):
+            return fn
+        if not isinstance(fn, FunctionType):
+            return self._project.task(fn)
+        if fn not in self._tasks:
+            self._tasks[fn] = self._project.task(fn)
+        return self._tasks[fn]
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Shut *executor* down."""
+        self._shut = True
+        self._executor.shutdown(wait=wait, cancel_futures=cancel_futures)
+
+
+def keep_or_run(task: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Call a task in a worker; a result that cannot be kept is returned all the same."""
+    try:
+        return task(*args, **kwargs)
+    except SerializationError as error:
+        if error.function != task.function_name:  # of another task that it called
+            raise
+        _simply_runs(task.project, task, error)
+        return error.value
+
+
+def _simply_runs(project: Project, function: Any, error: Exception) -> None:
+    name = getattr(function, "__qualname__", None) or repr(function)
+    warn_once(("simply runs", project.name, name), f"calls of {name} are not kept and simply run: {error}", NotKeptWarning)
 
 
 class ExecutorEngine:
@@ -34,7 +105,7 @@ class ExecutorEngine:
     """
 
     def __init__(self, executor: Executor, width: int | None = None) -> None:
-        self.width: int = width or getattr(executor, "_max_workers", None) or os.cpu_count() or 1
+        self.width = self.ahead = width or _width_of(executor)
         self._executor = executor
         self._under_way: dict[int, Future[bytes]] = {}
         self._done: SimpleQueue[int] = SimpleQueue()
@@ -46,7 +117,7 @@ class ExecutorEngine:
             EngineLost: If the executor is broken or shut down.
         """
         try:
-            future = self._executor.submit(work, payload, chunk)
+            future = self._executor.submit(run_for, os.getpid(), payload, chunk)
         except RuntimeError as error:
             raise EngineLost(f"the executor takes no work any more: {error}") from error
         self._under_way[number] = future
@@ -79,8 +150,7 @@ class ProcessEngine(ExecutorEngine):
     """
 
     def __init__(self, width: int | None = None) -> None:
-        if getattr(multiprocessing.current_process(), "_inheriting", False):
-            raise EngineLost(_UNGUARDED)
+        check_guarded()
         self._context = multiprocessing.get_context()
         self._stop, self._stopping = self._context.Pipe(duplex=False)
         self._hello, self._greeting = self._context.Pipe(duplex=False)
@@ -97,7 +167,7 @@ class ProcessEngine(ExecutorEngine):
             super().submit(number, payload, chunk)
         except EngineLost:
             if not self._hello.poll():
-                raise EngineLost(f"no worker process could be started. {_UNGUARDED}") from None
+                raise EngineLost(f"no worker process could be started. {UNGUARDED}") from None
             self._executor.shutdown(wait=False)
             self._executor = self._pool()
             super().submit(number, payload, chunk)
@@ -116,55 +186,17 @@ def processes(workers: int | None) -> ProcessEngine:
     return ProcessEngine(workers)
 
 
-def work(payload: bytes, chunk: bytes) -> bytes:
-    """Run a chunk, and say while it runs that there is a task in hand."""
-    with _in_hand:
-        return run_chunk(payload, chunk)
+def of_executor(workers: int | None, executor: Executor) -> ExecutorEngine:
+    """The engine that an executor stands for."""
+    return ExecutorEngine(executor, workers)
 
 
-def become_worker(stop: Connection, greeting: Connection, parent: int) -> None:
-    """Make this process a worker that ends with its caller.
-
-    Args:
-        stop: Readable when the worker is to end.
-        greeting: Told once that a worker came up.
-        parent: The caller's process id.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    greeting.send_bytes(b"up")
-    threading.Thread(target=_watch, args=(stop, os.getppid(), parent), daemon=True).start()
-
-
-def _watch(stop: Connection, first: int, parent: int) -> None:
-    # Under forkserver the parent is the server, which ends with the caller; a pipe would not show it, since
-    # forked siblings hold its other end.
-    while not _readable(stop):
-        if os.getppid() != first or not _alive(parent):
-            stopping.set()
-            _in_hand.acquire()  # the task in hand is finished and kept
-            os._exit(1)
-    stopping.set()
-    # The pool ends all its workers as soon as one is gone: none is until those who wait for a budget gave up.
-    time.sleep(_GIVE_UP)
-    _in_hand.acquire(timeout=_GRACE - _GIVE_UP)
-    os._exit(1)
-
-
-def _readable(stop: Connection) -> bool:
-    try:
-        return stop.poll(_LOOK)
-    except OSError:
-        return True
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+def _width_of(executor: Any) -> int:
+    for name in ("_max_workers", "num_workers"):  # of the standard library and loky; of mpi4py
+        width = getattr(executor, name, None)
+        if isinstance(width, int) and width > 0:
+            return width
+    return os.cpu_count() or 1
 
 
 def _result(future: Future[Any]) -> bytes | EngineLost:
@@ -173,9 +205,3 @@ def _result(future: Future[Any]) -> bytes | EngineLost:
     except (Exception, CancelledError) as error:
         return EngineLost(f"{type(error).__name__}: {error}")
     return data
-
-
-_UNGUARDED = (
-    'Worker processes import the script that started them: put what runs below `if __name__ == "__main__":`, so '
-    "that importing it starts nothing"
-)

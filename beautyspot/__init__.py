@@ -87,6 +87,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "adapters":
+        return importlib.import_module(f"{__name__}.adapters")
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     found = getattr(importlib.import_module(f"{__name__}.{_HOMES.get(name, 'errors')}"), name)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 
-from beautyspot import preview
+from beautyspot import answers, preview
+from beautyspot.answers import Answer
 from beautyspot.calls import Call, Outcome
-from beautyspot.engines import Answer, dumps, pack_chunk, unpack_answers, unpack_error
-from beautyspot.errors import WorkerDied
-from beautyspot.protocols import Engine
+from beautyspot.engines import Engine, Unimportable, pack_chunk, pack_task, unpack_answers, unpack_error
+from beautyspot.errors import ConfigurationError, EngineLost, WorkerDied
+from beautyspot.shipping import by_value
 
 _CHUNK_SECONDS = 0.05  # how long a chunk should take: long against what it costs, short against Ctrl-C
 _CHUNK_MOST = 200
@@ -24,48 +26,69 @@ class EngineLane:
     Args:
         task: What is called.
         engine: Where.
-        width: How many chunks run at a time.
+        workers: How many chunks run at a time; ``None``: as many as the engine has workers.
         stop: Whether a chunk ends at its first failure.
     """
 
-    def __init__(self, task: Any, engine: Engine, width: int, stop: bool) -> None:
+    def __init__(self, task: Any, engine: Engine, workers: int | None, stop: bool) -> None:
         self._task = task
         self._engine = engine
-        self._width = width
+        self._workers = workers
         self._stop = stop
-        dumps(task.project)  # an index that cannot be sent is said now; a forked worker would keep to itself
-        self._payload = dumps(task)
+        self._payload = pack_task(task)
+        self._by_value: int | None = None  # the first chunk with which our module was sent along
         self._gathered: list[Call] = []
+        self._full: deque[tuple[list[Call], bytes]] = deque()  # chunks that wait for a worker
         self._chunks: dict[int, list[Call]] = {}
         self._suspects: deque[Call] = deque()
         self._alone: int | None = None  # the number of the chunk of the suspect that runs just now
         self._next = 0
         self._seconds = _CHUNK_SECONDS  # an input, as far as known: chunks begin with one
+        self._stopped = False
+
+    def _width(self) -> int:
+        return self._workers or self._engine.width
 
     def room(self) -> bool:
         """Whether a worker is free, or will be soon: one chunk waits for each that runs."""
-        return not self._suspects and self._alone is None and len(self._chunks) < 2 * self._width
+        if self._suspects or self._alone is not None:
+            return False
+        return len(self._chunks) + len(self._full) < 2 * self._width()
 
     def busy(self) -> bool:
         """Whether any call has not come back."""
-        return bool(self._chunks or self._gathered or self._suspects)
+        return bool(self._chunks or self._full or self._gathered or self._suspects)
 
     def submit(self, call: Call) -> None:
         """Put *call* into a chunk, and send it when it is full."""
         self._gathered.append(call)
         if len(self._gathered) >= max(1, min(_CHUNK_MOST, int(_CHUNK_SECONDS / self._seconds))):
+            self._pack()
             self._send()
 
-    def _send(self) -> None:
+    def _pack(self) -> None:
         if self._gathered:
             calls, self._gathered = self._gathered, []
-            self._submit(calls)
+            self._full.append((calls, self._packed(calls)))
 
-    def _submit(self, calls: list[Call]) -> None:
+    def _packed(self, calls: list[Call]) -> bytes:
+        with self._sent_along():
+            return pack_chunk([(call.key, call.args) for call in calls], self._stop)
+
+    def _sent_along(self) -> AbstractContextManager[None]:
+        return nullcontext() if self._by_value is None else by_value(self._task.__module__)
+
+    def _send(self) -> None:
+        """Give the engine what it has a worker for, and what it can take back."""
+        width = self._width()
+        while self._full and len(self._chunks) < width + min(width, self._engine.ahead):
+            self._submit(*self._full[0])
+            self._full.popleft()
+
+    def _submit(self, calls: list[Call], chunk: bytes) -> None:
         number, self._next = self._next, self._next + 1
         self._chunks[number] = calls
         try:
-            chunk = pack_chunk([(call.key, call.args) for call in calls], self._stop)
             self._engine.submit(number, self._payload, chunk)
         except BaseException:
             del self._chunks[number]
@@ -73,42 +96,77 @@ class EngineLane:
 
     def finished(self) -> list[Outcome]:
         """Wait for a chunk to come back, and take all that did."""
-        if not self._suspects:
+        if self._suspects:
+            if not self._chunks:
+                self._alone, suspect = self._next, [self._suspects.popleft()]
+                self._submit(suspect, self._packed(suspect))
+        else:
+            self._pack()
             self._send()
-        elif not self._chunks:
-            self._alone = self._next
-            self._submit([self._suspects.popleft()])
+        answered: list[tuple[list[Call], list[Answer]]] = []
         outcomes: list[Outcome] = []
         for number, data in self._engine.finished():
             calls = self._chunks.pop(number)
             if isinstance(data, bytes):
-                outcomes += self._answered(calls, unpack_answers(data))
+                those = unpack_answers(data)
+                if isinstance(those, Unimportable):
+                    self._send_along(those.reason, number)
+                    those = []
+                answered.append((calls, those))
+                self._learn(calls, those)
             elif number == self._alone:
-                died = WorkerDied(self._task._keyer.function_name, preview.of_call(*self._named(calls[0])), str(data))
-                outcomes.append(Outcome(calls[0], error=died))
-            else:
+                outcomes.append(self._lost(calls[0], data))
+            elif not self._stopped:
                 self._suspects.extend(calls)
             if number == self._alone:
                 self._alone = None
+        if not self._suspects and not (self._stop and any(one.error for _, those in answered for one in those)):
+            with suppress(EngineLost):  # it will be raised again, when these results have been handed out
+                self._send()
+        for calls, those in answered:
+            outcomes += [self._outcome(call, one) for call, one in zip(calls, those, strict=False)]
         return outcomes
+
+    def _lost(self, call: Call, reason: EngineLost) -> Outcome:
+        name = self._task._keyer.function_name
+        return Outcome(call, error=WorkerDied(name, preview.of_call(*self._named(call)), str(reason)))
 
     def _named(self, call: Call) -> tuple[Any, Any]:
         keyer = self._task._keyer
         return keyer.names, keyer.values(call.args, {})
 
-    def _answered(self, calls: list[Call], answers: list[Answer]) -> list[Outcome]:
-        took = sum(answer.seconds for answer in answers) / len(answers)
-        self._seconds = max(1e-6, (self._seconds + took) / 2)
-        return [self._outcome(call, answer) for call, answer in zip(calls, answers, strict=False)]
+    def _learn(self, calls: list[Call], answered: list[Answer]) -> None:
+        """How long an input takes, from how long these took; calls that were not begun wait again."""
+        if answered:
+            took = sum(answer.seconds for answer in answered) / len(answered)
+            self._seconds = max(1e-6, (self._seconds + took) / 2)
+        left = calls[len(answered) :]
+        if left and not self._stopped:
+            self._full.appendleft((left, self._packed(left)))
+
+    def _send_along(self, reason: str, number: int) -> None:
+        """A worker could not import our module: from now on its code is sent with the task."""
+        if self._by_value is None:
+            self._by_value = self._next
+            with self._sent_along():
+                self._payload = pack_task(self._task)
+            self._full = deque((calls, self._packed(calls)) for calls, _ in self._full)
+        elif number >= self._by_value:
+            name = self._task._keyer.function_name
+            raise ConfigurationError(f"workers cannot import what {name} needs ({reason}): install it where they are")
 
     def _outcome(self, call: Call, answer: Answer) -> Outcome:
-        if answer.error is not None:
-            return Outcome(call, error=unpack_error(answer.error))
-        return Outcome(call, self._task._value_of(answer.entry, answer.blob, call.args))
+        if answer.error is None:
+            return Outcome(call, answers.value_of(self._task, call, answer))
+        error = unpack_error(answer.error)
+        answers.note_failure(self._task, call, answer, error)
+        return Outcome(call, error=error)
 
     def stop(self) -> None:
         """Take back what has not begun."""
+        self._stopped = True
         self._gathered.clear()
+        self._full.clear()
         self._suspects.clear()
         for number in self._engine.cancel():
             del self._chunks[number]

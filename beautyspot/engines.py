@@ -1,27 +1,32 @@
-"""What crosses to an engine's workers and back: bytes, and no failure that could harm a worker.
+"""What an engine is, and what crosses to its workers and back: bytes, and no failure that could harm a worker.
 
-Results do not travel: a worker keeps them, and the caller reads what was kept. What fails comes back as a
-value, each exception pickled for itself, so that one that cannot travel does not take its chunk along.
+What fails in a worker comes back as a value, each exception pickled for itself, so that one that cannot travel
+does not take its chunk along.
 """
 
 from __future__ import annotations
 
+import contextvars
 import functools
 import pickle
 import threading
 import time
 import traceback
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
 
-from beautyspot.errors import EngineLost, RemoteError
-from beautyspot.flight import MapUnderWay, map_under_way
+from beautyspot import answers
+from beautyspot.answers import Answer
+from beautyspot.errors import ConfigurationError, EngineLost, RemoteError
+from beautyspot.flight import MapUnderWay, NotBegun, map_under_way
 from beautyspot.keys import pacing_layers
+from beautyspot.places import Place, is_here, place_of
 from beautyspot.plugins import Registry
-from beautyspot.protocols import Engine, Entry
+from beautyspot.protocols import InDirectory
+from beautyspot.shipping import dumps
 from beautyspot.task import Task
 
-__all__ = ["ENGINES", "Engine", "EngineLost", "run_chunk", "stopping"]
+__all__ = ["ENGINES", "Engine", "EngineLost", "Threads", "run_chunk", "stopping"]
 
 ENGINES = Registry(
     "engine",
@@ -29,28 +34,88 @@ ENGINES = Registry(
     {
         "processes": "beautyspot.adapters.futures:processes",
         "threads": "beautyspot.thread_lane:ThreadLane",
-        "executor": "beautyspot.adapters.futures:ExecutorEngine",
+        "executor": "beautyspot.adapters.futures:of_executor",
+        "joblib": "beautyspot.adapters.joblib:engine",
+        "dask": "beautyspot.adapters.dask:engine",
+        "tcp": "beautyspot.adapters.dask:engine",  # the schemes of a Dask scheduler's address
+        "tls": "beautyspot.adapters.dask:engine",
+        "ray": "beautyspot.adapters.ray:engine",
     },
 )
 
+# Types of other libraries, which need not be installed, and the engine that their objects stand for.
+ENGINES_OF = {
+    "concurrent.futures._base.Executor": "executor",
+    "joblib.parallel.Parallel": "joblib",
+    "distributed.client.Client": "dask",
+    "distributed.deploy.cluster.Cluster": "dask",
+    "distributed.cfexecutor.ClientExecutor": "dask",
+}
 
 stopping = threading.Event()  # set in a worker that is to end: calls that wait for a budget do not begin
 
 
-class Answer(NamedTuple):
-    """What became of one input.
+class Engine(Protocol):
+    """Runs chunks of inputs somewhere else. Only bytes cross, and one thread talks to it.
 
-    Attributes:
-        entry: Of the result, as it was kept.
-        blob: The result's bytes, where it could not be kept.
-        error: The exception, pickled.
-        seconds: How long it took.
+    Every chunk that was submitted comes back once: as bytes, or as the `EngineLost` that says that its
+    outcome is unknown. `run_chunk` is the only function that is ever run there.
     """
 
-    entry: Entry | None
-    blob: bytes | None
-    error: bytes | None
-    seconds: float
+    @property
+    def width(self) -> int:
+        """How many chunks are worked on at a time."""
+        ...
+
+    @property
+    def ahead(self) -> int:
+        """How many further chunks may wait there for a worker: no more than can be taken back."""
+        ...
+
+    def submit(self, number: int, payload: bytes, chunk: bytes) -> None:
+        """Begin ``run_chunk(payload, chunk)``, somewhere.
+
+        Args:
+            number: Of the chunk, by which it comes back.
+            payload: What to run; the same for every chunk of a map.
+            chunk: What to run it on.
+
+        Raises:
+            EngineLost: If the engine is gone for good; what was submitted before still comes back.
+        """
+        ...
+
+    def finished(self) -> list[tuple[int, bytes | EngineLost]]:
+        """Chunks that finished since the last call, at least one: waits for it. Some chunk is under way."""
+        ...
+
+    def cancel(self) -> list[int]:
+        """Take back chunks that have not begun; their numbers, which will not come back."""
+        ...
+
+    def close(self, now: bool = False) -> None:
+        """Release what the engine made itself; *now*: workers are given a second and then ended."""
+        ...
+
+
+class Threads(NamedTuple):
+    """What an engine's factory returns where calls are to run in threads of this process.
+
+    Attributes:
+        width: How many.
+    """
+
+    width: int
+
+
+class Unimportable(NamedTuple):
+    """What a worker says that cannot import what it is to run, or has other code of it."""
+
+    reason: str
+
+
+class _Other(Exception):
+    """A module that a worker imported has changed since, or is another one there."""
 
 
 class RemoteTraceback(Exception):
@@ -60,40 +125,70 @@ class RemoteTraceback(Exception):
         return f'\n"""\n{self.args[0]}"""'
 
 
+def pack_task(task: Task[..., Any]) -> bytes:
+    """What `run_chunk` takes as payload: a task, where it keeps its results, and the code that it has here.
+
+    Raises:
+        ConfigurationError: If its project is of a kind that cannot be sent to another process.
+    """
+    project = task.project
+    dumps(project)  # an index that cannot be sent is said now; a forked worker would keep to itself
+    directories = _directories(task)
+    return dumps((task, directories, list(map(place_of, directories)), task._keyer.code))
+
+
+def _directories(task: Task[..., Any]) -> list[str]:
+    parts = (task.project.db, task.project.storage)
+    return [part.directory for part in parts if isinstance(part, InDirectory)]
+
+
 def pack_chunk(calls: Sequence[tuple[bytes, tuple[Any, ...]]], stop: bool) -> bytes:
     """A chunk: keys and arguments of calls; with *stop*, those after a failure are not begun."""
     return dumps((list(calls), stop))
 
 
-def run_chunk(payload: bytes, chunk: bytes) -> bytes:
-    """Run the calls of a chunk in a worker. Never raises: what fails is part of what comes back."""
-    answers: list[Answer] = []
+def run_chunk(payload: bytes, chunk: bytes, stopped: Callable[[], bool] = stopping.is_set) -> bytes:
+    """Run the calls of a chunk in a worker. Never raises: what fails is part of what comes back.
+
+    Args:
+        payload: A task, as `pack_task` packs it.
+        chunk: Calls, as `pack_chunk` packs them.
+        stopped: Whether nothing new is to begin any more.
+    """
+    return contextvars.copy_context().run(_run_chunk, payload, chunk, stopped)
+
+
+def _run_chunk(payload: bytes, chunk: bytes, stopped: Callable[[], bool]) -> bytes:
+    answered: list[Answer] = []
     try:
-        task = _loaded(payload)
+        task, away = _loaded(payload)
         calls, stop = pickle.loads(chunk)  # noqa: S301 - from our own caller, never from an index
+    except (ImportError, AttributeError, _Other) as error:
+        return pickle.dumps(Unimportable(f"{type(error).__name__}: {error}"))
     except BaseException as error:
         return pickle.dumps([Answer(None, None, _packed(error), 0.0)])
-    map_under_way.set(MapUnderWay(pacing_layers(task.__wrapped__), stopping.is_set))
+    map_under_way.set(MapUnderWay(pacing_layers(task.__wrapped__), stopped))
     for key, args in calls:
-        if stopping.is_set():
-            answers.append(Answer(None, None, _packed(EngineLost("the worker was told to end")), 0.0))
+        if stopped():
             break
         started = time.perf_counter()
         try:
-            entry, blob = task._answer(key, args)
-            answers.append(Answer(entry, blob, None, time.perf_counter() - started))
+            entry, blob = answers.run(task, key, args, away)
+            answered.append(Answer(entry, blob, None, time.perf_counter() - started, away))
+        except NotBegun:
+            break
         # SystemExit would end the worker, and KeyboardInterrupt is the caller's to handle.
         except BaseException as error:
-            answers.append(Answer(None, None, _packed(error), time.perf_counter() - started))
-            if stop:
+            answered.append(Answer(None, None, _packed(error), time.perf_counter() - started, away))
+            if stop or not isinstance(error, Exception):
                 break
-    return pickle.dumps(answers)
+    return pickle.dumps(answered)
 
 
-def unpack_answers(data: bytes) -> list[Answer]:
-    """What `run_chunk` gave."""
-    answers: list[Answer] = pickle.loads(data)  # noqa: S301 - from our own worker
-    return answers
+def unpack_answers(data: bytes) -> list[Answer] | Unimportable:
+    """What `run_chunk` gave; calls that were not begun have no answer."""
+    answered: list[Answer] | Unimportable = pickle.loads(data)  # noqa: S301 - from our own worker
+    return answered
 
 
 def unpack_error(data: bytes) -> BaseException:
@@ -106,9 +201,23 @@ def unpack_error(data: bytes) -> BaseException:
 
 
 @functools.lru_cache(8)
-def _loaded(payload: bytes) -> Task[..., Any]:
-    task: Task[..., Any] = pickle.loads(payload)  # noqa: S301 - from our own caller, never from an index
-    return task
+def _loaded(payload: bytes) -> tuple[Task[..., Any], bool]:
+    """The task of a payload, and whether its index is out of reach."""
+    task: Task[..., Any]
+    directories: list[str]
+    places: list[Place]
+    task, directories, places, code = pickle.loads(payload)  # noqa: S301 - from our own caller, never from an index
+    away = not all(map(is_here, places))
+    if task._keyer.code != code:  # what it returned would be kept as a result of the caller's code
+        raise _Other(f"{task._keyer.function_name} has other code there")
+    if not away and _directories(task) != directories:
+        raise _Other(f"its project is in {_directories(task)[0]} there; an absolute path as db= is one everywhere")
+    if away and pacing_layers(task.__wrapped__) and task.project.budgets_are_local:
+        raise ConfigurationError(
+            f"calls of {task._keyer.function_name} are limited, and this worker does not reach the file of "
+            'their budget: name a store that all reach, as in Project(limiter_uri="redis://host:6379/0")'
+        )
+    return task, away
 
 
 def _packed(error: BaseException) -> bytes:
@@ -119,14 +228,3 @@ def _packed(error: BaseException) -> bytes:
         kind = type(error)
         pickled = pickle.dumps(RemoteError(f"{kind.__module__}.{kind.__qualname__}", str(error)[:2000]))
     return pickle.dumps((pickled, "".join(traceback.format_exception(error))))
-
-
-def dumps(value: Any) -> bytes:
-    """Pickled, by value where plain pickle cannot (lambdas, classes of a notebook)."""
-    try:
-        return pickle.dumps(value, protocol=5)
-    except Exception:
-        import cloudpickle
-
-        by_value: bytes = cloudpickle.dumps(value)
-        return by_value

@@ -98,7 +98,12 @@ class SerializationError(BeautyspotError, TypeError):
         reason: What is wrong, and what to do.
         path: Where in the value it sits, such as ``("['client']", "[3]")``.
         value: The whole result, so that a computation is never lost to its keeping.
+
+    Attributes:
+        function: The name of the task that returned it, where one did.
     """
+
+    function: str | None = None
 
     def __init__(self, reason: str, path: tuple[str, ...] = (), value: Any = None) -> None:
         super().__init__(reason, path, value)

@@ -105,10 +105,11 @@ class Keeper:
         except SerializationError as error:
             if error.value is None:
                 error = SerializationError(error.reason, error.path, value)
+            error.function = self._keyer.function_name
             error.add_note(f"the value was returned by {self._keyer.function_name} and is at .value of this error")
             raise error from None
 
-    def keep(self, summary: Summary, value: Any, seconds: float, replaced: str | None = None) -> None:
+    def keep(self, summary: Summary, value: Any, seconds: float | None, replaced: str | None = None) -> None:
         """Keep what a run returned; where it cannot be written, warn or raise as the project says.
 
         Raises:
@@ -116,7 +117,7 @@ class Keeper:
         """
         self.write(summary, self.encode(value), seconds, replaced)
 
-    def write(self, summary: Summary, encoded: Encoded, seconds: float, replaced: str | None) -> Entry | None:
+    def write(self, summary: Summary, encoded: Encoded, seconds: float | None, replaced: str | None) -> Entry | None:
         """Write what `encode` gave; the entry, or ``None`` where it could not be written (said once)."""
         summary = self._complete(summary, encoded, seconds)
         try:
@@ -132,13 +133,13 @@ class Keeper:
             )
             return None
 
-    def record(self, summary: Summary, encoded: Encoded, seconds: float) -> Record:
+    def record(self, summary: Summary, encoded: Encoded, seconds: float | None) -> Record:
         """The record of a result that lies in the index."""
         summary = self._complete(summary, encoded, seconds)
         entry = Entry(encoded.value, None, encoded.checksum, encoded.size, summary.expires, self._keyer.code)
         return Record(entry, summary)
 
-    def _complete(self, summary: Summary, encoded: Encoded, seconds: float) -> Summary:
+    def _complete(self, summary: Summary, encoded: Encoded, seconds: float | None) -> Summary:
         now = time()
         expires = None if self._ttl is None else now + self._ttl
         # Summary._replace would take ten times as long.

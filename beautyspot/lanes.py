@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from beautyspot.calls import Lane
 from beautyspot.engine_lane import EngineLane
-from beautyspot.engines import ENGINES
+from beautyspot.engines import ENGINES, ENGINES_OF, Engine, Threads
 from beautyspot.errors import ConfigurationError
-from beautyspot.protocols import Engine
 from beautyspot.thread_lane import ThreadLane
 
 
 def make_lane(task: Any, engine: Any, workers: int | None, stop: bool) -> Lane:
-    """The lane that *engine* stands for: a name, an executor, or an engine.
+    """The lane that *engine* stands for: a name, an address, an object of an engine's library, or an engine.
 
     Raises:
         ConfigurationError: If nothing is known under that name, or the object is none of these.
@@ -23,16 +22,25 @@ def make_lane(task: Any, engine: Any, workers: int | None, stop: bool) -> Lane:
         return ThreadLane(task, workers or 8, stop)
     if isinstance(engine, ThreadPoolExecutor):
         return ThreadLane(task, workers or engine._max_workers, stop, engine)
-    made: Engine = ENGINES[engine](workers) if isinstance(engine, str) else _engine_of(engine)
-    return EngineLane(task, made, min(workers or made.width, made.width), stop)
+    made = _engine_of(engine, workers)
+    if isinstance(made, Threads):
+        return ThreadLane(task, made.width, stop)
+    return EngineLane(task, made, workers, stop)
 
 
-def _engine_of(engine: Any) -> Engine:
-    if isinstance(engine, Executor):
-        made: Engine = ENGINES["executor"](engine)
+def _engine_of(engine: Any, workers: int | None) -> Engine | Threads:
+    if isinstance(engine, str):
+        at = ENGINES.for_url(engine)
+        made: Engine | Threads = ENGINES[engine](workers) if at is None else at(workers, engine)
         return made
-    if all(hasattr(engine, name) for name in ("width", "submit", "finished", "cancel", "close")):
+    for kind in type(engine).__mro__:
+        name = f"{kind.__module__}.{kind.__qualname__}"
+        if name in ENGINES_OF:
+            found: Engine | Threads = ENGINES[ENGINES_OF[name]](workers, engine)
+            return found
+    if all(hasattr(engine, name) for name in ("width", "ahead", "submit", "finished", "cancel", "close")):
         return engine  # type: ignore[no-any-return]
     raise ConfigurationError(
-        f"engine is a name such as 'threads' or 'processes', an executor, or an Engine, not {engine!r}"
+        "engine is a name such as 'threads' or 'processes', the address of a cluster, an executor, a "
+        f"joblib.Parallel, a dask.distributed.Client, or an Engine, not {engine!r}"
     )

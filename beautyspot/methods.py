@@ -37,7 +37,8 @@ class _Bound(Generic[P, T]):
         return f"<{self.task!r} bound to {self.instance!r}>"
 
     def __getattr__(self, name: str) -> Any:
-        if name in ("task", "instance"):  # not set yet: it is being unpickled
+        # Not set yet, while it is being unpickled; and to Ray a method is not the function that it is made of.
+        if name in ("task", "instance", "__func__"):
             raise AttributeError(name)
         return getattr(self.task, name)
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+import types
 from pathlib import PurePath
 from typing import Any
 
+_UNBOUND = (staticmethod, classmethod, types.MethodType)
 MAIN = ("__main__", "__mp_main__")
 
 
@@ -43,13 +45,15 @@ def find(module: str, qualname: str) -> Any:
 
     Nothing is imported: a name may have been read from a file.
     """
-    holder = sys.modules.get(module)
-    if holder is None and module == main_name():
+    is_main = module == main_name()
+    # The main module of a worker is not that of its caller.
+    holder: Any = None if module in MAIN and not is_main else sys.modules.get(module)
+    if holder is None and is_main:
         holder = _main()
     for part in qualname.split("."):
         # What stands in a class, and not what looking it up would bind.
         holder = vars(holder).get(part) if isinstance(holder, type) else getattr(holder, part, None)
-        holder = getattr(holder, "__func__", holder)
+        holder = holder.__func__ if isinstance(holder, _UNBOUND) else holder
     return holder
 
 

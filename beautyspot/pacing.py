@@ -61,6 +61,11 @@ class Paced:
             return self.limiter_uri
         return f"sqlite:///{self.db.beside('limits')}" if isinstance(self.db, LocalFile) else "memory://"
 
+    @property
+    def budgets_are_local(self) -> bool:
+        """Whether they lie in a file, which other machines do not share."""
+        return self._place().startswith("sqlite")
+
     @overload
     def limiter(self, function: F, /) -> F: ...
     @overload

@@ -9,17 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-from beautyspot.errors import EngineLost
-
 __all__ = [
     "BlobInfo",
     "BlobStorage",
     "Buffer",
     "BufferSerializer",
-    "Engine",
     "Entry",
     "Failure",
     "FailureLog",
+    "InDirectory",
     "KeyLocks",
     "LocalFile",
     "MapLog",
@@ -210,6 +208,16 @@ class LocalFile(Protocol):
 
 
 @runtime_checkable
+class InDirectory(Protocol):
+    """An index or a storage in the file system of this machine. Without it, it is reached from everywhere."""
+
+    @property
+    def directory(self) -> str:
+        """The absolute path of the directory in which it lies, whether that exists already or not."""
+        ...
+
+
+@runtime_checkable
 class FailureLog(Protocol):
     """Notes failures for viewers. Without it, failures reach the caller and are not noted."""
 
@@ -311,42 +319,4 @@ class BufferSerializer(Protocol):
 
     def load_parts(self, head: Buffer, buffers: Sequence[memoryview]) -> Any:
         """The value of a head and its buffers."""
-        ...
-
-
-class Engine(Protocol):
-    """Runs chunks of inputs somewhere else. Only bytes cross, and one thread talks to it.
-
-    Every chunk that was submitted comes back once: as bytes, or as the `EngineLost` that says that its
-    outcome is unknown. `beautyspot.engines.run_chunk` is the only function that is ever sent.
-    """
-
-    @property
-    def width(self) -> int:
-        """How many chunks are worked on at a time."""
-        ...
-
-    def submit(self, number: int, payload: bytes, chunk: bytes) -> None:
-        """Begin ``run_chunk(payload, chunk)``, somewhere.
-
-        Args:
-            number: Of the chunk, by which it comes back.
-            payload: What to run; the same for every chunk of a map.
-            chunk: What to run it on.
-
-        Raises:
-            EngineLost: If the engine is gone for good; what was submitted before still comes back.
-        """
-        ...
-
-    def finished(self) -> list[tuple[int, bytes | EngineLost]]:
-        """Chunks that finished since the last call, at least one: waits for it. Some chunk is under way."""
-        ...
-
-    def cancel(self) -> list[int]:
-        """Take back chunks that have not begun; their numbers, which will not come back."""
-        ...
-
-    def close(self, now: bool = False) -> None:
-        """Release what the engine made itself; *now*: workers are given a second and then ended."""
         ...

@@ -17,7 +17,7 @@ from beautyspot.naming import full_name
 from beautyspot.protocols import Entry
 from beautyspot.results import MISSING, Encoded, form_of, is_expired
 from beautyspot.serializer import MsgpackSerializer
-from beautyspot.shipping import opened, reduce
+from beautyspot.shipping import made_here, opened, reduce
 
 if TYPE_CHECKING:
     from typing import Self
@@ -47,6 +47,13 @@ class Options:
     mmap: bool = False
 
 
+class _LikeCython:
+    """Ray takes what is no plain function only if it is one of Cython's, and knows these by this type's name."""
+
+
+_LikeCython.__name__ = "cython_function_or_method"
+
+
 class _Kept(Generic[P, T]):
     """What sync and async tasks have in common: all that runs nothing.
 
@@ -57,15 +64,21 @@ class _Kept(Generic[P, T]):
     """
 
     __wrapped__: Callable[..., Any]
+    __func__ = _LikeCython()
     binds: Literal["instance", "class", "nothing"] = "instance"  # what looking a method up binds it to
 
     def __init__(self, function: Callable[..., Any], project: Any, options: Options) -> None:
         functools.update_wrapper(cast("Any", self), function)
         self._token = os.urandom(16).hex()
+        made_here(self, self._token)
         self._setup(function, project, options)
 
     def _setup(self, function: Callable[..., Any], project: Any, options: Options) -> None:
         self.__wrapped__ = function
+        plain: Any = inspect.unwrap(function)
+        if hasattr(plain, "__code__"):  # for those who look at a function's signature: asyncio, Ray
+            self.__code__ = plain.__code__.replace(co_freevars=())  # for Ray, which makes a function of it
+            self.__defaults__, self.__kwdefaults__ = plain.__defaults__, plain.__kwdefaults__
         self.project = project
         self.options = options
         serializer = options.serializer or project.serializer
@@ -89,7 +102,7 @@ class _Kept(Generic[P, T]):
                 "rest": {"_token": self._token, "binds": self.binds},
             }
 
-        return reduce(self, self._token, state)
+        return reduce(self, self._token, self._keyer.captured_digest(), state)
 
     def __setstate__(self, sealed: Any) -> None:
         if "_token" in self.__dict__:
@@ -102,6 +115,11 @@ class _Kept(Generic[P, T]):
 
     def __repr__(self) -> str:
         return f"<task {self._keyer.function_name} of {self.project!r}>"
+
+    @property
+    def function_name(self) -> str:
+        """``module.qualname`` of the function, as viewers show it."""
+        return self._keyer.function_name
 
     def __beautyspot_key__(self) -> bytes:
         """What stands for this task where it is an argument of another or captured by it."""
@@ -229,26 +247,6 @@ class Task(_Kept[P, T]):
         finally:
             self._flights.release(key)
 
-    def _answer(self, key: bytes, args: tuple[Any, ...]) -> tuple[Entry | None, bytes | None]:
-        """Run for a caller in another process: the entry to read, or the blob where nothing could be kept."""
-        entry = self._keeper.results.find(key)
-        if entry is not None:
-            return entry, None
-        _, entry, encoded = self._fly(key, self._keyer(args, {})[1], args, {})
-        if entry is None and encoded is not None:
-            if encoded.value is None:
-                return None, b"".join(encoded.parts)
-            entry = Entry(encoded.value, None, encoded.checksum, encoded.size, None, self._keyer.code)
-        return entry, None
-
-    def _value_of(self, entry: Entry | None, blob: bytes | None, args: tuple[Any, ...]) -> T:
-        """The value of what `_answer` gave in another process."""
-        if entry is None:
-            value = self._keeper.results.from_blob(bytearray(blob or b""), self._keeper.form)
-        else:
-            value = self._read(entry)
-        return self.__call__(*args) if value is MISSING else value  # type: ignore[call-arg]
-
     @overload
     def __get__(self, instance: None, owner: type | None = None) -> Self: ...
     @overload
@@ -270,12 +268,8 @@ class AsyncTask(_Kept[P, T]):
 
     def _look_like_a_coroutine_function(self) -> None:
         mark = getattr(inspect, "markcoroutinefunction", None)
-        if mark is not None:
+        if mark is not None:  # Python 3.11 looks at its code
             mark(self)
-        else:  # Python 3.11 looks at an object's function-like attributes
-            plain: Any = inspect.unwrap(self.__wrapped__)
-            self.__code__, self.__defaults__ = plain.__code__, plain.__defaults__
-            self.__kwdefaults__ = plain.__kwdefaults__
 
     def __setstate__(self, sealed: Any) -> None:
         super().__setstate__(sealed)

@@ -50,6 +50,11 @@ class SQLiteTaskDB:
     def __repr__(self) -> str:
         return f"SQLiteTaskDB({self.path!r})"
 
+    @property
+    def directory(self) -> str:
+        """Where the file lies."""
+        return os.path.dirname(self._connections.path)
+
     def beside(self, suffix: str) -> str:
         """The path of a further file beside the index's, as ``-wal`` and ``-lock`` stand there."""
         return f"{self._connections.path}-{suffix}"

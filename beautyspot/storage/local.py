@@ -40,6 +40,11 @@ class LocalStorage:
     def __repr__(self) -> str:
         return f"LocalStorage({self.root!r})"
 
+    @property
+    def directory(self) -> str:
+        """Where the blobs lie."""
+        return self.root
+
     def save(self, name: str, parts: Sequence[Buffer]) -> str:
         """Write *parts* as one file; returns its location below the root.
 

@@ -1,0 +1,198 @@
+"""The engine of Dask: chunks run on the workers of a cluster, and ``distributed`` knows nothing of tasks."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import os
+import signal
+import uuid
+from contextlib import ExitStack
+from time import monotonic
+from typing import Any
+
+from beautyspot.engines import EngineLost, run_chunk
+from beautyspot.errors import ConfigurationError
+from beautyspot.workers import UNGUARDED, check_guarded
+
+try:
+    import distributed
+    from dask import config
+    from distributed.cfexecutor import ClientExecutor
+    from distributed.worker import thread_state  # type: ignore[attr-defined]
+except ImportError as error:
+    raise ConfigurationError('engine="dask" needs distributed: pip install "beautyspot[dask]"') from error
+
+__all__ = ["DaskEngine"]
+
+_LARGE = 10_000  # bytes; a larger payload is sent once, and not with every chunk
+_GRACE = 1.0  # seconds that workers of ours are given after Ctrl-C
+_LOOK = 1.0  # seconds for which the number of workers is taken to stay as it is
+_stopped: dict[str, None] = {}  # in a worker: maps of which nothing new is to begin
+
+
+class DaskEngine:
+    """Chunks run on the workers of a Dask cluster.
+
+    Args:
+        client: Connected to it.
+        ours: What the map undoes at its end: a client or a cluster that it made.
+        cluster: One that it made, for Ctrl-C.
+        options: For each ``client.submit``, such as ``resources={"GPU": 1}`` or ``workers=[...]``.
+    """
+
+    def __init__(
+        self, client: distributed.Client, ours: ExitStack | None = None, cluster: Any = None, **options: Any
+    ) -> None:
+        self._client = client
+        self._ours = ours or ExitStack()
+        self._cluster = cluster
+        self._options = {"pure": False, "retries": 0, **options}
+        self._map = uuid.uuid4().hex
+        self._numbers: dict[distributed.Future[bytes], int] = {}
+        self._coming = distributed.as_completed([], loop=client.loop, with_results=True, raise_errors=False)
+        self._width, self._known_until = 1, 0.0
+
+    @property
+    def width(self) -> int:
+        """How many threads the workers have, which come and go."""
+        if monotonic() > self._known_until:
+            try:
+                self._width = max(1, sum(self._client.nthreads().values()))  # pyright: ignore
+            except OSError:  # the scheduler is gone: what is under way comes back as lost
+                self._width = 1
+            self._known_until = monotonic() + _LOOK
+        return self._width
+
+    @property
+    def ahead(self) -> int:
+        """As many again: an adaptive cluster grows by what waits, and `cancel` reaches it."""
+        return self._width
+
+    def submit(self, number: int, payload: bytes, chunk: bytes) -> None:
+        """Hand a chunk to the scheduler.
+
+        Raises:
+            EngineLost: If there is no scheduler any more.
+        """
+        if self._client.status != "running":
+            raise EngineLost(f"the Dask scheduler is gone: the client's status is {self._client.status!r}")
+        sent = payload if len(payload) < _LARGE else self._sent(payload)
+        future = self._client.submit(
+            _work, self._map, sent, chunk, key=f"beautyspot-{self._map}-{number}", **self._options
+        )
+        self._numbers[future] = number
+        self._coming.add(future)
+
+    @functools.cache  # noqa: B019 - an engine lives as long as its map
+    def _sent(self, payload: bytes) -> distributed.Future[bytes]:
+        # What a task returns is computed anew where the worker that has it is lost; what is scattered is not.
+        return self._client.submit(bytes, payload, key=f"beautyspot-task-{uuid.uuid4().hex}", pure=False)
+
+    def finished(self) -> list[tuple[int, bytes | EngineLost]]:
+        """Wait for a chunk, and take all that came back."""
+        came = []
+        for future, result in self._coming.next_batch():
+            lost = None if future.status == "finished" else EngineLost(_reason(future, result))
+            came.append((self._numbers.pop(future), result if lost is None else lost))
+        return came
+
+    def cancel(self) -> list[int]:
+        """Tell the workers to begin nothing more of this map; every chunk comes back with what it has done."""
+        if self._numbers:
+            self._client.run(_stop, self._map, on_error="ignore")
+        return []
+
+    def close(self, now: bool = False) -> None:
+        """Leave the cluster to its owner; a cluster of ours is ended."""
+        with self._ours:
+            if self._numbers:
+                self.cancel()
+                if now:
+                    self._client.cancel(list(self._numbers), force=True)
+            if now and self._cluster is not None:
+                self._cluster.sync(_kill, self._cluster)
+
+
+def engine(workers: int | None, given: Any = None) -> DaskEngine:
+    """The engine that a client, a cluster or an address stands for.
+
+    Args:
+        workers: How many, for a cluster of our own.
+        given: ``None``: the default client, or a local cluster that lives as long as the map.
+
+    Raises:
+        EngineLost: If nobody answers at the address.
+    """
+    if isinstance(given, distributed.Client):
+        return DaskEngine(given)
+    if isinstance(given, ClientExecutor):
+        return DaskEngine(given._client, **given._kwargs)
+    if given is None:
+        try:
+            client = distributed.get_client()
+        except ValueError:
+            given = config.get("scheduler-address", None)
+        else:
+            return DaskEngine(client, _out_of_the_pool())
+    if given is None:
+        return _local(workers)
+    try:
+        client = distributed.Client(given, set_as_default=False)
+    except OSError as error:
+        raise EngineLost(f"no Dask scheduler answers at {given}: {error}") from error
+    ours = ExitStack()
+    ours.enter_context(client)
+    return DaskEngine(client, ours)
+
+
+def _out_of_the_pool() -> ExitStack:
+    """Inside a task of Dask, give its place to another one while the map waits."""
+    ours = ExitStack()
+    if hasattr(thread_state, "execution_state"):
+        distributed.secede()
+        ours.callback(distributed.rejoin)
+    return ours
+
+
+def _local(workers: int | None) -> DaskEngine:
+    check_guarded()
+    # A worker that an input has killed would be given it thrice more, before its neighbours could go on.
+    with config.set({"distributed.scheduler.allowed-failures": 0}):
+        size: dict[str, Any] = {"n_workers": workers or os.cpu_count(), "threads_per_worker": 1}
+        quiet: dict[str, Any] = {"dashboard_address": ":0", "silence_logs": logging.CRITICAL}
+        try:
+            cluster = distributed.LocalCluster(**size, **quiet, preload=[__name__])
+        except Exception as error:
+            raise EngineLost(f"no worker of a local Dask cluster came up. {UNGUARDED}") from error
+    ours = ExitStack()
+    ours.enter_context(cluster)
+    client = ours.enter_context(distributed.Client(cluster, set_as_default=False))
+    return DaskEngine(client, ours, cluster)
+
+
+def dask_setup(worker: Any) -> None:
+    """Called by Dask in each worker of a cluster of ours: Ctrl-C is its caller's to handle."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+async def _kill(cluster: Any) -> None:
+    await asyncio.gather(*[nanny.close(timeout=_GRACE) for nanny in cluster.workers.values()])
+
+
+def _work(map_: str, payload: bytes, chunk: bytes) -> bytes:
+    return run_chunk(payload, chunk, lambda: map_ in _stopped)
+
+
+def _stop(map_: str) -> None:
+    _stopped[map_] = None
+    if len(_stopped) > 1000:
+        del _stopped[next(iter(_stopped))]
+
+
+def _reason(future: distributed.Future[bytes], result: Any) -> str:
+    error = result[1] if isinstance(result, tuple) else result
+    if isinstance(error, BaseException):
+        return f"{type(error).__name__}: {error}"
+    return f"the chunk was {future.status}"

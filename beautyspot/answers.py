@@ -1,0 +1,82 @@
+"""Answers: what a worker says of one call, and what its caller makes of that.
+
+A worker that reaches the index and the storage keeps what it computed, and the caller reads it there. Where they
+lie on another machine the result comes back as bytes, and the caller keeps it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, cast
+
+from beautyspot.calls import Call
+from beautyspot.protocols import Entry
+from beautyspot.results import MISSING, Encoded
+
+
+class Answer(NamedTuple):
+    """What became of one call.
+
+    Attributes:
+        entry: Of the result; ``None`` if there is none.
+        blob: The bytes of a large result that is not kept.
+        error: The exception, pickled.
+        seconds: How long it took.
+        away: Whether the worker did not reach the index, so that the caller keeps.
+    """
+
+    entry: Entry | None
+    blob: bytes | None
+    error: bytes | None
+    seconds: float
+    away: bool = False
+
+
+def run(task: Any, key: bytes, args: tuple[Any, ...], away: bool) -> tuple[Entry, bytes | None]:
+    """Run a call for a caller in another process: the entry of its result, and the blob where it is not kept.
+
+    Args:
+        task: What is called.
+        key: Of the call, as its caller computed it.
+        args: All arguments, by position.
+        away: Whether the index is out of reach.
+    """
+    if away:
+        encoded = task._keeper.encode(task.__wrapped__(*args))
+        return _sent(task, encoded)
+    entry = task._keeper.results.find(key)
+    if entry is not None:
+        return entry, None
+    _, entry, encoded = task._fly(key, task._keyer(args, {})[1], args, {})
+    return (entry, None) if entry is not None else _sent(task, encoded)
+
+
+def _sent(task: Any, encoded: Encoded) -> tuple[Entry, bytes | None]:
+    entry = Entry(encoded.value, None, encoded.checksum, encoded.size, None, task._keyer.code)
+    return entry, None if encoded.value is not None else b"".join(encoded.parts)
+
+
+def value_of(task: Any, call: Call, answer: Answer) -> Any:
+    """The result of a call that a worker answered; kept here, where the worker could not."""
+    keeper, entry, blob = task._keeper, answer.entry, answer.blob
+    if answer.away:
+        entry, blob = _kept_here(task, call, answer)
+    value = keeper.read(entry) if blob is None else keeper.results.from_blob(bytearray(blob), keeper.form)
+    return task(*call.args) if value is MISSING else value
+
+
+def _kept_here(task: Any, call: Call, answer: Answer) -> tuple[Entry, bytes | None]:
+    keeper, sent = task._keeper, cast("Entry", answer.entry)
+    kept = keeper.results.find(call.key)
+    if kept is not None:  # someone was faster
+        return kept, None
+    encoded = Encoded(sent.value, () if answer.blob is None else (answer.blob,), sent.checksum, sent.size)
+    summary = keeper.describe(call.key, call.parts, call.args, {})
+    keeper.write(summary, encoded, answer.seconds, keeper.results.location(call.key))
+    return sent, answer.blob
+
+
+def note_failure(task: Any, call: Call, answer: Answer, error: BaseException) -> None:
+    """Note a failure for viewers, where the worker could not."""
+    if answer.away and isinstance(error, Exception):
+        keeper = task._keeper
+        keeper.failed(keeper.describe(call.key, call.parts, call.args, {}), error, answer.seconds)

@@ -1,0 +1,47 @@
+"""Calls that someone else runs: recalled before, and kept after."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from beautyspot.results import MISSING
+
+__all__ = ["Elsewhere"]
+
+
+class Elsewhere:
+    """A call of a task whose function someone else runs.
+
+    It is described here and now: the function may change its arguments.
+
+    Args:
+        task: Whose call it is.
+        args: Arguments by position.
+        kwargs: Arguments by name.
+
+    Raises:
+        UnkeyableError: If an argument cannot be part of a key.
+        TypeError: If the arguments do not fit.
+    """
+
+    def __init__(self, task: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        key, parts = task._keyer(args, kwargs)
+        self.task = task
+        self._summary = task._keeper.describe(key, parts, args, kwargs)
+
+    def recall(self, default: Any) -> Any:
+        """The kept result, or *default*."""
+        keeper = self.task._keeper
+        entry = keeper.results.find(self._summary.key)
+        value = MISSING if entry is None else keeper.read(entry)
+        return default if value is MISSING else value
+
+    def keep(self, value: Any) -> None:
+        """Keep what the function returned; where it cannot be written, warn or raise as the project says.
+
+        Raises:
+            SerializationError: If it cannot be serialized.
+        """
+        keeper = self.task._keeper
+        keeper.keep(self._summary, value, None, keeper.results.location(self._summary.key))
