@@ -12,6 +12,8 @@ import redis
 
 import beautyspot as bs
 from beautyspot import notices
+from beautyspot.testing import Count
+from tests.clusters import DaskCluster, RayCluster
 from tests.servers import RedisServer
 
 
@@ -29,18 +31,23 @@ def _warnings_are_given_anew() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _nothing_is_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
     """No file, thread or process of ours outlives a test."""
-    threads, files = set(threading.enumerate()), _open_files()
+    threads, children, files = set(threading.enumerate()), _children(), _open_files()
     yield
     deadline = time.monotonic() + 5
-    while time.monotonic() < deadline and (_left(threads) or multiprocessing.active_children()):
+    while time.monotonic() < deadline and (_left(threads) or _children() - children):
         time.sleep(0.01)
     assert not _left(threads)
-    assert not multiprocessing.active_children()
+    assert not _children() - children
     assert not _open_files() - files
 
 
 def _left(before: set[threading.Thread]) -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread not in before and thread.name.startswith("beauty")]
+
+
+def _children() -> set[object]:
+    """Child processes, but for those that loky keeps for the next time."""
+    return {child for child in multiprocessing.active_children() if type(child).__name__ != "LokyProcess"}
 
 
 def _open_files() -> set[str]:
@@ -61,30 +68,34 @@ def project(tmp_path: Path) -> Iterator[bs.Project]:
         yield project
 
 
-class Count:
-    """Counts executions over processes: one line in a file for each."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = str(path)
-
-    def __call__(self, text: object = "") -> None:
-        with open(self.path, "a") as file:
-            file.write(f"{text}\n")
-
-    def __beautyspot_key__(self) -> str:
-        return "count"
-
-    @property
-    def lines(self) -> list[str]:
-        return Path(self.path).read_text().splitlines() if Path(self.path).exists() else []
-
-    def __len__(self) -> int:
-        return len(self.lines)
-
-
 @pytest.fixture
 def count(tmp_path: Path) -> Count:
     return Count(tmp_path / "count.txt")
+
+
+@pytest.fixture(scope="session")
+def dask_cluster() -> Iterator[DaskCluster]:
+    cluster = DaskCluster()
+    yield cluster
+    cluster.stop()
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[RayCluster]:
+    cluster = RayCluster()
+    yield cluster
+    cluster.stop()
+
+
+@pytest.fixture(scope="session")
+def ray_here(ray_cluster: RayCluster) -> Iterator[None]:
+    """This process connected to it."""
+    import ray
+
+    os.environ["RAY_AUTH_MODE"] = "disabled"
+    ray.init(ray_cluster.address, logging_level=30, log_to_driver=False)
+    yield
+    ray.shutdown()
 
 
 @pytest.fixture(scope="session")

@@ -9,8 +9,9 @@ import pytest
 import beautyspot as bs
 from beautyspot.adapters.futures import ExecutorEngine, processes
 from beautyspot.db import MemoryTaskDB, SQLiteTaskDB, open_db
+from beautyspot.engines import Engine
 from beautyspot.errors import ConfigurationError
-from beautyspot.protocols import BlobStorage, Engine, Serializer, TaskDB
+from beautyspot.protocols import BlobStorage, Serializer, TaskDB
 from beautyspot.serializer import MsgpackSerializer
 from beautyspot.storage import LocalStorage, MemoryStorage, open_storage
 from beautyspot.testing import BlobStorageContract, EngineContract, SerializerContract, TaskDBContract

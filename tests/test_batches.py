@@ -11,7 +11,7 @@ import pytest
 
 import beautyspot as bs
 from beautyspot.errors import NotKeptWarning
-from tests.conftest import Count
+from beautyspot.testing import Count
 
 
 def transactions(project: bs.Project) -> list[int]:

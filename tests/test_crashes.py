@@ -19,8 +19,7 @@ import beautyspot as bs
 from beautyspot.db import SQLiteTaskDB
 from beautyspot.db.schema import MIGRATIONS
 from beautyspot.errors import ForeignIndexError, NewerIndexError, NotKeptWarning, UnreadableWarning
-from beautyspot.testing import make_record
-from tests.conftest import Count
+from beautyspot.testing import Count, make_record
 
 NOBODY = 65534
 

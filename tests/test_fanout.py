@@ -6,7 +6,6 @@ import contextvars
 import itertools
 import multiprocessing
 import os
-import signal
 import subprocess
 import sys
 import textwrap
@@ -16,135 +15,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 import beautyspot as bs
 from beautyspot.errors import ConfigurationError, EngineLost, MapError, WorkerDied
-from tests.conftest import Count
+from beautyspot.testing import Count
 
 HERE = Path(__file__).parent.parent
-
-
-@pytest.fixture(params=["threads", "processes", "executor", "thread executor"])
-def engine(request: pytest.FixtureRequest) -> Iterator[Any]:
-    if request.param == "executor":
-        with concurrent.futures.ProcessPoolExecutor(2) as pool:
-            yield pool
-    elif request.param == "thread executor":
-        with concurrent.futures.ThreadPoolExecutor(2) as pool:
-            yield pool
-    else:
-        yield request.param
-
-
-class Stubborn(Exception):
-    def __init__(self, one: int, other: int) -> None:
-        super().__init__("stubborn")
-
-
-class TestEveryEngine:
-    """What holds wherever calls run."""
-
-    def test_results_stand_in_the_order_of_the_inputs(self, project: bs.Project, engine: Any) -> None:
-        double = project.task(lambda x: 2 * x)
-        assert bs.map(double, range(50), workers=2, engine=engine) == [2 * x for x in range(50)]
-        assert all(double.cached(x) for x in range(50))
-
-    def test_what_is_kept_does_not_run(self, project: bs.Project, engine: Any, count: Count) -> None:
-        double = project.task(lambda x: count(x) or 2 * x)
-        bs.map(double, range(0, 40, 2), workers=2, engine=engine)
-        assert bs.map(double, range(40), workers=2, engine=engine) == [2 * x for x in range(40)]
-        assert sorted(map(int, count.lines)) == list(range(40))
-
-    def test_equal_inputs_run_once(self, project: bs.Project, engine: Any, count: Count) -> None:
-        make = project.task(lambda x: count(x) or [x])
-        results = bs.map(make, [1, 2, 1, 1, 2, 3], workers=2, engine=engine)
-        assert results == [[1], [2], [1], [1], [2], [3]]
-        assert len({id(result) for result in results}) == 6
-        assert len(count) == 3
-
-    def test_several_iterables_are_taken_in_step(self, project: bs.Project, engine: Any) -> None:
-        add = project.task(lambda x, y: x + y)
-        assert bs.map(add, range(5), itertools.count(10), engine=engine) == [10, 12, 14, 16, 18]
-
-    def test_large_results_come_back(self, project: bs.Project, engine: Any) -> None:
-        array = project.task(lambda n: np.full(n, n))
-        for result, n in zip(bs.map(array, [10, 200_000], workers=2, engine=engine), [10, 200_000], strict=True):
-            np.testing.assert_array_equal(result, np.full(n, n))
-
-    def test_the_first_failure_is_raised_and_what_finished_is_kept(
-        self, project: bs.Project, engine: Any, count: Count
-    ) -> None:
-        def function(x: int) -> int:
-            count(x)
-            time.sleep(0.01)
-            if x == 3:
-                raise KeyError("three")
-            return x
-
-        task = project.task(function)
-        with pytest.raises(KeyError, match="three"):
-            bs.map(task, range(200), workers=2, engine=engine)
-        ran = [int(x) for x in count.lines]
-        assert len(ran) < 60
-        assert all(task.cached(x) for x in ran if x != 3)
-
-    def test_everything_else_runs_where_errors_do_not_stop(self, project: bs.Project, engine: Any) -> None:
-        def function(x: int) -> float:
-            return 1 / x
-
-        task = project.task(function)
-        with pytest.raises(MapError, match=r"2 of 5 calls of .* failed") as caught:
-            bs.map(task, [1, 0, 2, -0, 4], workers=2, engine=engine, on_error="continue")
-        error = caught.value
-        assert error.inputs == {1: (0,), 3: (0,)}
-        assert error.results == {0: 1.0, 2: 0.5, 4: 0.25}
-        assert [type(e) for e in error.exceptions] == [ZeroDivisionError] * 2
-        assert task.cached(4)
-
-    def test_errors_may_stand_in_their_place(self, project: bs.Project, engine: Any) -> None:
-        task = project.task(lambda x: 1 / x)
-        one, failed, quarter = bs.map(task, [1, 0, 4], workers=2, engine=engine, on_error="return")
-        assert (one, quarter) == (1.0, 0.25)
-        assert isinstance(failed, ZeroDivisionError)
-
-    def test_an_endless_input_is_read_as_far_as_it_is_used(self, project: bs.Project, engine: Any) -> None:
-        read = []
-
-        def numbers() -> Iterator[int]:
-            for i in itertools.count():
-                read.append(i)
-                yield i
-
-        results = bs.imap(project.task(lambda x: 2 * x), numbers(), workers=2, engine=engine)
-        assert [next(results) for _ in range(30)] == [2 * x for x in range(30)]
-        results.close()  # type: ignore[attr-defined]
-        assert len(read) < 1500
-
-    def test_results_may_come_in_any_order(self, project: bs.Project, engine: Any) -> None:
-        def function(x: float) -> float:
-            time.sleep(x)
-            return x
-
-        task = project.task(function)
-        results = list(bs.imap(task, [0.5, 0.0, 0.01], workers=2, engine=engine, ordered=False))
-        assert sorted(results) == [0.0, 0.01, 0.5]
-        assert list(bs.imap(task, [0.5, 0.0, 0.01], workers=2, engine=engine)) == [0.5, 0.0, 0.01]
-
-    def test_an_exception_that_cannot_travel_is_told_all_the_same(self, project: bs.Project, engine: Any) -> None:
-        def function(x: int) -> int:
-            raise Stubborn(1, 2)
-
-        with pytest.raises(Exception, match="stubborn"):
-            bs.map(project.task(function), [1], engine=engine)
-
-    def test_system_exit_in_a_call_ends_the_map_and_no_worker(self, project: bs.Project, engine: Any) -> None:
-        task = project.task(lambda x: sys.exit(x))
-        with pytest.raises(SystemExit, match="3"):
-            bs.map(task, [3], engine=engine)
-        if not isinstance(engine, str):
-            assert list(engine.map(abs, [-1])) == [1]
 
 
 @pytest.mark.parametrize("method", ["spawn", "forkserver", "fork"])
@@ -495,73 +372,6 @@ def test_the_progress_of_a_long_map_is_noted_for_viewers(project: bs.Project) ->
     assert noted.ended is not None
     assert seen
     assert seen[0].ended is None
-
-
-_INTERRUPTED = """
-import os, signal, sys, threading, time
-import beautyspot as bs
-project = bs.Project("p", db="p.db", storage_path="blobs")
-@project.task(version="1")
-def work(x):
-    with open(f"started/{{x}}", "w"): pass
-    if {long} and x >= 20: time.sleep(60)
-    time.sleep(0.02)
-    return x
-if __name__ == "__main__":
-    try:
-        bs.map(work, range(400), engine={engine!r}, workers=4)
-    except KeyboardInterrupt:
-        names = [t.name for t in threading.enumerate() if t.name.startswith("beautyspot")]
-        import multiprocessing
-        print("interrupted", len(multiprocessing.active_children()), flush=True)
-"""
-
-
-@pytest.mark.parametrize("long", [False, True])
-@pytest.mark.parametrize("engine", ["threads", "processes"])
-def test_ctrl_c_ends_within_two_seconds_and_keeps_what_finished(engine: str, long: bool, tmp_path: Path) -> None:
-    (tmp_path / "started").mkdir()
-    (tmp_path / "job.py").write_text(_INTERRUPTED.format(engine=engine, long=long))
-    process = subprocess.Popen(
-        [sys.executable, "job.py"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        start_new_session=True,
-    )  # fmt: skip
-    deadline = time.monotonic() + 30
-    while len(list((tmp_path / "started").iterdir())) < 24:
-        assert time.monotonic() < deadline, process.communicate()
-        time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGINT)
-    interrupted = time.monotonic()
-    out, err = process.communicate(timeout=30)
-    assert time.monotonic() - interrupted < 2.5, err
-    assert out == "interrupted 0\n", err
-    with pytest.raises(ProcessLookupError):
-        os.killpg(process.pid, 0)  # no worker is left
-    started = {int(path.name) for path in (tmp_path / "started").iterdir()}
-    assert len(started) < 100
-    with bs.Project("p", db=tmp_path / "p.db") as project:
-        kept = len(list(project.db.summaries()))
-    assert kept >= len(started) - 4 - (0 if long else 4)
-
-
-def test_workers_end_when_their_caller_is_killed(tmp_path: Path) -> None:
-    (tmp_path / "started").mkdir()
-    (tmp_path / "job.py").write_text(_INTERRUPTED.format(engine="processes", long=False))
-    process = subprocess.Popen([sys.executable, "job.py"], cwd=tmp_path, start_new_session=True)
-    while len(list((tmp_path / "started").iterdir())) < 20:
-        time.sleep(0.01)
-    process.kill()
-    process.wait()
-    deadline = time.monotonic() + 5
-    while time.monotonic() < deadline:
-        try:
-            os.killpg(process.pid, 0)
-        except ProcessLookupError:
-            break
-        time.sleep(0.02)
-    else:
-        os.killpg(process.pid, signal.SIGKILL)
-        raise AssertionError("workers outlive their caller")
 
 
 def test_task_map_is_bs_map(project: bs.Project) -> None:

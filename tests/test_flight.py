@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import beautyspot as bs
-from tests.conftest import Count
+from beautyspot.testing import Count
 
 
 def in_threads(number: int, function: Any) -> list[Any]:

@@ -22,14 +22,17 @@ ROOT = Path(__file__).parent.parent
 # From the ground up: a module imports only from floors below its own, wherever the import stands.
 LAYERS = [
     {"errors", "content", "naming", "forks"},
-    {"notices", "plugins", "protocols", "code", "hashing", "binding", "durations"},
+    {"notices", "plugins", "places", "protocols", "code", "hashing", "binding", "durations"},
     {"library_keys", "builtin_types", "db", "storage", "frames", "flight", "shipping", "preview"},
     {"encoding", "library_types", "limiter"},
     {"keys"},
     {"serializer", "results"},
-    {"keeping", "explain", "methods"},
+    {"keeping", "explain", "methods", "elsewhere"},
     {"task"},
-    {"engines", "calls"},
+    {"calls"},
+    {"answers"},
+    {"engines"},
+    {"workers"},
     {"batch"},
     {"progress", "thread_lane", "engine_lane"},
     {"lanes"},
@@ -80,6 +83,7 @@ def test_imports_point_down(path: Path) -> None:
 PUBLIC = [
     "content",
     "db",
+    "elsewhere",
     "engines",
     "errors",
     "explain",
@@ -91,6 +95,7 @@ PUBLIC = [
     "serializer",
     "storage",
     "testing",
+    "workers",
 ]
 
 
@@ -249,7 +254,14 @@ def test_there_is_one_logger() -> None:
     assert logging.getLogger("beautyspot").handlers == []
 
 
-@pytest.mark.parametrize("name", ["llm_batch.py", "thumbnails.py", "rate_limited.py", "retries.py", "demo.py"])
+LONG = ("on_ray.py", "with_joblib.py")
+EXAMPLES = [
+    pytest.param(path.name, marks=[pytest.mark.slow] * (path.name in LONG))
+    for path in sorted((ROOT / "examples").glob("*.py"))
+]
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
 def test_the_examples_run(name: str, tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, ROOT / "examples" / name], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -14,7 +14,7 @@ import pytest
 import beautyspot as bs
 from beautyspot.errors import LimiterUnavailableError
 from beautyspot.limiter.gcra import SLACK
-from tests.conftest import Count
+from beautyspot.testing import Count
 from tests.servers import RedisServer
 
 SCRIPT = """

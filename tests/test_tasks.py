@@ -21,7 +21,7 @@ import beautyspot as bs
 from beautyspot.db import MemoryTaskDB, SQLiteTaskDB
 from beautyspot.errors import ChangedCodeWarning, ConfigurationError, NotKeptWarning, SerializationError
 from beautyspot.storage import LocalStorage
-from tests.conftest import Count
+from beautyspot.testing import Count
 
 
 def test_a_call_runs_once(project: bs.Project, count: Count) -> None:

@@ -11,16 +11,19 @@ A test of a further ability (`KeyLocks`, `FailureLog`, `MapsBlobs` …) passes o
 """
 
 from beautyspot.testing.engine import EngineContract
+from beautyspot.testing.fan_out import FanOutContract
 from beautyspot.testing.index import TaskDBContract
 from beautyspot.testing.limiter import AsyncLimiterStoreContract, LimiterStoreContract
-from beautyspot.testing.records import make_key, make_record
+from beautyspot.testing.records import Count, make_key, make_record
 from beautyspot.testing.serializer import SerializerContract
 from beautyspot.testing.storage import BlobStorageContract
 
 __all__ = [
     "AsyncLimiterStoreContract",
     "BlobStorageContract",
+    "Count",
     "EngineContract",
+    "FanOutContract",
     "LimiterStoreContract",
     "SerializerContract",
     "TaskDBContract",

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from beautyspot.engines import run_chunk
+from beautyspot.engines import Engine, run_chunk
 from beautyspot.errors import EngineLost
-from beautyspot.protocols import Engine
 
 
 class EngineContract:

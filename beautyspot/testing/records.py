@@ -1,8 +1,9 @@
-"""Keys and records for tests of an index."""
+"""What tests are made of: keys and records for an index, and a count of executions."""
 
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 from typing import Any
 
 from beautyspot.protocols import Entry, Record, Summary
@@ -27,3 +28,31 @@ def make_record(
         entry._replace(**{k: v for k, v in changes.items() if k in Entry._fields}),
         summary._replace(**{k: v for k, v in changes.items() if k in Summary._fields}),
     )
+
+
+class Count:
+    """Counts executions over processes: one line in a file for each.
+
+    Args:
+        path: The file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = str(path)
+
+    def __call__(self, text: object = "") -> int:
+        """Count one, with a note; 0, to be used within an expression."""
+        with Path(self.path).open("a") as file:
+            file.write(f"{text}\n")
+        return 0
+
+    def __beautyspot_key__(self) -> str:
+        return "count"
+
+    @property
+    def lines(self) -> list[str]:
+        """The notes, in the order in which they were made."""
+        return Path(self.path).read_text().splitlines() if Path(self.path).exists() else []
+
+    def __len__(self) -> int:
+        return len(self.lines)

@@ -15,7 +15,7 @@ import joblib
 import numpy as np
 
 import beautyspot as bs
-from tests.benchmarks import budgets
+from tests.benchmarks import budgets, engines
 from tests.benchmarks.floor import Floor
 from tests.benchmarks.tables import compared, in_turns, ratio, table
 
@@ -293,5 +293,6 @@ ALL: dict[str, Callable[[Path], str]] = {
     "pace": budgets.pace,
     "fairness": budgets.fairness,
     "waiting": budgets.waiting,
+    "engines": engines.engines,
 }
-SLOW = {"growth", "pace", "fairness", "waiting"}  # minutes long
+SLOW = {"growth", "pace", "fairness", "waiting", "engines"}  # minutes long
