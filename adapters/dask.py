@@ -28,6 +28,8 @@ __all__ = ["DaskEngine"]
 
 _LARGE = 10_000  # bytes; a larger payload is sent once, and not with every chunk
 _GRACE = 1.0  # seconds that workers of ours are given after Ctrl-C
+_PATIENCE = 2.0  # seconds for an answer of the scheduler
+_TICK = 0.1  # seconds between two looks at what is lost
 _LOOK = 1.0  # seconds for which the number of workers is taken to stay as it is
 _stopped: dict[str, None] = {}  # in a worker: maps of which nothing new is to begin
 
@@ -58,10 +60,8 @@ class DaskEngine:
     def width(self) -> int:
         """How many threads the workers have, which come and go."""
         if monotonic() > self._known_until:
-            try:
-                self._width = max(1, sum(self._client.nthreads().values()))  # pyright: ignore
-            except OSError:  # the scheduler is gone: what is under way comes back as lost
-                self._width = 1
+            threads = self._asked(lambda: self._client.scheduler.ncores(workers=None))  # type: ignore[union-attr]
+            self._width = max(1, sum((threads or {}).values()))
             self._known_until = monotonic() + _LOOK
         return self._width
 
@@ -69,6 +69,15 @@ class DaskEngine:
     def ahead(self) -> int:
         """As many again: an adaptive cluster grows by what waits, and `cancel` reaches it."""
         return self._width
+
+    def _asked(self, question: Any, *args: Any, **options: Any) -> Any:
+        """What the scheduler says; ``None`` if it does not: what is under way then comes back as lost."""
+        if self._client.status != "running":
+            return None
+        try:
+            return self._client.sync(question, *args, callback_timeout=_PATIENCE, **options)
+        except OSError:  # a TimeoutError is one
+            return None
 
     def submit(self, number: int, payload: bytes, chunk: bytes) -> None:
         """Hand a chunk to the scheduler.
@@ -92,16 +101,29 @@ class DaskEngine:
 
     def finished(self) -> list[tuple[int, bytes | EngineLost]]:
         """Wait for a chunk, and take all that came back."""
-        came = []
-        for future, result in self._coming.next_batch():
-            lost = None if future.status == "finished" else EngineLost(_reason(future, result))
-            came.append((self._numbers.pop(future), result if lost is None else lost))
-        return came
+        while True:
+            came: list[tuple[int, bytes | EngineLost]] = []
+            for future, result in self._coming.next_batch(block=False):
+                if future in self._numbers:
+                    lost = None if future.status == "finished" else EngineLost(_reason(future, result))
+                    came.append((self._numbers.pop(future), result if lost is None else lost))
+            came = came or self._lost()
+            if came:
+                return came
+            with self._coming.thread_condition:
+                if self._coming.queue.empty():
+                    self._coming.thread_condition.wait(_TICK)
+
+    def _lost(self) -> list[tuple[int, bytes | EngineLost]]:
+        """Chunks of which `as_completed` will not tell: a scheduler that dies while a result is read hides it."""
+        gone = self._client.status in ("closing", "closed")
+        lost = [future for future in self._numbers if gone or future.status == "cancelled"]
+        return [(self._numbers.pop(future), EngineLost("the Dask scheduler is gone")) for future in lost]
 
     def cancel(self) -> list[int]:
         """Tell the workers to begin nothing more of this map; every chunk comes back with what it has done."""
         if self._numbers:
-            self._client.run(_stop, self._map, on_error="ignore")
+            self._asked(self._client._run, _stop, self._map, on_error="ignore")
         return []
 
     def close(self, now: bool = False) -> None:
@@ -109,7 +131,7 @@ class DaskEngine:
         with self._ours:
             if self._numbers:
                 self.cancel()
-                if now:
+                if now and self._client.status == "running":
                     self._client.cancel(list(self._numbers), force=True)
             if now and self._cluster is not None:
                 self._cluster.sync(_kill, self._cluster)
