@@ -82,7 +82,6 @@ class ResumableBackend(joblib.parallel.ParallelBackendBase):  # type: ignore[mis
         self._keeps = True
         self._tasks: dict[tuple[Any, str], Any] = {}
         self._unkept: set[str] = set()  # names of functions whose results cannot be kept
-        self._waiting: deque[Callable[[], None]] = deque()
         self._submitting = threading.local()
 
     @property
@@ -117,14 +116,17 @@ class ResumableBackend(joblib.parallel.ParallelBackendBase):  # type: ignore[mis
     def submit(self, func: Any, callback: Callable[[Any], Any] | None = None) -> _Job:
         """Begin a batch. What is kept calls back at once, and joblib then submits the next from within."""
         job = _Job(len(func.items))
-        self._waiting.append(lambda: self._begin(job, func, callback or (lambda _: None)))
-        if not getattr(self._submitting, "now", False):
-            self._submitting.now = True
-            try:
-                while self._waiting:
-                    self._waiting.popleft()()
-            finally:
-                self._submitting.now = False
+        begin = functools.partial(self._begin, job, func, callback or (lambda _: None))
+        here = self._submitting.__dict__
+        if "waiting" in here:  # asked from within: recursion would be as deep as there are kept calls
+            here["waiting"].append(begin)
+            return job
+        here["waiting"] = deque([begin])
+        try:
+            while here["waiting"]:
+                here["waiting"].popleft()()
+        finally:
+            del here["waiting"]
         return job
 
     def _begin(self, job: _Job, batch: Any, callback: Callable[[Any], Any]) -> None:
@@ -239,7 +241,6 @@ class ResumableBackend(joblib.parallel.ParallelBackendBase):  # type: ignore[mis
 
     def abort_everything(self, ensure_ready: bool = True) -> None:
         """Tell the other backend."""
-        self._waiting.clear()
         if not self._sequential:
             self._inner.abort_everything(ensure_ready=ensure_ready)
 
