@@ -15,7 +15,11 @@ import loky
 import pytest
 from joblib.externals.loky import get_reusable_executor
 
-from beautyspot.testing import FanOutContract
+from beautyspot.adapters.dask import DaskEngine
+from beautyspot.adapters.joblib import JoblibEngine
+from beautyspot.adapters.ray import RayEngine
+from beautyspot.engines import Engine
+from beautyspot.testing import EngineContract, FanOutContract
 from tests.clusters import DaskCluster, RayCluster
 
 
@@ -168,6 +172,31 @@ class TestRay(FanOutContract):
     @pytest.fixture
     def engine(self, ray_here: None) -> str:
         return "ray"
+
+
+class TestJoblibEngine(EngineContract):
+    @pytest.fixture
+    def engine(self) -> Iterator[Engine]:
+        engine = JoblibEngine(joblib.Parallel(n_jobs=2))
+        yield engine
+        engine.close()
+
+
+class TestDaskEngine(EngineContract):
+    @pytest.fixture
+    def engine(self, dask_cluster: DaskCluster) -> Iterator[Engine]:
+        with distributed.Client(dask_cluster.address, set_as_default=False) as client:
+            engine = DaskEngine(client)
+            yield engine
+            engine.close()
+
+
+class TestRayEngine(EngineContract):
+    @pytest.fixture
+    def engine(self, ray_here: None) -> Iterator[Engine]:
+        engine = RayEngine()
+        yield engine
+        engine.close()
 
 
 @pytest.mark.slow

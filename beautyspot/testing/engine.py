@@ -29,3 +29,4 @@ class EngineContract:
 
     def test_it_has_a_width(self, engine: Engine) -> None:
         assert engine.width >= 1
+        assert engine.ahead >= 0
