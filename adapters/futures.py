@@ -10,10 +10,10 @@ from queue import SimpleQueue
 from types import FunctionType
 from typing import Any, ParamSpec, TypeVar
 
+from beautyspot.elsewhere import simply_runs
 from beautyspot.engines import EngineLost
-from beautyspot.errors import NotKeptWarning, SerializationError, UnkeyableError
+from beautyspot.errors import SerializationError, UnkeyableError
 from beautyspot.methods import BoundTask
-from beautyspot.notices import warn_once
 from beautyspot.project import Project
 from beautyspot.task import Task
 from beautyspot.workers import UNGUARDED, become_worker, check_guarded, run_for
@@ -59,7 +59,7 @@ class CachedExecutor(Executor):
                     done.set_result(kept)
                     return done
         except UnkeyableError as error:
-            _simply_runs(self._project, fn, error)
+            simply_runs(self._project, fn, error)
             return self._executor.submit(fn, *args, **kwargs)
         except TypeError:  # arguments that do not fit: the function itself says so, in its future
             return self._executor.submit(fn, *args, **kwargs)
@@ -87,13 +87,8 @@ def keep_or_run(task: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any
     except SerializationError as error:
         if error.function != task.function_name:  # of another task that it called
             raise
-        _simply_runs(task.project, task, error)
+        simply_runs(task.project, task, error)
         return error.value
-
-
-def _simply_runs(project: Project, function: Any, error: Exception) -> None:
-    name = getattr(function, "__qualname__", None) or repr(function)
-    warn_once(("simply runs", project.name, name), f"calls of {name} are not kept and simply run: {error}", NotKeptWarning)
 
 
 class ExecutorEngine:

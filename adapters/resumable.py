@@ -17,9 +17,8 @@ from typing import Any
 import joblib
 from joblib._parallel_backends import FallbackToBackend
 
-from beautyspot.elsewhere import Elsewhere
-from beautyspot.errors import ConfigurationError, NotKeptWarning, SerializationError, UnkeyableError
-from beautyspot.notices import warn_once
+from beautyspot.elsewhere import Elsewhere, simply_runs
+from beautyspot.errors import ConfigurationError, SerializationError, UnkeyableError
 from beautyspot.project import Project
 from beautyspot.task import Task
 from beautyspot.workers import run_watched
@@ -186,7 +185,7 @@ class ResumableBackend(joblib.parallel.ParallelBackendBase):  # type: ignore[mis
             task = self._task(function)
             return None if task.function_name in self._unkept else Elsewhere(task, args, kwargs)
         except (UnkeyableError, ConfigurationError) as error:
-            self._say(function, error)
+            simply_runs(self._project, function, error)
             return None
         except TypeError:  # arguments that do not fit: the function itself says so
             return None
@@ -212,15 +211,7 @@ class ResumableBackend(joblib.parallel.ParallelBackendBase):  # type: ignore[mis
             call.keep(value)
         except SerializationError as error:
             self._unkept.add(call.task.function_name)
-            self._say(call.task, error)
-
-    def _say(self, function: Any, error: Exception) -> None:
-        name = getattr(function, "__qualname__", None) or repr(function)
-        warn_once(
-            ("simply runs", self._project.name, name),
-            f"calls of {name} are not kept and simply run: {error}",
-            NotKeptWarning,
-        )
+            simply_runs(self._project, call.task, error)
 
     def compute_batch_size(self) -> int:  # pyright: ignore
         """One call a batch: what a batch has done comes back at its end, and so would be lost before."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from beautyspot.errors import NotKeptWarning
+from beautyspot.notices import warn_once
 from beautyspot.results import MISSING
 
-__all__ = ["Elsewhere"]
+__all__ = ["Elsewhere", "simply_runs"]
 
 
 class Elsewhere:
@@ -45,3 +47,11 @@ class Elsewhere:
         """
         keeper = self.task._keeper
         keeper.keep(self._summary, value, None, keeper.results.location(self._summary.key))
+
+
+def simply_runs(project: Any, function: Any, error: Exception) -> None:
+    """Say, once for each function, that its calls are not kept, and why."""
+    name = getattr(function, "__qualname__", None) or repr(function)
+    warn_once(
+        ("simply runs", project.name, name), f"calls of {name} are not kept and simply run: {error}", NotKeptWarning
+    )
