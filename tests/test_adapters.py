@@ -80,6 +80,30 @@ class TestOrdinaryCode:
             assert len(count) == 6 * (version + 1)
             assert all(square.cached(x) for x in range(6))
 
+    @pytest.mark.parametrize("home", ["script", "module", "notebook"])
+    def test_joblib_delays_tasks_wherever_they_are_defined(self, home: str, tmp_path: Path) -> None:
+        task = (
+            "import beautyspot as bs, joblib, os\nproject = bs.Project('p')\nRAN = os.path.abspath('ran.txt')\n"
+            "@project.task\ndef double(x):\n    with open(RAN, 'a') as file: file.write(f'{x}\\n')\n    return 2 * x\n"
+        )
+        use = (
+            "if __name__ == '__main__':\n    results = joblib.Parallel(n_jobs=2)(joblib.delayed(double)(x) for x in range(6))\n"
+            "    assert results == [0, 2, 4, 6, 8, 10] and all(double.cached(x) for x in range(6))\n"
+        )
+        (tmp_path / "tasks.py").write_text(task)
+        (tmp_path / "job.py").write_text(
+            {
+                "script": task + use,
+                "module": "from tasks import *\n" + use,
+                "notebook": "from IPython.core.interactiveshell import InteractiveShell\n"
+                f"for cell in {[task, use]!r}: InteractiveShell.instance().run_cell(cell).raise_error()\n",
+            }[home]
+        )
+        for _ in range(2):
+            done = subprocess.run([sys.executable, "job.py"], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+            assert done.returncode == 0, done.stderr
+        assert sorted(map(int, Count(tmp_path / "ran.txt").lines)) == list(range(6))
+
     def test_joblib_on_ray_delays_tasks_and_is_an_engine(self, ray_cluster: RayCluster, tmp_path: Path) -> None:
         """In a program of its own, since Ray's backend changes joblib's pools of processes for good."""
         (tmp_path / "job.py").write_text(
