@@ -46,8 +46,8 @@ def run(task: Any, key: bytes, args: tuple[Any, ...], away: bool) -> tuple[Entry
     entry = task._keeper.results.find(key)
     if entry is not None:
         return entry, None
-    _, entry, encoded = task._fly(key, task._keyer(args, {})[1], args, {})
-    return (entry, None) if entry is not None else _sent(task, encoded)
+    flown = task._fly(key, task._keyer(args, {})[1], args, {})
+    return (flown.entry, None) if flown.entry is not None else _sent(task, flown.encoded)
 
 
 def _sent(task: Any, encoded: Encoded) -> tuple[Entry, bytes | None]:

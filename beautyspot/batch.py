@@ -58,48 +58,52 @@ class Batch:
     def run(self, calls: Sequence[Call]) -> tuple[list[Call], list[Call]]:
         """Run *calls*; those whose keys someone else has, and those that were not begun, come back."""
         flights = self._task._flights
-        taken: list[Call] = []
-        for wanted in calls:
-            try:
-                free = flights.try_acquire(wanted.key)
-            except Exception:  # to be raised, and told of, where the call runs by itself
-                free = False
-            (self._held if free else taken).append(wanted)
-        kept = self._kept_already()
+        try:
+            free = flights.try_acquire_many([call.key for call in calls])
+        except Exception:  # to be raised, and told of, where the call runs by itself
+            free = set()
+        taken = [call for call in calls if call.key not in free]
+        self._held.extend(call for call in calls if call.key in free)
+        taken += self._kept_already()
         token = batch_under_way.set(self)
-        began = kept_at = now = monotonic()
-        ran = 0
+        began = monotonic()
+        kept_at, ran = began, 0
         try:
             while not self.failed and not self._halted() and (call := self._next()) is not None:
-                if call.key in kept:  # someone was faster, or what is there has expired
-                    flights.land(call.key)
-                    taken.append(call)
-                    continue
-                before = now
+                before = monotonic()
                 self._run(call)
                 now, ran = monotonic(), ran + 1
                 if now - kept_at > _AGE:
                     self.keep()
-                    kept_at = now
+                    kept_at = monotonic()
                 if now - before > _AGE:  # not quick any more: others may take the rest
                     break
         finally:
             batch_under_way.reset(token)
             self.keep()
-            not_begun = []
-            while (call := self._next()) is not None:
-                flights.land(call.key)
-                not_begun.append(call)
+            not_begun = self._give_back()
         self.seconds = (monotonic() - began) / max(1, ran)
         return taken, not_begun
 
-    def _kept_already(self) -> Collection[bytes]:
-        keys = [held.key for held in self._held]
-        try:
-            found: Collection[bytes] = self._task._keeper.results.find_raw(keys)
-        except Exception:  # as above: each call looks by itself, and tells
-            return keys
-        return found
+    def _kept_already(self) -> list[Call]:
+        """Calls that have a row by now, given back: someone was faster, or what is there has expired."""
+        with self._lock:
+            keys = [held.key for held in self._held]
+            try:
+                kept: Collection[bytes] = self._task._keeper.results.find_raw(keys) if keys else ()
+            except Exception:  # as above: each call looks by itself, and tells
+                kept = set(keys)
+            calls = [held for held in self._held if held.key in kept]
+            self._held = deque(held for held in self._held if held.key not in kept)
+        self._task._flights.land_many([call.key for call in calls])
+        return calls
+
+    def _give_back(self) -> list[Call]:
+        """Calls that were not begun; their keys are free again."""
+        with self._lock:
+            not_begun, self._held = list(self._held), deque()
+        self._task._flights.land_many([call.key for call in not_begun])
+        return not_begun
 
     def _next(self) -> Call | None:
         with self._lock:
@@ -131,11 +135,7 @@ class Batch:
     def settle(self) -> None:
         """Keep what was returned, and give back the keys of calls that have not begun; from any thread."""
         self.keep()
-        with self._lock:
-            given_back, self._held = self._held, deque()
-        for call in given_back:
-            self._task._flights.land(call.key)
-            self._outcomes.append(Outcome(call, again=True))
+        self._outcomes.extend(Outcome(call, again=True) for call in self._give_back())
 
     def keep(self) -> None:
         """Commit what was returned, in one transaction, and tell of it; from any thread."""
@@ -154,8 +154,7 @@ class Batch:
             keeper.results.db.upsert(records)
         except Exception:  # one of them may be the reason, and is told of when each is kept for itself
             return False
-        for one in returned:
-            self._tell(Outcome(one.call, one.value))
+        self._tell(*[Outcome(one.call, one.value) for one in returned])
         return True
 
     def _keep_one(self, one: _Returned) -> None:
@@ -166,7 +165,7 @@ class Batch:
         else:
             self._tell(Outcome(one.call, one.value))
 
-    def _tell(self, outcome: Outcome) -> None:
-        self.failed = self.failed or outcome.error is not None
-        self._task._flights.land(outcome.call.key)
-        self._outcomes.append(outcome)
+    def _tell(self, *outcomes: Outcome) -> None:
+        self.failed = self.failed or any(outcome.error is not None for outcome in outcomes)
+        self._task._flights.land_many([outcome.call.key for outcome in outcomes])
+        self._outcomes.extend(outcomes)

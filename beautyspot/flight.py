@@ -7,14 +7,15 @@ he failed. Nothing on disk says that someone runs: the right ends with its owner
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from beautyspot.errors import IndexUnavailableError, UnusableIndexError
 from beautyspot.forks import SurvivesFork
-from beautyspot.protocols import KeyLocks
+from beautyspot.protocols import BulkLocks, KeyLocks
 
 if TYPE_CHECKING:
     import asyncio
@@ -63,15 +64,30 @@ class _Flight:
         self.callbacks: list[Callable[[], None]] = []
 
 
+class _Asked:
+    """A lock that one asks for and another takes: whoever comes second, to leave or to take, gives it back."""
+
+    def __init__(self) -> None:
+        self._first = threading.Lock()
+
+    def comes_second(self) -> bool:
+        """Whether the other one was here before; to be called once by each."""
+        return not self._first.acquire(blocking=False)
+
+
 class Flights(SurvivesFork):
     """The keys under way in this process.
 
     Args:
         locks: Of the index, if it has any: they keep other processes out.
+        run_io: Runs a function in a thread, for those who await, where the locks are asked over a network;
+            ``None``: they answer in microseconds.
     """
 
-    def __init__(self, locks: KeyLocks | None) -> None:
+    def __init__(self, locks: KeyLocks | None, run_io: Callable[..., asyncio.Future[Any]] | None = None) -> None:
         self._locks = locks
+        self._bulk = locks if isinstance(locks, BulkLocks) else None
+        self._run_io = run_io
         self._under_way: dict[bytes, _Flight] = {}
         self._landing = threading.Lock()
         self.survive_forks()
@@ -112,6 +128,27 @@ class Flights(SurvivesFork):
             self._land(key)
         return taken
 
+    def try_acquire_many(self, keys: Sequence[bytes]) -> set[bytes]:
+        """As `try_acquire`, for many keys in few questions; those that were taken."""
+        if self._bulk is None:
+            return {key for key in keys if self.try_acquire(key)}
+        mine: list[bytes] = []
+        taken: set[bytes] = set()
+        try:
+            for key in keys:
+                if self._take(key) is None:
+                    mine.append(key)
+            taken = self._bulk.try_lock_many(mine)
+        except UnusableIndexError:
+            raise
+        except IndexUnavailableError:  # as in `_try_locks`
+            taken = set(mine)
+        finally:
+            for key in mine:
+                if key not in taken:
+                    self._land(key)
+        return taken
+
     async def acquire_async(self, key: bytes) -> None:
         """As `acquire`, without blocking the event loop; cancelling it harms no other waiter."""
         settle_batch()
@@ -124,7 +161,7 @@ class Flights(SurvivesFork):
             await landed
         try:
             pause = 0.001
-            while self._locks is not None and not self._try_locks(key):
+            while not await self._try_locks_async(key):
                 # Another process runs it. A thread that blocks in the kernel could not be cancelled.
                 await asyncio.sleep(pause)
                 pause = min(pause * 1.5, 0.05)
@@ -132,6 +169,25 @@ class Flights(SurvivesFork):
             self._land(key)
             raise
         self.own(key)
+
+    async def _try_locks_async(self, key: bytes) -> bool:
+        if self._locks is None or self._run_io is None:
+            return self._try_locks(key)
+        import asyncio
+
+        asked = _Asked()
+        try:
+            return bool(await asyncio.shield(self._run_io(self._ask, key, asked)))
+        except asyncio.CancelledError:
+            if asked.comes_second():  # it was taken, for nobody
+                self._run_io(self._unlock, (key,))
+            raise
+
+    def _ask(self, key: bytes, asked: _Asked) -> bool:
+        taken = self._try_locks(key)
+        if taken and asked.comes_second():  # who asked has left
+            self._unlock((key,))
+        return taken
 
     def release(self, key: bytes) -> None:
         """Give *key* back and wake those who wait for it."""
@@ -148,12 +204,28 @@ class Flights(SurvivesFork):
 
     def land(self, key: bytes) -> None:
         """Wake those who wait for *key*; from any thread."""
-        if self._locks is not None:
-            try:
-                self._locks.unlock(key)
-            except IndexUnavailableError:
-                self._locks = None
-        self._land(key)
+        self.land_many((key,))
+
+    def land_many(self, keys: Sequence[bytes]) -> None:
+        """As `land`, for many keys in one question to the index."""
+        self._unlock(keys)
+        for key in keys:
+            self._land(key)
+
+    def land_async(self, key: bytes) -> None:
+        """As `land`, without holding up the event loop: where that takes a network, it is done in a thread."""
+        if self._run_io is None:
+            self.land(key)
+        else:
+            self._run_io(self.land, key)
+
+    def _unlock(self, keys: Sequence[bytes]) -> None:
+        with suppress(IndexUnavailableError):  # then it has no lock of ours either
+            if self._bulk is not None:
+                self._bulk.unlock_many(keys)
+            elif self._locks is not None:
+                for key in keys:
+                    self._locks.unlock(key)
 
     def _take(self, key: bytes) -> _Flight | None:
         """Take *key* in this process; if someone has it, the flight to wait for."""
@@ -170,7 +242,6 @@ class Flights(SurvivesFork):
             raise
         except IndexUnavailableError:
             # Where no lock can be taken nothing can be kept either, which is said when it is tried.
-            self._locks = None
             return True
 
     def _when_landed(self, flight: _Flight, callback: Callable[[], None]) -> None:

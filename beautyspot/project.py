@@ -17,7 +17,7 @@ from beautyspot.keeping import OnSaveError
 from beautyspot.keys import Policy
 from beautyspot.pacing import Paced
 from beautyspot.plugins import Registry
-from beautyspot.protocols import BlobStorage, BufferSerializer, KeyLocks, MapsBlobs, Serializer, TaskDB
+from beautyspot.protocols import BlobStorage, BufferSerializer, KeyLocks, MapsBlobs, QuickLookup, Serializer, TaskDB
 from beautyspot.results import Results
 from beautyspot.serializer import MsgpackSerializer
 from beautyspot.shipping import ByValue
@@ -44,7 +44,7 @@ class Project(Paced):
 
     Args:
         name: Of the project; its index is ``./name.db`` unless *db* says otherwise.
-        db: A path, a URL (``sqlite:///…``, ``memory://``), or any `TaskDB`.
+        db: A path, a URL (``postgresql://…``, ``sqlite:///…``, ``memory://``), or any `TaskDB`.
         storage_path: A directory, or a URL, for large results.
         storage: Any `BlobStorage`, in place of *storage_path*.
         serializer: Any `Serializer`, or the name of an installed one, in place of MessagePack.
@@ -102,7 +102,10 @@ class Project(Paced):
         self._own_executor: Executor | None = None
         self._lock = threading.Lock()
         self.results = Results(self.db, self.storage, blob_threshold)
-        self.flights = Flights(self.db if isinstance(self.db, KeyLocks) else None)
+        self.flights = Flights(
+            self.db if isinstance(self.db, KeyLocks) else None,
+            None if isinstance(self.db, QuickLookup) else self.run_io,
+        )
 
     def __repr__(self) -> str:
         return f"Project({self.name!r})"

@@ -14,6 +14,7 @@ __all__ = [
     "BlobStorage",
     "Buffer",
     "BufferSerializer",
+    "BulkLocks",
     "Entry",
     "Failure",
     "FailureLog",
@@ -173,7 +174,7 @@ class TaskDB(Protocol):
 class QuickLookup(Protocol):
     """An index that answers for one key in microseconds, so that it may be asked on an event loop.
 
-    Without it, ``lookup([key])`` serves, and async tasks ask it in a thread.
+    Without it, ``lookup([key])`` serves, and async tasks ask it, and its `KeyLocks`, in a thread.
     """
 
     def get(self, key: bytes) -> Entry | None:
@@ -195,6 +196,19 @@ class KeyLocks(Protocol):
 
     def unlock(self, key: bytes) -> None:
         """Give the lock of *key* back."""
+        ...
+
+
+@runtime_checkable
+class BulkLocks(Protocol):
+    """Locks of which many are asked for at once, as over a network. Without it, each is asked for by itself."""
+
+    def try_lock_many(self, keys: Sequence[bytes]) -> set[bytes]:
+        """Take the locks of those *keys* that nobody has; those that were taken."""
+        ...
+
+    def unlock_many(self, keys: Sequence[bytes]) -> None:
+        """Give the locks of *keys* back."""
         ...
 
 

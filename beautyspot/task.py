@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, NamedTuple, ParamSpec, TypeVar, cast, overload
 
 from beautyspot.keeping import Keeper
 from beautyspot.keys import Keyer, Policy
@@ -45,6 +45,22 @@ class Options:
     ttl: float | None = None
     serializer: Any = None
     mmap: bool = False
+
+
+class Flown(NamedTuple):
+    """What came of a call that had its turn.
+
+    Attributes:
+        value: The result.
+        entry: Of the result, if it is kept.
+        encoded: What was written; ``None`` where someone else had run it.
+        seconds: That the function took; ``None`` as above.
+    """
+
+    value: Any
+    entry: Entry | None
+    encoded: Encoded | None
+    seconds: float | None
 
 
 class _LikeCython:
@@ -207,7 +223,7 @@ class Task(_Kept[P, T]):
             value = self._read(entry)
             if value is not MISSING:
                 return value  # type: ignore[no-any-return]
-        return self._fly(key, parts, args, kwargs)[0]
+        return self._fly(key, parts, args, kwargs).value  # type: ignore[no-any-return]
 
     def refresh(self, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run the function and replace the kept result."""
@@ -216,7 +232,7 @@ class Task(_Kept[P, T]):
     def _compute(
         self, key: bytes, parts: list[bytes], args: tuple[Any, ...], kwargs: Mapping[str, Any], fresh: bool
     ) -> T:
-        return self._fly(key, parts, args, kwargs, fresh)[0]
+        return self._fly(key, parts, args, kwargs, fresh).value  # type: ignore[no-any-return]
 
     def _fly(
         self,
@@ -225,8 +241,8 @@ class Task(_Kept[P, T]):
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
         fresh: bool = False,
-    ) -> tuple[T, Entry | None, Encoded | None]:
-        """Run the function unless someone did meanwhile: the value, its entry if it is kept, and what was written."""
+    ) -> Flown:
+        """Run the function unless someone did meanwhile."""
         summary = self._keeper.describe(key, parts, args, kwargs)  # before the function may change its arguments
         self._flights.acquire(key)
         try:
@@ -234,7 +250,7 @@ class Task(_Kept[P, T]):
             if entry is not None and not fresh and not is_expired(entry):
                 value = self._read(entry)
                 if value is not MISSING:
-                    return value, entry, None
+                    return Flown(value, entry, None, None)
             started = perf_counter()
             try:
                 value = self.__wrapped__(*args, **kwargs)
@@ -243,7 +259,8 @@ class Task(_Kept[P, T]):
                 raise
             seconds = perf_counter() - started
             encoded = self._keeper.encode(value)
-            return value, self._keeper.write(summary, encoded, seconds, entry and entry.location), encoded
+            kept = self._keeper.write(summary, encoded, seconds, entry and entry.location)
+            return Flown(value, kept, encoded, seconds)
         finally:
             self._flights.release(key)
 
@@ -328,9 +345,9 @@ class AsyncTask(_Kept[P, T]):
         finally:
             self._flights.disown(key)
             if keeping is None or keeping.done():
-                self._flights.land(key)
+                self._flights.land_async(key)
             else:  # cancelled while the result is being written: it is kept all the same
-                keeping.add_done_callback(lambda _: self._flights.land(key))
+                keeping.add_done_callback(lambda _: self._flights.land_async(key))
 
     @overload
     def __get__(self, instance: None, owner: type | None = None) -> Self: ...

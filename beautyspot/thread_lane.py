@@ -101,7 +101,6 @@ class ThreadLane:
     def _run(self, call: Call) -> None:
         """Run *call*, together with others that wait where calls are quick."""
         calls = [call, *self._more()] if self._seconds < _QUICK else [call]
-        began = monotonic()
         if len(calls) > 1:
             calls = self._run_batch(calls)
         for each in calls:
@@ -115,7 +114,6 @@ class ThreadLane:
             self._done.append(outcome)
             if outcome.error is not None:
                 self._halt()
-        self._seconds = monotonic() - began if len(calls) == 1 else self._seconds
 
     def _run_batch(self, calls: list[Call]) -> list[Call]:
         """Run *calls* as a batch; those whose keys someone else has come back, to be waited for."""
@@ -153,10 +151,16 @@ class ThreadLane:
         return more
 
     def _outcome(self, call: Call) -> Outcome:
+        began = monotonic()
         try:
-            return Outcome(call, self._task._compute(call.key, call.parts, call.args, {}, fresh=False))
+            flown = self._task._fly(call.key, call.parts, call.args, {})
         except BaseException as error:
+            self._seconds = monotonic() - began
             return Outcome(call, error=error)
+        if flown.encoded is not None:
+            # An index that takes long to answer is a reason to ask it for many at once; a blob is not.
+            self._seconds = flown.seconds if flown.encoded.value is not None else monotonic() - began
+        return Outcome(call, flown.value)
 
     def finished(self) -> list[Outcome]:
         """Wait for a call to come back, and take all that did."""

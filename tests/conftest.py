@@ -62,9 +62,13 @@ def _open_files() -> set[str]:
     return files
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Iterator[bs.Project]:
-    with bs.Project("test", db=tmp_path / "test.db", storage_path=tmp_path / "blobs") as project:
+@pytest.fixture(params=["sqlite", "postgres"])
+def project(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[bs.Project]:
+    """A project on one machine, and one beyond it."""
+    places = {"db": tmp_path / "test.db", "storage_path": tmp_path / "blobs"}
+    if request.param == "postgres":
+        places["db"] = request.getfixturevalue("postgres_url")
+    with bs.Project("test", **places) as project:
         yield project
 
 
@@ -118,6 +122,14 @@ def postgres_server() -> Iterator[PostgresServer]:
     server = PostgresServer()
     yield server
     server.stop()
+
+
+@pytest.fixture
+def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
+    """A schema of this test's own, without any table."""
+    schema = f"test_{os.urandom(6).hex()}"
+    yield f"{postgres_server.url}?schema={schema}"
+    postgres_server.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE")
 
 
 @pytest.fixture(scope="session")

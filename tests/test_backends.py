@@ -8,7 +8,7 @@ import pytest
 
 import beautyspot as bs
 from beautyspot.adapters.futures import ExecutorEngine, processes
-from beautyspot.db import MemoryTaskDB, SQLiteTaskDB, open_db
+from beautyspot.db import MemoryTaskDB, PostgresTaskDB, SQLiteTaskDB, open_db
 from beautyspot.engines import Engine
 from beautyspot.errors import ConfigurationError
 from beautyspot.protocols import BlobStorage, Serializer, TaskDB
@@ -21,6 +21,22 @@ class TestSQLiteTaskDB(TaskDBContract):
     @pytest.fixture
     def db(self, tmp_path: Path) -> Iterator[TaskDB]:
         db = SQLiteTaskDB(tmp_path / "deep" / "er" / "index.db")
+        yield db
+        db.close()
+
+
+class TestPostgresTaskDB(TaskDBContract):
+    @pytest.fixture
+    def db(self, postgres_url: str) -> Iterator[TaskDB]:
+        db = PostgresTaskDB(postgres_url)
+        yield db
+        db.close()
+
+
+class TestPartitionedPostgresTaskDB(TaskDBContract):
+    @pytest.fixture
+    def db(self, postgres_url: str) -> Iterator[TaskDB]:
+        db = PostgresTaskDB(postgres_url, partitions=4)
         yield db
         db.close()
 
@@ -78,7 +94,7 @@ def test_an_unknown_scheme_says_which_are_known() -> None:
     with pytest.raises(ConfigurationError, match="no index is known as 'mysql'"):
         open_db("mysql://host/name")
     with pytest.raises(ConfigurationError, match=r"entry point in the group 'beautyspot\.storages'"):
-        open_storage("ftp://host")
+        open_storage("carrier-pigeon://host")
 
 
 def test_a_backend_of_another_package_is_found_by_its_entry_point(

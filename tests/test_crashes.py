@@ -20,6 +20,7 @@ from beautyspot.db import SQLiteTaskDB
 from beautyspot.db.schema import MIGRATIONS
 from beautyspot.errors import ForeignIndexError, NewerIndexError, NotKeptWarning, UnreadableWarning
 from beautyspot.testing import Count, make_record
+from tests.rows import change_rows, rows
 
 NOBODY = 65534
 
@@ -86,11 +87,8 @@ def test_a_damaged_blob_is_run_again_with_one_warning(
 def test_a_flipped_bit_in_a_row_is_no_result(project: bs.Project, count: Count) -> None:
     text = project.task(lambda x: count() or "some text")
     text(1)
-    project.close()
-    connection = sqlite3.connect(project.db.path)  # type: ignore[attr-defined]
-    connection.execute("UPDATE results SET value = CAST(replace(value, 'some', 'Some') AS BLOB)")
-    connection.commit()
-    connection.close()
+    ((value,),) = rows(project, "value")
+    change_rows(project, value=value.replace(b"some", b"Some"))
     with pytest.warns(UnreadableWarning, match="checksum does not fit"):
         assert text(1) == "some text"
     assert len(count) == 2
@@ -108,14 +106,9 @@ def test_a_planted_pickle_is_not_executed(project: bs.Project, tmp_path: Path, c
     evil = b"cos\nsystem\n(S'touch hacked'\ntR."
     (path,) = (tmp_path / "blobs").rglob("*-*")
     path.write_bytes(evil)
-    project.close()
-    connection = sqlite3.connect(project.db.path)  # type: ignore[attr-defined]
     crc = zlib.crc32(evil).to_bytes(4, "big")
-    connection.execute("UPDATE results SET value = ?, checksum = ? WHERE location IS NULL", (evil, crc))
-    digest = blake3(evil).digest(16)
-    connection.execute("UPDATE results SET checksum = ?, size = ? WHERE location IS NOT NULL", (digest, len(evil)))
-    connection.commit()
-    connection.close()
+    change_rows(project, "location IS NULL", value=evil, checksum=crc)
+    change_rows(project, "location IS NOT NULL", checksum=blake3(evil).digest(16), size=len(evil))
     with pytest.warns(UnreadableWarning):
         assert (text(1), blob(1)) == ("text", "blob")
     assert not (tmp_path / "hacked").exists()
@@ -126,11 +119,7 @@ def test_a_planted_pickle_is_not_executed(project: bs.Project, tmp_path: Path, c
 def test_a_row_that_points_outside_the_storage_is_no_result(project: bs.Project, count: Count, location: str) -> None:
     blob = project.task(save_blob=True)(lambda x: count() or "blob")
     blob(1)
-    project.close()
-    connection = sqlite3.connect(project.db.path)  # type: ignore[attr-defined]
-    connection.execute("UPDATE results SET location = ?", (location,))
-    connection.commit()
-    connection.close()
+    change_rows(project, location=location)
     with pytest.warns(UnreadableWarning, match="no location of a blob"):
         assert blob(1) == "blob"
     assert len(count) == 2
@@ -287,6 +276,7 @@ def test_eight_processes_write_at_once(tmp_path: Path) -> None:
     check_index(tmp_path / "p.db")
 
 
+@pytest.mark.parametrize("project", ["sqlite"], indirect=True)
 def test_a_writer_that_takes_long_is_waited_for(project: bs.Project) -> None:
     task = project.task(lambda x: x)
     task(1)
