@@ -19,11 +19,11 @@ check: $(VENV)/ready
 	$(BIN)/mypy
 	$(BIN)/pyright --warnings
 
-unit: $(VENV)/ready
+unit: $(VENV)/ready $(VENV)/debian
 	$(BIN)/python -m pytest
 
 # Hundreds of processes that are really killed: minutes.
-slow: $(VENV)/ready
+slow: $(VENV)/ready $(VENV)/debian
 	$(BIN)/python -m pytest -m slow
 
 docs: $(VENV)/ready
@@ -39,6 +39,12 @@ $(VENV)/ready: requirements.lock pyproject.toml
 	$(PYTHON) -m pip --python $(BIN)/python install -q --disable-pip-version-check uv==0.13.9
 	$(BIN)/uv pip install -q --python $(BIN)/python --require-hashes -r requirements.lock
 	$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
+	touch $@
+
+# A server that the tests need and no package of PyPI carries.
+$(VENV)/debian: $(VENV)/ready tests/debian.py
+	rm -rf $@
+	$(PYTHON) tests/debian.py $@ pgbouncer
 	touch $@
 
 lock: $(VENV)/ready

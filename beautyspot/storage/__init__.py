@@ -1,27 +1,76 @@
-"""Blob storages: one backend a file, found by the scheme of a URL."""
+"""Blob storages: one backend a file, found by the scheme of a URL.
+
+All but the one in memory name a blob in the same form, so that blobs can be copied from one to another.
+"""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
+from beautyspot.errors import ConfigurationError
 from beautyspot.plugins import Registry
 from beautyspot.protocols import BlobStorage
 from beautyspot.storage.local import LocalStorage
 from beautyspot.storage.memory import MemoryStorage
 
-__all__ = ["LocalStorage", "MemoryStorage", "open_storage"]
+if TYPE_CHECKING:
+    from beautyspot.storage.fsspec import FsspecStorage
+    from beautyspot.storage.s3 import S3Storage
 
-STORAGES = Registry("blob storage", "beautyspot.storages", {"memory": "beautyspot.storage.memory:open_url"})
+__all__ = ["FsspecStorage", "LocalStorage", "MemoryStorage", "S3Storage", "open_storage"]
+
+STORAGES = Registry(
+    "blob storage",
+    "beautyspot.storages",
+    {"memory": "beautyspot.storage.memory:open_url", "s3": "beautyspot.storage.s3:open_url"},
+)
 
 
-def open_storage(place: str | os.PathLike[str]) -> BlobStorage:
-    """The storage in a directory, or at a URL such as ``memory://``.
+def open_storage(place: str | os.PathLike[str], s3_opts: Mapping[str, Any] | None = None) -> BlobStorage:
+    """The storage in a directory, or at a URL such as ``s3://bucket/prefix``, ``gs://bucket/prefix`` or ``memory://``.
+
+    Args:
+        place: A directory or a URL. A scheme that neither we nor an entry point bring is looked for in fsspec.
+        s3_opts: Options of an `S3Storage`.
 
     Raises:
-        ConfigurationError: If no backend is known for the URL's scheme.
+        ConfigurationError: If no backend is known for the URL's scheme, or there are options for another one.
     """
-    opener = STORAGES.for_url(place)
+    if s3_opts and not str(place).lower().startswith("s3://"):
+        raise ConfigurationError("s3_opts is for a storage_path that begins with s3://")
+    opener = _opener(place)
     if opener is None:
         return LocalStorage(place)
-    storage: BlobStorage = opener(str(place))
+    storage: BlobStorage = opener(str(place), **(s3_opts or {}))
     return storage
+
+
+def _opener(place: str | os.PathLike[str]) -> Callable[..., Any] | None:
+    from beautyspot.storage import fsspec
+
+    scheme, _, name = str(place).lower().partition("://")
+    if scheme == "memory" and name:  # ours has no name
+        return fsspec.FsspecStorage
+    try:
+        return STORAGES.for_url(place)
+    except ConfigurationError as unknown:
+        known = fsspec.known_schemes()
+        if scheme in known:
+            return fsspec.FsspecStorage
+        hint = "" if known else '; pip install "beautyspot[fsspec]" brings gs, az, sftp and many others'
+        raise ConfigurationError(f"{unknown}{hint}") from None
+
+
+def __getattr__(name: str) -> Any:
+    # The backends load when they are first named: importing beautyspot opens no library of a cloud.
+    if name == "S3Storage":
+        from beautyspot.storage.s3 import S3Storage
+
+        return S3Storage
+    if name == "FsspecStorage":
+        from beautyspot.storage.fsspec import FsspecStorage
+
+        return FsspecStorage
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

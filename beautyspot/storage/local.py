@@ -1,7 +1,6 @@
 """LocalStorage: blobs as files below one directory.
 
 A blob is written under a temporary name and renamed when it is whole: whoever sees its name sees all of it.
-Directories of 256 keep a folder of millions quick on every file system.
 """
 
 from __future__ import annotations
@@ -9,19 +8,15 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from beautyspot.errors import StorageError
 from beautyspot.protocols import BlobInfo, Buffer
+from beautyspot.storage.locations import UNFINISHED, check_location, check_size, is_location, new_location
 
 __all__ = ["LocalStorage"]
-
-# The only form of a location that is ever opened: whatever an index says, no other file is read or removed.
-_LOCATION = re.compile(r"[0-9a-f]{2}/[0-9a-f]{32}-[0-9a-f]{8}")
-_TEMPORARY = ".part"
 
 
 class LocalStorage:
@@ -51,9 +46,9 @@ class LocalStorage:
         Raises:
             StorageError: If it cannot be written; nothing of it is left then.
         """
-        location = f"{name[:2]}/{name}-{os.urandom(4).hex()}"
+        location = new_location(name)
         path = self._path(location)
-        temporary = path + _TEMPORARY
+        temporary = path + UNFINISHED
         try:
             self._make_directory(os.path.dirname(path))
             with open(temporary, "xb", buffering=0) as file:
@@ -83,14 +78,14 @@ class LocalStorage:
         path = self._path(location)
         try:
             with open(path, "rb", buffering=0) as file:
-                self._check_size(path, os.fstat(file.fileno()).st_size, size)
+                check_size(path, os.fstat(file.fileno()).st_size, size)
                 content = bytearray(size)
                 view, filled = memoryview(content), 0
                 while filled < size and (count := file.readinto(view[filled:])):
                     filled += count
         except OSError as error:
             raise _unreadable(path, error) from error
-        self._check_size(path, filled, size)
+        check_size(path, filled, size)
         return content
 
     def map(self, location: str, size: int) -> memoryview:
@@ -98,7 +93,7 @@ class LocalStorage:
         path = self._path(location)
         try:
             with open(path, "rb", buffering=0) as file:
-                self._check_size(path, os.fstat(file.fileno()).st_size, size)
+                check_size(path, os.fstat(file.fileno()).st_size, size)
                 return memoryview(mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ))
         except OSError as error:
             raise _unreadable(path, error) from error
@@ -119,7 +114,7 @@ class LocalStorage:
             if len(folder.name) == 2 and folder.is_dir(follow_symlinks=False):
                 for file in os.scandir(folder):
                     location = f"{folder.name}/{file.name}"
-                    if _LOCATION.fullmatch(location.removesuffix(_TEMPORARY)):
+                    if is_location(location):
                         stat = file.stat(follow_symlinks=False)
                         yield BlobInfo(location, stat.st_size, stat.st_mtime)
 
@@ -127,17 +122,11 @@ class LocalStorage:
         """Nothing stays open between calls."""
 
     def _path(self, location: str) -> str:
-        if not _LOCATION.fullmatch(location.removesuffix(_TEMPORARY)):
-            raise StorageError(f"{location!r} is no location of a blob below {self.root}; it was not touched")
+        check_location(location, self.root)
         path = os.path.join(self.root, location)
         if os.path.islink(path) or os.path.islink(os.path.dirname(path)):
             raise StorageError(f"{path} is a symbolic link and may lead out of {self.root}; it was not touched")
         return path
-
-    @staticmethod
-    def _check_size(path: str, found: int, size: int) -> None:
-        if found != size:
-            raise StorageError(f"the blob {path} has {found} bytes and should have {size}")
 
 
 def _unreadable(path: str, error: OSError) -> StorageError:

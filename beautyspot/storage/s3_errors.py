@@ -1,0 +1,72 @@
+"""What boto3 raises, as `StorageError`: what was wrong, where, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from beautyspot.errors import StorageError
+
+_RIGHTS = (
+    "s3:GetObject, s3:PutObject, s3:DeleteObject and s3:AbortMultipartUpload on its objects, and s3:ListBucket and "
+    "s3:ListBucketMultipartUploads on the bucket"
+)
+_DENIED = f"access was denied; the credentials need {_RIGHTS}"
+_GONE = "it is gone"
+_EXPIRED = "the credentials have expired: log in again, or renew aws_session_token"
+_REGION = "the bucket is in another region: set region_name in s3_opts, or AWS_DEFAULT_REGION"
+_UNREACHABLE = "the server cannot be reached: see that it runs, and that endpoint_url and the network are right"
+_SLOW = "the server did not answer in time: see how it is, or give s3_opts a config with a longer read_timeout"
+_NO_CREDENTIALS = (
+    "no credentials were found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, log in with the aws command, or "
+    "give them in s3_opts"
+)
+
+# By the code that a server answers with, or the name of the exception that boto3 raises of its own.
+_CURES = {
+    "NoSuchBucket": "there is no such bucket: create it, or name another one in the URL",
+    "NoSuchKey": _GONE,
+    "404": _GONE,
+    "AccessDenied": _DENIED,
+    "AllAccessDisabled": _DENIED,
+    "403": _DENIED,
+    "InvalidAccessKeyId": "the server does not know the access key: correct aws_access_key_id",
+    "SignatureDoesNotMatch": "the secret key is not that of the access key: correct aws_secret_access_key",
+    "InvalidToken": "the session token is not valid: log in again, or correct aws_session_token",
+    "ExpiredToken": _EXPIRED,
+    "ExpiredTokenException": _EXPIRED,
+    "TokenRefreshRequired": _EXPIRED,
+    "UnauthorizedSSOTokenError": _EXPIRED,
+    "RequestTimeTooSkewed": "the clock of this machine and that of the server differ: set it right",
+    "PermanentRedirect": _REGION,
+    "AuthorizationHeaderMalformed": _REGION,
+    "IllegalLocationConstraintException": _REGION,
+    "PreconditionFailed": "it was replaced while it was read",
+    "InvalidRange": "it is shorter than it should be",
+    "NoCredentialsError": _NO_CREDENTIALS,
+    "PartialCredentialsError": _NO_CREDENTIALS,
+    "CredentialRetrievalError": _NO_CREDENTIALS,
+    "ProfileNotFound": "the profile is not in the files of aws: correct profile_name or AWS_PROFILE",
+    "EndpointConnectionError": _UNREACHABLE,
+    "ConnectTimeoutError": _UNREACHABLE,
+    "ProxyConnectionError": _UNREACHABLE,
+    "ConnectionClosedError": _UNREACHABLE,
+    "ReadTimeoutError": _SLOW,
+    "SSLError": "the server's certificate is not trusted: give the path of its authority as verify in s3_opts",
+    "FlexibleChecksumError": "it is damaged: its checksum at the server does not fit",
+}
+
+
+def storage_error(error: Exception, doing: str, secrets: Iterable[str]) -> StorageError:
+    """The error to raise for *error*, which came up in *doing* something; its text holds none of *secrets*."""
+    text = str(error)
+    for secret in secrets:
+        text = text.replace(secret, "***")
+    cure = _cure(error)
+    return StorageError(f"cannot {doing}: {cure} ({text})" if cure else f"cannot {doing}: {text}")
+
+
+def _cure(error: Exception) -> str | None:
+    answer = getattr(error, "response", None)
+    code = answer.get("Error", {}).get("Code", "") if isinstance(answer, dict) else ""
+    names = [str(code), *(kind.__name__ for kind in type(error).__mro__)]
+    return next((_CURES[name] for name in names if name in _CURES), None)
