@@ -110,8 +110,8 @@ class Flights(SurvivesFork):
         try:
             if self._locks is not None and not self._try_locks(key):
                 self._locks.lock(key)
-        except BaseException:
-            self._land(key)
+        except BaseException as error:
+            self._fail(key, error)
             raise
         self.own(key)
 
@@ -121,12 +121,19 @@ class Flights(SurvivesFork):
             return False
         try:
             taken = self._try_locks(key)
-        except BaseException:
-            self._land(key)
+        except BaseException as error:
+            self._fail(key, error)
             raise
         if not taken:
             self._land(key)
         return taken
+
+    def _fail(self, key: bytes, error: BaseException) -> None:
+        """Land a *key* that could not be had; an interrupt may have come just after its lock was taken."""
+        if isinstance(error, Exception):
+            self._land(key)
+        else:
+            self.land(key)
 
     def try_acquire_many(self, keys: Sequence[bytes]) -> set[bytes]:
         """As `try_acquire`, for many keys in few questions; those that were taken."""

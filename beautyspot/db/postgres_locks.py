@@ -114,6 +114,7 @@ class PostgresLocks(SurvivesFork):
     def _ask_for_all(self) -> None:
         """Ask for what everyone wants, in one statement."""
         wishes: list[_Wish] = []
+        before = set(self._held)
         while self._waiting:
             wishes.append(self._waiting.popleft())
         try:
@@ -122,9 +123,12 @@ class PostgresLocks(SurvivesFork):
             for wish in wishes:
                 # Without a session there are no locks either: what was to be given back is free.
                 wish.error = error if wish.taking else None
-        except BaseException:  # interrupted: what the others want is still theirs to ask for
-            self._waiting.extend(wishes)
+        except BaseException:  # interrupted: what the others want is asked for again, and nothing of it is theirs yet
             self._end_session()
+            self._held &= before
+            for wish in wishes:
+                wish.granted.clear()
+            self._waiting.extend(wishes)
             raise
         for wish in wishes:
             wish.done = True

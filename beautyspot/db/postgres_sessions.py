@@ -6,6 +6,7 @@ twice. A server that stayed away for so long is asked again only every few secon
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
 import threading
@@ -52,6 +53,7 @@ class Sessions(SurvivesFork):
         self._prepare = prepare
         self._fresh()
         self.survive_forks()
+        _live.add(self)
 
     def _fresh(self) -> None:
         self._opening = threading.Lock()
@@ -203,7 +205,7 @@ class Sessions(SurvivesFork):
             ) from error
 
     def close(self) -> None:
-        """Close all connections of the pool; the next use opens it again."""
+        """Close the connections of the pool; the next use opens others."""
         with self._opening:
             pool, self._pool = self._pool, None
             self._gone = None
@@ -223,6 +225,16 @@ class Sessions(SurvivesFork):
 
 
 _abandoned: list[Any] = []  # a finalizer of theirs would speak to the parent's server
+_live: weakref.WeakSet[Sessions] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    """Say goodbye to servers at the end of a program that closed nothing."""
+    for each in list(_live):
+        each.close()
+        for connection in list(each.open):  # that of the locks is no part of the pool
+            connection.close()
 
 
 def has_pooler(connection: Connection[Any]) -> bool:
