@@ -15,6 +15,7 @@ __all__ = [
     "Buffer",
     "BufferSerializer",
     "BulkLocks",
+    "Chronicle",
     "Entry",
     "Failure",
     "FailureLog",
@@ -179,6 +180,15 @@ class QuickLookup(Protocol):
 
     def get(self, key: bytes) -> Entry | None:
         """The entry of *key*, or ``None``."""
+        ...
+
+
+@runtime_checkable
+class Chronicle(Protocol):
+    """An index that tells all it holds in the order in which it came. Without it, moving results holds their list."""
+
+    def records(self, after: int = 0) -> Iterator[tuple[int, Record]]:
+        """Kept results, oldest first, each with its place in that order: those behind the place *after*."""
         ...
 
 

@@ -63,7 +63,8 @@ class Seal:
         return None
 
     def _signature(self, key: bytes, entry: Entry) -> bytes:
-        said = msgpack.packb((key, entry.value, entry.checksum, entry.size, entry.expires, entry.code))
+        packer = msgpack.Packer()
+        said: bytes = packer.pack((key, entry.value, entry.checksum, entry.size, entry.expires, entry.code)) or b""
         signature: bytes = blake3(said, key=self._key).digest(_LENGTH)
         return signature
 

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -65,9 +66,11 @@ def _open_files() -> set[str]:
 @pytest.fixture(params=["sqlite", "postgres"])
 def project(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[bs.Project]:
     """A project on one machine, and one beyond it."""
-    places = {"db": tmp_path / "test.db", "storage_path": tmp_path / "blobs"}
+    places: dict[str, Any] = {"db": tmp_path / "test.db", "storage_path": tmp_path / "blobs"}
     if request.param == "postgres":
-        places["db"] = request.getfixturevalue("postgres_url")
+        server = request.getfixturevalue("s3_server")
+        places = {"db": request.getfixturevalue("postgres_url"), "storage_path": request.getfixturevalue("s3_url")}
+        places["s3_opts"] = server.options
     with bs.Project("test", **places) as project:
         yield project
 

@@ -20,7 +20,7 @@ from beautyspot.db import SQLiteTaskDB
 from beautyspot.db.schema import MIGRATIONS
 from beautyspot.errors import ForeignIndexError, NewerIndexError, NotKeptWarning, UnreadableWarning
 from beautyspot.testing import Count, make_record
-from tests.rows import change_rows, rows
+from tests.tampering import change_blob, change_rows, rows
 
 NOBODY = 65534
 
@@ -44,37 +44,27 @@ def check_index(path: Path) -> None:
 # --- blobs
 
 
-def cut(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-10])
+DAMAGES: dict[str, Callable[[bytes], bytes | None]] = {
+    "cut": lambda content: content[:-10],
+    "zero": lambda content: bytes(len(content)),
+    "flip": lambda content: content[: len(content) // 2] + b"?" + content[len(content) // 2 + 1 :],
+    "garble": lambda content: os.urandom(len(content)),
+    "empty": lambda _: b"",
+    "gone": lambda _: None,
+    "longer": lambda content: content * 2,
+}
 
 
-def zero(path: Path) -> None:
-    path.write_bytes(bytes(path.stat().st_size))
-
-
-def flip(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
-
-
-def garble(path: Path) -> None:
-    path.write_bytes(os.urandom(path.stat().st_size))
-
-
-def empty(path: Path) -> None:
-    path.write_bytes(b"")
-
-
-@pytest.mark.parametrize("damage", [cut, zero, flip, garble, empty, Path.unlink], ids=lambda f: f.__name__)
-@pytest.mark.parametrize("mmap", [False, True])
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize(
+    ("project", "mmap"), [("sqlite", False), ("sqlite", True), ("postgres", False)], indirect=["project"]
+)
 def test_a_damaged_blob_is_run_again_with_one_warning(
-    project: bs.Project, tmp_path: Path, count: Count, damage: Callable[[Path], None], mmap: bool
+    project: bs.Project, count: Count, damage: str, mmap: bool
 ) -> None:
     content = project.task(save_blob=True, mmap=mmap)(lambda n: count() or bytes(range(100)) * n)
     content(1000)
-    (blob,) = (tmp_path / "blobs").rglob("*-*")
-    damage(blob)
+    change_blob(project, DAMAGES[damage])
     with pytest.warns(UnreadableWarning, match="its call runs again") as caught:
         assert content(1000) == bytes(range(100)) * 1000
     assert len(caught) == 1
@@ -104,8 +94,7 @@ def test_a_planted_pickle_is_not_executed(project: bs.Project, tmp_path: Path, c
     text(1)
     blob(1)
     evil = b"cos\nsystem\n(S'touch hacked'\ntR."
-    (path,) = (tmp_path / "blobs").rglob("*-*")
-    path.write_bytes(evil)
+    change_blob(project, lambda _: evil)
     crc = zlib.crc32(evil).to_bytes(4, "big")
     change_rows(project, "location IS NULL", value=evil, checksum=crc)
     change_rows(project, "location IS NOT NULL", checksum=blake3(evil).digest(16), size=len(evil))
@@ -125,6 +114,7 @@ def test_a_row_that_points_outside_the_storage_is_no_result(project: bs.Project,
     assert len(count) == 2
 
 
+@pytest.mark.parametrize("project", ["sqlite"], indirect=True)
 def test_a_link_out_of_the_storage_is_not_followed(project: bs.Project, tmp_path: Path, count: Count) -> None:
     blob = project.task(save_blob=True)(lambda x: count() or "blob")
     blob(1)
@@ -141,12 +131,12 @@ def test_a_link_out_of_the_storage_is_not_followed(project: bs.Project, tmp_path
 
 def test_a_garbled_index_is_set_aside(tmp_path: Path, count: Count) -> None:
     path = tmp_path / "p.db"
-    for damage in (garble, zero, lambda p: p.write_bytes(b"not a database" * 1000)):
+    for damage in (os.urandom, bytes, lambda size: b"not a database" * 1000):
         with bs.Project("p", db=path) as project:
             task = project.task(version="1")(lambda x: count() or x)
             for i in range(300):
                 task(i)
-        damage(path)
+        path.write_bytes(damage(path.stat().st_size))
         ran = len(count)
         with bs.Project("p", db=path) as project:
             task = project.task(version="1")(lambda x: count() or x)

@@ -21,8 +21,8 @@ from beautyspot.db import PostgresTaskDB, open_db, postgres_sessions
 from beautyspot.db.postgres_schema import MIGRATIONS
 from beautyspot.errors import ForeignIndexError, NewerIndexError, NotKeptWarning, UnreadableWarning, UnusableIndexError
 from beautyspot.testing import Count, make_key, make_record
-from tests.rows import rows
 from tests.servers import Pooler, PostgresServer, Proxy
+from tests.tampering import rows
 
 
 @pytest.fixture

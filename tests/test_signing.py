@@ -10,7 +10,7 @@ import pytest
 import beautyspot as bs
 from beautyspot.errors import UnreadableWarning
 from beautyspot.testing import Count
-from tests.rows import change_rows, rows
+from tests.tampering import change_rows, rows
 
 SECRET = "a secret that nobody can guess"
 

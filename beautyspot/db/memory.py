@@ -57,6 +57,12 @@ class MemoryTaskDB:
             newest_first = list(reversed(self._summaries.values()))
         return (s for s in newest_first if function in (None, s.function))
 
+    def records(self, after: int = 0) -> Iterator[tuple[int, Record]]:
+        """Kept results, oldest first, each with its place."""
+        with self._writing:
+            oldest_first = [Record(self._entries[key], summary) for key, summary in self._summaries.items()]
+        return iter(list(enumerate(oldest_first, 1))[after:])
+
     def close(self) -> None:
         """Nothing was opened; what is kept stays until the process ends."""
 

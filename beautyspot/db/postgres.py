@@ -24,6 +24,7 @@ T = TypeVar("T")
 
 _MANY = 2000  # keys to a statement
 _PAGE = 1000  # rows of a list at a time
+_WHOLE = 200  # of a list with their values
 _ENTRY = ", ".join(Entry._fields)
 _SUMMARY = ", ".join(("uuid_send(key)", *Summary._fields[1:]))
 _FAILURE = ", ".join(("uuid_send(key)", *Failure._fields[1:]))
@@ -127,6 +128,14 @@ class PostgresTaskDB:
         """Kept results, newest first, read page by page."""
         return self._pages(_SUMMARY, "results", "true", function, Summary._make)
 
+    def records(self, after: int = 0) -> Iterator[tuple[int, Record]]:
+        """Kept results, oldest first, each with its place: its id."""
+        while rows := self._read(self._statements.records, (after,)):
+            for number, *fields in rows:
+                entry, summary = fields[: len(Entry._fields)], fields[len(Entry._fields) :]
+                yield number, Record(Entry._make(entry), Summary._make(summary))
+            after = rows[-1][0]
+
     def close(self) -> None:
         """Close all connections; the next use opens them again."""
         self._locks.close()
@@ -208,6 +217,7 @@ class _Statements(NamedTuple):
     """What is asked of the tables of one schema."""
 
     lookup: str
+    records: str
     keep: str
     keep_many: str
     delete: str
@@ -229,6 +239,7 @@ class _Statements(NamedTuple):
         numbered = f"SELECT *, nextval('{schema}.results_id_seq') FROM unnest({arrays}) OFFSET 0"
         return cls(
             lookup=f"SELECT uuid_send(key), {_ENTRY} FROM {schema}.results WHERE key = ANY (%s::uuid[])",
+            records=f"SELECT id, {_ENTRY}, {_SUMMARY} FROM {schema}.results WHERE id > %s ORDER BY id LIMIT {_WHOLE}",
             keep=_upsert(f"{schema}.results", columns, f"VALUES ({values})"),
             keep_many=_upsert(f"{schema}.results", (*columns, "id"), f"SELECT * FROM ({numbered}) AS given ORDER BY 1"),
             delete=f"DELETE FROM {schema}.results WHERE key = ANY (%s::uuid[])",

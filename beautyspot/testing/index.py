@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 
 from beautyspot.protocols import (
+    BulkLocks,
+    Chronicle,
     Failure,
     FailureLog,
     KeyLocks,
@@ -72,6 +74,27 @@ class TaskDBContract:
         expected = [f"x={i}" for i in reversed(range(1000)) if i % 3 == 0 and i != 3]
         assert [summary.input for summary in db.summaries("module.f0")] == expected
         assert list(db.summaries("module.g")) == []
+
+    def test_records_come_oldest_first_from_any_place_on(self, db: TaskDB) -> None:
+        if isinstance(db, Chronicle):
+            kept = [make_record(i) for i in range(1200)]
+            for start in range(0, 1200, 100):
+                db.upsert(kept[start : start + 100])
+            db.upsert([make_record(7, input="again")])
+            db.delete([make_key(8)])
+            numbered = list(db.records())
+            expected = [*kept[:7], *kept[9:], make_record(7, input="again")]
+            assert [record for _, record in numbered] == expected
+            assert [record for _, record in db.records(after=numbered[700][0])] == expected[701:]
+            assert list(db.records(after=numbered[-1][0])) == []
+
+    def test_many_locks_are_taken_at_once(self, db: TaskDB) -> None:
+        if isinstance(db, BulkLocks) and isinstance(db, KeyLocks):
+            keys = {make_key(i) for i in range(100)}
+            assert db.try_lock_many(list(keys)) == keys
+            db.unlock_many(list(keys))
+            assert db.try_lock(make_key(5))
+            db.unlock_many([make_key(5), make_key(6)])
 
     def test_it_opens_again_after_closing(self, db: TaskDB) -> None:
         db.upsert([make_record(1)])

@@ -1,12 +1,15 @@
-"""Changes the rows of an index behind its back, as an attacker or a fault would."""
+"""Changes rows and blobs behind the back of a project, as an attacker or a fault would."""
 
 import sqlite3
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import psycopg
 
 import beautyspot as bs
 from beautyspot.db import PostgresTaskDB, SQLiteTaskDB
+from beautyspot.storage import LocalStorage, S3Storage
 
 
 def change_rows(project: bs.Project, where: str = "true", **columns: Any) -> None:
@@ -38,3 +41,18 @@ def rows(project: bs.Project, columns: str) -> list[tuple[Any, ...]]:
         found = connection.execute(f"SELECT {columns} FROM {db._schema}.results ORDER BY id".encode()).fetchall()
     connection.close()
     return found
+
+
+def change_blob(project: bs.Project, change: Callable[[bytes], bytes | None]) -> None:
+    """Put other bytes into the one blob of a project; ``None`` removes it."""
+    storage = project.storage
+    (blob,) = storage.blobs()
+    content = change(bytes(storage.load(blob.location, blob.size)))
+    if isinstance(storage, LocalStorage):
+        path = Path(storage.root, blob.location)
+        path.unlink() if content is None else path.write_bytes(content)
+    else:
+        assert isinstance(storage, S3Storage)
+        where = {"Bucket": storage.bucket, "Key": f"{storage.prefix}/{blob.location}"}
+        client = storage._client.get()
+        client.delete_object(**where) if content is None else client.put_object(**where, Body=content)

@@ -1,0 +1,271 @@
+"""Moving results, with their blobs, from one index and storage to another, or by way of an archive.
+
+What arrives is checked first, keeps its key, and so answers the same calls. A page of results at a time is carried:
+its blobs, then its rows. Killed at any instant, the same move again goes on where it was.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from typing import Any, NamedTuple, Protocol
+
+from beautyspot.errors import StorageError
+from beautyspot.hashing import hasher
+from beautyspot.protocols import BlobStorage, Buffer, Chronicle, Entry, Record, TaskDB
+from beautyspot.results import is_expired
+from beautyspot.signing import Seal, is_signed
+
+__all__ = ["Moved", "Shelf", "move"]
+
+_PAGE = 200  # results whose rows are written together
+_AT_ONCE = 8  # blobs under way
+_TOLD = 10  # problems that are told word for word
+
+
+class Item(NamedTuple):
+    """A result on its way.
+
+    Attributes:
+        place: In the order of its source.
+        record: What its source says of it.
+        blob: Reads its blob; ``None`` if it has none.
+    """
+
+    place: int
+    record: Record
+    blob: Callable[[], Buffer] | None
+
+
+class Source(Protocol):
+    """Where results come from."""
+
+    def items(self, after: int) -> Iterator[Item]:
+        """All results behind a place, oldest first."""
+        ...
+
+
+class Sink(Protocol):
+    """Where results go."""
+
+    def begin(self) -> int:
+        """Behind which place of the source to begin."""
+        ...
+
+    def has(self, keys: list[bytes]) -> set[bytes]:
+        """Those *keys* that are there already."""
+        ...
+
+    def prepare(self, record: Record, blob: Buffer | None) -> Any:
+        """Take in one result as far as that is independent of others; in any thread."""
+        ...
+
+    def put(self, page: Iterable[Any], place: int) -> None:
+        """Make results of what was prepared; *place* is that of the last one."""
+        ...
+
+    def end(self) -> None:
+        """All is there."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """What became of results that were to be moved.
+
+    Attributes:
+        moved: How many arrived.
+        already: How many were there before.
+        expired: How many were left out because their time was over.
+        left_out: How many were left out because they are damaged, their blob is gone, or their signature is not
+            that of the secret.
+        problems: What was wrong with the first ten of these.
+    """
+
+    moved: int = 0
+    already: int = 0
+    expired: int = 0
+    left_out: int = 0
+    problems: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        parts = [(self.moved, "moved"), (self.already, "there already"), (self.expired, "expired")]
+        told = [f"{count:,} {what}" for count, what in parts if count or what == "moved"]
+        if self.left_out:
+            told.append(f"{self.left_out:,} left out, which would run again in any case")
+        return ", ".join(told)
+
+
+class Shelf:
+    """An index with its storage, as a source or a sink.
+
+    Args:
+        db: The index.
+        storage: Where its large results lie.
+    """
+
+    def __init__(self, db: TaskDB, storage: BlobStorage) -> None:
+        self.db = db
+        self.storage = storage
+
+    def items(self, after: int) -> Iterator[Item]:
+        """All results behind a place, oldest first."""
+        for place, record in _chronicle(self.db, after):
+            location, size = record.entry.location, record.entry.size
+            yield Item(place, record, None if location is None else partial(self.storage.load, location, size))
+
+    def begin(self) -> int:
+        """From the beginning: what is there is found by its key."""
+        return 0
+
+    def has(self, keys: list[bytes]) -> set[bytes]:
+        """Those *keys* whose results are kept here and have not expired."""
+        return {key for key, entry in self.db.lookup(keys).items() if not is_expired(entry)}
+
+    def prepare(self, record: Record, blob: Buffer | None) -> Record:
+        """Write the blob."""
+        if blob is None:
+            return record
+        location = self.storage.save(record.summary.key.hex(), [blob])
+        return record._replace(entry=record.entry._replace(location=location))
+
+    def put(self, page: Iterable[Record], place: int) -> None:
+        """Write the rows; where that fails, the blobs that were written for them are removed."""
+        records: list[Record] = []
+        try:
+            records.extend(page)
+            if records:
+                self.db.upsert(records)
+        except BaseException:
+            for record in records:
+                if record.entry.location is not None:
+                    with contextlib.suppress(StorageError):  # then it is garbage, which harms nobody
+                        self.storage.delete(record.entry.location)
+            raise
+
+    def end(self) -> None:
+        """Each page was there when it was put."""
+
+
+def move(
+    source: Source, sink: Sink, secret: str | bytes | None = None, progress: Callable[[int], object] | None = None
+) -> Moved:
+    """Carry all results of *source* to *sink*; those that are there already stay as they are.
+
+    Args:
+        source: A `Shelf` or an archive.
+        sink: Another one.
+        secret: With which results must be signed, as in ``Project(secret=...)``; ``None``: no signature is looked at.
+        progress: Told how many results were looked at since it was told last.
+
+    Returns:
+        How many results were moved, and what became of the others.
+
+    Raises:
+        IndexUnavailableError, StorageError: If the source cannot be listed or the sink not be written to. What
+            arrived is there; the same move again goes on.
+    """
+    arrivals = _Arrivals(sink, None if secret is None else Seal(secret))
+    moved = already = expired = 0
+    items = source.items(sink.begin())
+    with ThreadPoolExecutor(_AT_ONCE, "beautyspot-move") as pool:
+        while page := list(islice(items, _PAGE)):
+            lasting = [item for item in page if not is_expired(item.record.entry)]
+            there = sink.has([item.record.summary.key for item in lasting])
+            new = [item for item in lasting if item.record.summary.key not in there]
+            sink.put(arrivals.of(new, pool), page[-1].place)
+            moved, already = moved + len(new), already + len(lasting) - len(new)
+            expired += len(page) - len(lasting)
+            if progress is not None:
+                progress(len(page))
+    sink.end()
+    left_out = len(arrivals.refused)
+    return Moved(moved - left_out, already, expired, left_out, tuple(arrivals.refused[:_TOLD]))
+
+
+class _Arrivals:
+    """Takes results in, once they were found to be whole.
+
+    Args:
+        sink: Where they go.
+        seal: That must be on them.
+
+    Attributes:
+        refused: What was wrong with each that was not.
+    """
+
+    def __init__(self, sink: Sink, seal: Seal | None) -> None:
+        self._sink = sink
+        self._seal = seal
+        self.refused: list[str] = []
+
+    def of(self, items: Iterable[Item], pool: ThreadPoolExecutor) -> Iterator[Any]:
+        """What the sink made of each, in their order; blobs are read and written several at a time."""
+        waiting: deque[Future[Any]] = deque()
+        for item in items:
+            waiting.append(pool.submit(self._take_in, item) if item.blob is not None else _done(self._take_in(item)))
+            if len(waiting) >= _AT_ONCE:
+                yield from _unless_refused(waiting.popleft())
+        while waiting:
+            yield from _unless_refused(waiting.popleft())
+
+    def _take_in(self, item: Item) -> Any:
+        try:
+            blob = None if item.blob is None else item.blob()
+            problem = self._problem(item.record, blob)
+        except StorageError as error:
+            blob, problem = None, str(error)
+        if problem is None:
+            return self._sink.prepare(item.record, blob)
+        self.refused.append(f"{item.record.summary.function}({item.record.summary.input}): {problem}")
+        return None
+
+    def _problem(self, record: Record, blob: Buffer | None) -> str | None:
+        """What is wrong with a result, if anything is."""
+        entry, key = record.entry, record.summary.key
+        if self._seal is not None:
+            bare = self._seal.verified(key, entry)
+            if bare is None:
+                return "it is not signed with this secret"
+            entry = bare
+        if entry.value is not None:
+            whole = len(entry.value) == entry.size and zlib.crc32(entry.value).to_bytes(4, "big") == entry.checksum[:4]
+            return None if whole else "its row is damaged: its checksum does not fit"
+        if blob is None:
+            return "its row has neither a value nor a location"
+        if self._seal is None and is_signed(entry):
+            return None  # nobody without the secret can tell
+        digest = (hasher if self._seal is None else self._seal.hasher)(entry.size).update(blob).digest(16)
+        return None if digest == entry.checksum else "its blob is damaged: its checksum does not fit"
+
+
+def _done(value: Any) -> Future[Any]:
+    future: Future[Any] = Future()
+    future.set_result(value)
+    return future
+
+
+def _unless_refused(future: Future[Any]) -> Iterator[Any]:
+    prepared = future.result()
+    if prepared is not None:
+        yield prepared
+
+
+def _chronicle(db: TaskDB, after: int) -> Iterator[tuple[int, Record]]:
+    """Records of any index, oldest first; of one that cannot tell them so, by way of their whole list."""
+    if isinstance(db, Chronicle):
+        yield from db.records(after)
+        return
+    oldest_first = list(db.summaries())[::-1]
+    for start in range(after, len(oldest_first), _PAGE):
+        some = oldest_first[start : start + _PAGE]
+        entries: dict[bytes, Entry] = db.lookup([summary.key for summary in some])
+        for place, summary in enumerate(some, start + 1):
+            if summary.key in entries:
+                yield place, Record(entries[summary.key], summary)
