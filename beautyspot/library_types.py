@@ -48,6 +48,8 @@ def _to_array(data: Any) -> Any:
     descr: str
     descr, shape, order, content = data
     if order == "L":
+        if descr not in ("O", "T"):  # the size of any other is the data's to say, and could be any
+            raise DeserializationError(f"an array of dtype {descr!r} is not kept as a list")
         flat = numpy.empty(len(content), dtype=descr)
         for i, item in enumerate(content):
             flat[i] = item
@@ -166,6 +168,9 @@ def _image(v: Any, _: Apart) -> Any:
 
 def _to_image(data: Any) -> Any:
     cls = loaded(data[0], sys.modules["PIL.Image"].Image)
+    (width, height), content = data[1][2], data[1][4]
+    if width * height > 8 * len(content):  # PIL makes the image first and then looks for its pixels
+        raise DeserializationError(f"an image of {width} by {height} pixels and {len(content)} bytes")
     made = cls.__new__(cls)
     made.__setstate__(data[1])
     return made

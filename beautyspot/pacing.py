@@ -9,8 +9,9 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from beautyspot.errors import ConfigurationError
-from beautyspot.protocols import LocalFile, TaskDB
+from beautyspot.errors import BudgetWarning, ConfigurationError
+from beautyspot.notices import warn_once
+from beautyspot.protocols import KeyLocks, LocalFile, TaskDB
 from beautyspot.task import AsyncTask, Task
 
 if TYPE_CHECKING:
@@ -52,9 +53,20 @@ class Paced:
                 from beautyspot.limiter.budgets import Budgets
                 from beautyspot.limiter.rates import TokenLimit
 
+                self._say_if_alone()
                 common = TokenLimit(self.tpm, self.rpm, self.burst)
                 self._budgets = Budgets(self.name, common, self._place(), is_copy=self._made_in != os.getpid())
             return self._budgets
+
+    def _say_if_alone(self) -> None:
+        """An index on a server is shared by machines, and by default its budgets are not: that must not pass unseen."""
+        if self.limiter_uri is None and isinstance(self.db, KeyLocks) and not isinstance(self.db, LocalFile):
+            warn_once(
+                ("alone", self.name),
+                f"the limits of {self.name} hold in each process for itself, since its index is no file: name who "
+                'shares them, as in limiter_uri="redis://host:6379/0", or say limiter_uri="memory://"',
+                BudgetWarning,
+            )
 
     def _place(self) -> str:
         if self.limiter_uri is not None:

@@ -8,6 +8,7 @@ by a name found in data: a class must be loaded already.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import msgpack
@@ -27,7 +28,9 @@ _DECODERS = builtin_types.DECODERS | library_types.DECODERS
 _unpackb: Callable[..., Any] = msgpack.unpackb
 _NATIVE = (type(None), bool, int, float, str, bytes, list, dict)
 _ATOMS = frozenset({type(None), bool, int, float, str, bytes})
-_NESTING = "it is nested more than 500 levels deep, or contains itself"
+_NESTING = "it is nested more than 500 levels deep (100 of other types than list and dict), or contains itself"
+_SHALLOW = 6  # levels of extensions that may stand on the stack of a thread, which may have 512 kB
+_DEEPEST = 100  # levels of extensions that a value may have
 BUFFER_SIZE = 1 << 16  # bytes from which on a buffer is kept apart
 
 
@@ -81,27 +84,28 @@ class MsgpackSerializer:
         Raises:
             DeserializationError: If *data* is not what this serializer wrote, or a class is not loaded.
         """
+        return self._loaded(data, self._decode)
+
+    def load_parts(self, head: Buffer, buffers: Sequence[memoryview]) -> Any:
+        """The value of what `dump_parts` gave; its arrays lie in *buffers*. See `loads`."""
+
+        def decode(code: int, data: bytes, depth: int = 0) -> Any:
+            if code == Code.BUFFER:
+                return buffers[int.from_bytes(data, "big")]
+            return self._decode(code, data, depth, decode)
+
+        return self._loaded(head, decode)
+
+    def _loaded(self, data: Buffer, decode: Callable[..., Any]) -> Any:
         try:
-            return _unpackb(data, ext_hook=self._decode, strict_map_key=False, unicode_errors="surrogatepass")
+            return _unpackb(data, ext_hook=decode, strict_map_key=False, unicode_errors="surrogatepass")
         except DeserializationError:
             raise
         except Exception as cause:  # a decoder may raise anything on bytes that are not its own
             raise DeserializationError(f"{type(cause).__name__}: {cause}") from cause
 
-    def load_parts(self, head: Buffer, buffers: Sequence[memoryview]) -> Any:
-        """The value of what `dump_parts` gave; its arrays lie in *buffers*. See `loads`."""
-
-        def decode(code: int, data: bytes) -> Any:
-            if code == Code.BUFFER:
-                return buffers[int.from_bytes(data, "big")]
-            return self._decode(code, data, decode)
-
-        try:
-            return _unpackb(head, ext_hook=decode, strict_map_key=False, unicode_errors="surrogatepass")
-        except Exception as cause:
-            raise DeserializationError(f"{type(cause).__name__}: {cause}") from cause
-
-    def _decode(self, code: int, data: bytes, hook: Callable[[int, bytes], Any] | None = None) -> Any:
+    def _decode(self, code: int, data: bytes, depth: int = 0, decode: Callable[..., Any] | None = None) -> Any:
+        """The value of an extension, *depth* extensions deep; *decode* is asked for those in it."""
         if code >= 0:
             decoder = self._decoders.get(code)
             if decoder is None:
@@ -111,8 +115,22 @@ class MsgpackSerializer:
             builtin = _DECODERS[code]
         except KeyError:
             raise DeserializationError(f"unknown extension code {code}; a newer beautyspot wrote it") from None
-        inner = _unpackb(data, ext_hook=hook or self._decode, strict_map_key=False, unicode_errors="surrogatepass")
-        return builtin(inner)
+        unpack = _unpackb if depth < _SHALLOW else _unpack_deep
+        hook = partial(decode or self._decode, depth=depth + 1)
+        return builtin(unpack(data, ext_hook=hook, strict_map_key=False, unicode_errors="surrogatepass"))
+
+
+def _unpack_deep(data: bytes, ext_hook: Any, **options: Any) -> Any:
+    """As ``unpackb``, which puts some 50 kB on the stack of the thread for each level: these stand on the heap."""
+    if ext_hook.keywords["depth"] > _DEEPEST:
+        raise DeserializationError(_NESTING)
+    size = max(1, len(data))
+    unpacker = msgpack.Unpacker(ext_hook=ext_hook, max_buffer_size=size, read_size=size, **options)
+    unpacker.feed(data)
+    value = unpacker.unpack()
+    if unpacker.tell() != len(data):
+        raise DeserializationError("bytes behind the end of a value")
+    return value
 
 
 class _Dump:
@@ -121,6 +139,7 @@ class _Dump:
     def __init__(self, serializer: MsgpackSerializer, buffers: list[memoryview] | None) -> None:
         self._serializer = serializer
         self._buffers = buffers
+        self._depth = 0
 
     def whole(self, value: Any) -> bytes:
         """The bytes of *value*; an error carries it and says where in it the trouble sits."""
@@ -159,7 +178,13 @@ class _Dump:
                 f"a {full_name(kind)} cannot be kept; return plain data instead, or say how with "
                 f"project.register_type(type_={kind.__name__}, code=..., encoder=..., decoder=...)"
             )
-        return _ext(code, self.pack(encoder(value, self._keep_apart)))
+        self._depth += 1
+        if self._depth > _DEEPEST:
+            raise SerializationError(_NESTING)
+        try:
+            return _ext(code, self.pack(encoder(value, self._keep_apart)))
+        finally:
+            self._depth -= 1
 
     def _registered(self, value: Any, base: type) -> ExtType:
         try:

@@ -9,6 +9,9 @@ import os
 import pathlib
 import pickle
 import struct
+import subprocess
+import sys
+import textwrap
 import threading
 import uuid
 import zoneinfo
@@ -28,6 +31,7 @@ from PIL import Image
 
 import beautyspot as bs
 from beautyspot import frames
+from beautyspot.builtin_types import Code
 from beautyspot.errors import ConfigurationError, DeserializationError, SerializationError
 from beautyspot.serializer import MsgpackSerializer
 
@@ -373,3 +377,51 @@ def test_a_projects_own_serializer_is_used(tmp_path: Path) -> None:
         assert [blob(1), blob(1)] == [[1], ("read", "[1]")]
         with pytest.raises(ConfigurationError, match="register types with that one"):
             project.register_type(range, 1, bytes, range)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("wrap", [lambda v: (v,), lambda v: ({"k": v},), lambda v: frozenset([v])])
+def test_a_hundred_levels_of_any_type_are_kept_and_more_are_refused(wrap: Any) -> None:
+    serializer, value = MsgpackSerializer(), ("innermost",)
+    for _ in range(99):
+        value = wrap(value)
+    assert serializer.loads(serializer.dumps(value)) == value
+    with pytest.raises(SerializationError, match="nested more than"):
+        serializer.dumps(wrap(value))
+
+
+def test_levels_without_end_neither_crash_nor_come_back() -> None:
+    # Each level of msgpack's own recursion takes 50 kB of the stack, and a thread of macOS has 512.
+    code = """
+        import struct, threading
+        from beautyspot.errors import DeserializationError
+        from beautyspot.serializer import MsgpackSerializer
+        data = b"\\xc0"
+        for level in range(3000):
+            data = struct.pack(">BIb", 0xC9, len(data) + 1, -4) + b"\\x91" + data
+            if level in (99, 100, 500, 2999):
+                def load(data=data):
+                    try:
+                        MsgpackSerializer().loads(data)
+                        print("value")
+                    except DeserializationError:
+                        print("error")
+                threading.stack_size(512 << 10)
+                thread = threading.Thread(target=load)
+                thread.start()
+                thread.join()
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("value\nerror\nerror\nerror\n", "")
+
+
+def test_data_that_says_it_holds_more_than_it_does_takes_no_memory() -> None:
+    serializer = MsgpackSerializer()
+
+    def ext(code: int, data: bytes) -> bytes:
+        return struct.pack(">BIb", 0xC9, len(data), code) + data
+
+    vast = ext(Code.ARRAY, msgpack.packb(["V1000000000000", [9], "L", [b""] * 9]))
+    picture = ext(Code.IMAGE, msgpack.packb([["PIL.Image", "Image"], [{}, "L", [1 << 20, 1 << 20], [], b""]]))
+    for data in (vast, picture):
+        with pytest.raises(DeserializationError, match=r"is not kept as a list|an image of 1048576 by 1048576 pixels"):
+            serializer.loads(data)
