@@ -7,7 +7,7 @@
     ├── DeserializationError      (ValueError)  kept bytes that cannot be turned back into a value
     ├── StorageError              (OSError)     a blob that cannot be written, read or trusted
     ├── IndexUnavailableError                   the index cannot be opened, read or written
-    │   └── UnusableIndexError                  its file is not ours to use, and was left untouched
+    │   └── UnusableIndexError                  it is not ours to use, and was left untouched
     │       ├── ForeignIndexError (ConfigurationError)  it belongs to another program
     │       └── NewerIndexError                 a newer beautyspot made it
     ├── RateLimitExceeded         (TimeoutError) a call would wait for its budget longer than it may
@@ -139,11 +139,11 @@ class IndexUnavailableError(BeautyspotError):
 
 
 class UnusableIndexError(IndexUnavailableError):
-    """The file at the index's path is not ours to use: no call runs until another path is given."""
+    """The index is not ours to use, or its server refuses us: no call runs until that is set right."""
 
 
 class ForeignIndexError(UnusableIndexError, ConfigurationError):
-    """The file at the index's path belongs to another program and was left untouched."""
+    """What is at the index's place belongs to another program and was left untouched."""
 
 
 class NewerIndexError(UnusableIndexError):

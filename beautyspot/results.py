@@ -104,8 +104,7 @@ class Results:
         self.blob_threshold = blob_threshold
         self.seal = seal
         self.is_quick = isinstance(db, QuickLookup)
-        self._raw: Callable[[bytes], Entry | None] = db.get if isinstance(db, QuickLookup) else self._look_up
-        self._get = self._raw if seal is None else self._get_signed
+        self._get: Callable[[bytes], Entry | None] = db.get if isinstance(db, QuickLookup) else self._look_up
         self._hasher: Callable[[int], Any] = hasher if seal is None else seal.hasher
         self._checked: set[str] = set()  # locations whose mapped blobs this process has checked
         self._checking = threading.Lock()
@@ -113,12 +112,8 @@ class Results:
     def _look_up(self, key: bytes) -> Entry | None:
         return self.db.lookup([key]).get(key)
 
-    def _get_signed(self, key: bytes) -> Entry | None:
-        entry = self._raw(key)
-        return None if entry is None else self._verified(key, entry)
-
-    def _verified(self, key: bytes, entry: Entry) -> Entry | None:
-        bare = None if self.seal is None else self.seal.verified(key, entry)
+    def _verified(self, seal: Seal, key: bytes, entry: Entry) -> Entry | None:
+        bare = seal.verified(key, entry)
         if bare is None:
             warn_once(
                 ("unsigned", repr(self.db)),
@@ -131,12 +126,13 @@ class Results:
     def entry(self, key: bytes) -> Entry | None:
         """The entry of *key*, expired or not; ``None`` also where the index cannot be read (said once)."""
         try:
-            return self._get(key)
+            entry = self._get(key)
         except UnusableIndexError:
             raise
         except Exception as error:
             self._unreadable(error)
             return None
+        return entry if self.seal is None or entry is None else self._verified(self.seal, key, entry)
 
     def find(self, key: bytes) -> Entry | None:
         """The entry of *key*, unless it is expired."""
@@ -151,14 +147,15 @@ class Results:
         """As `find_many`, expired ones included."""
         try:
             found = self.db.lookup(keys)
-            if self.seal is None:
-                return found
-            return {key: bare for key, entry in found.items() if (bare := self._verified(key, entry)) is not None}
         except UnusableIndexError:
             raise
         except Exception as error:
             self._unreadable(error)
             return {}
+        if self.seal is None:
+            return found
+        seen = {key: self._verified(self.seal, key, entry) for key, entry in found.items()}
+        return {key: bare for key, bare in seen.items() if bare is not None}
 
     def read(self, entry: Entry, form: Form) -> Any:
         """The value of *entry*, a fresh object; ``MISSING`` where it cannot be read (said once)."""
@@ -268,7 +265,7 @@ class Results:
 
     def location(self, key: bytes) -> str | None:
         """Where the blob of *key* lies just now, if it has one, expired or not, whoever signed it."""
-        entry = self._raw(key)
+        entry = self._get(key)
         return None if entry is None else entry.location
 
     def forget(self, key: bytes) -> bool:

@@ -42,6 +42,39 @@ class Page(ModuleType):
             raise AttributeError(name) from None
 
 
+class Servers:
+    """Real servers for pages that name one, started when the first of them is read; found by the environment."""
+
+    def __init__(self) -> None:
+        self._started: list[Any] = []
+
+    def start(self) -> None:
+        """Start them, once."""
+        if self._started:
+            return
+        from tests.servers import PostgresServer, RedisServer, S3Server
+
+        postgres, s3, redis = self._started = [PostgresServer(), S3Server(), RedisServer()]
+        postgres.execute("CREATE DATABASE app")
+        s3.client().create_bucket(Bucket="results")
+        os.environ |= {
+            "PGHOST": "127.0.0.1",
+            "PGPORT": str(postgres.port),
+            "PGUSER": "postgres",
+            "PGPASSWORD": "secret",
+        }
+        os.environ |= {"AWS_ENDPOINT_URL": s3.url, "AWS_DEFAULT_REGION": "us-east-1", **s3.environment}
+        os.environ |= {"REDIS_URL": redis.url}
+
+    def stop(self) -> None:
+        """End those that were started."""
+        for server in self._started:
+            server.stop()
+
+
+_servers = Servers()
+
+
 class CodeOfPage(CodeBlockParser):
     """Evaluates blocks of Python."""
 
@@ -49,6 +82,8 @@ class CodeOfPage(CodeBlockParser):
 
     def evaluate(self, example: Example) -> None:
         """Run a block, and compare what it printed."""
+        if "postgresql:///" in example.parsed:
+            _servers.start()
         printed = io.StringIO()
         script = _FILE.match(example.parsed)
         with contextlib.redirect_stdout(printed):
@@ -109,3 +144,8 @@ class Pages:
 def pytest_configure(config: pytest.Config) -> None:
     """Register the pages."""
     config.pluginmanager.register(Pages(), "pages")
+
+
+def pytest_unconfigure() -> None:
+    """End what the pages started."""
+    _servers.stop()
