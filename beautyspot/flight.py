@@ -187,13 +187,13 @@ class Flights(SurvivesFork):
             return bool(await asyncio.shield(self._run_io(self._ask, key, asked)))
         except asyncio.CancelledError:
             if asked.comes_second():  # it was taken, for nobody
-                self._run_io(self._unlock, (key,))
+                self._run_io(self._unlock, key)
             raise
 
     def _ask(self, key: bytes, asked: _Asked) -> bool:
         taken = self._try_locks(key)
         if taken and asked.comes_second():  # who asked has left
-            self._unlock((key,))
+            self._unlock(key)
         return taken
 
     def release(self, key: bytes) -> None:
@@ -211,11 +211,21 @@ class Flights(SurvivesFork):
 
     def land(self, key: bytes) -> None:
         """Wake those who wait for *key*; from any thread."""
-        self.land_many((key,))
+        if self._locks is not None:
+            try:  # noqa: SIM105 - a context would cost every miss a microsecond
+                self._locks.unlock(key)
+            except IndexUnavailableError:  # then it has no lock of ours either
+                pass
+        self._land(key)
 
     def land_many(self, keys: Sequence[bytes]) -> None:
         """As `land`, for many keys in one question to the index."""
-        self._unlock(keys)
+        if self._bulk is None:
+            for key in keys:
+                self.land(key)
+            return
+        with suppress(IndexUnavailableError):  # as in `land`
+            self._bulk.unlock_many(keys)
         for key in keys:
             self._land(key)
 
@@ -226,13 +236,10 @@ class Flights(SurvivesFork):
         else:
             self._run_io(self.land, key)
 
-    def _unlock(self, keys: Sequence[bytes]) -> None:
-        with suppress(IndexUnavailableError):  # then it has no lock of ours either
-            if self._bulk is not None:
-                self._bulk.unlock_many(keys)
-            elif self._locks is not None:
-                for key in keys:
-                    self._locks.unlock(key)
+    def _unlock(self, key: bytes) -> None:
+        if self._locks is not None:
+            with suppress(IndexUnavailableError):
+                self._locks.unlock(key)
 
     def _take(self, key: bytes) -> _Flight | None:
         """Take *key* in this process; if someone has it, the flight to wait for."""

@@ -15,12 +15,14 @@ import loky
 import pytest
 from joblib.externals.loky import get_reusable_executor
 
+import beautyspot as bs
 from beautyspot.adapters.dask import DaskEngine
 from beautyspot.adapters.joblib import JoblibEngine
 from beautyspot.adapters.ray import RayEngine
 from beautyspot.engines import Engine
 from beautyspot.testing import EngineContract, FanOutContract
 from tests.clusters import DaskCluster, RayCluster
+from tests.servers import S3Server
 
 
 class TestThreads(FanOutContract):
@@ -32,6 +34,26 @@ class TestThreads(FanOutContract):
 class TestProcesses(FanOutContract):
     engine_source = pytest.fixture(lambda self: '"processes"')
     engine = pytest.fixture(lambda self: "processes")
+
+
+class OverServers(FanOutContract):
+    """On an index and a storage that workers reach over a network."""
+
+    @pytest.fixture
+    def project(self, postgres_url: str, s3_server: S3Server, s3_url: str) -> Iterator[bs.Project]:
+        with bs.Project("contract", db=postgres_url, storage_path=s3_url, s3_opts=s3_server.options) as project:
+            yield project
+
+
+class TestProcessesOverServers(OverServers):
+    engine_source = pytest.fixture(lambda self: '"processes"')
+    engine = pytest.fixture(lambda self: "processes")
+
+
+@pytest.mark.slow
+class TestDaskOverServers(OverServers):
+    engine_source = pytest.fixture(lambda self, dask_cluster: repr(dask_cluster.address))
+    engine = pytest.fixture(lambda self, dask_cluster: dask_cluster.address)
 
 
 class TestThreadPool(FanOutContract):

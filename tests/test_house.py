@@ -4,6 +4,7 @@ import ast
 import importlib
 import inspect
 import logging
+import os
 import pickle
 import pkgutil
 import subprocess
@@ -16,6 +17,7 @@ import pytest
 
 import beautyspot as bs
 from beautyspot import errors
+from tests.servers import S3Server
 
 ROOT = Path(__file__).parent.parent
 
@@ -284,3 +286,13 @@ def test_the_examples_run(name: str, tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, ROOT / "examples" / name], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_shared_batch_runs_on_servers(postgres_url: str, s3_server: S3Server, s3_url: str, tmp_path: Path) -> None:
+    places = {"APP_INDEX": postgres_url, "APP_BLOBS": s3_url, "AWS_ENDPOINT_URL": s3_server.url}
+    environment = {**os.environ, **places, **s3_server.environment, "AWS_DEFAULT_REGION": "us-east-1"}
+    command = [sys.executable, ROOT / "examples" / "shared_batch.py"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "101 inputs: 100 kept, 1 to run" in done.stdout
+    assert "of 100, each input once" in done.stdout

@@ -22,7 +22,7 @@ __all__ = ["PostgresTaskDB"]
 
 T = TypeVar("T")
 
-_MANY = 2000  # keys to a statement
+_MANY = 1000  # keys to a statement
 _PAGE = 1000  # rows of a list at a time
 _WHOLE = 200  # of a list with their values
 _ENTRY = ", ".join(Entry._fields)
@@ -100,7 +100,7 @@ class PostgresTaskDB:
         migrate(connection, self._schema, self._sessions.place, self._recipe["partitions"])
 
     def lookup(self, keys: Sequence[bytes]) -> dict[bytes, Entry]:
-        """The entries of those *keys* that are kept, 2,000 to a statement."""
+        """The entries of those *keys* that are kept, 1,000 to a statement."""
         found: dict[bytes, Entry] = {}
         for some in _slices(keys):
             for row in self._read(self._statements.lookup, (_array(some),)):

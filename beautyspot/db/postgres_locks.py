@@ -173,19 +173,17 @@ class PostgresLocks(SurvivesFork):
         """A new session, which takes again what the one before it had."""
         import json
 
-        from psycopg import Error
-
         session = self._sessions.connect()
         try:
-            settings = json.dumps(_SETTINGS)
-            session.execute(_SET, (settings, settings))
             if has_pooler(session):
                 self._check_is_session(session)
+            settings = json.dumps(_SETTINGS)
+            session.execute(_SET, (settings, settings))
             row = session.execute("SELECT pg_backend_pid()").fetchone()
             self._process = row[0] if row else 0
             held = [_number(key) for key in self._held]
             session.execute(_ASK, (held, [True] * len(held)))
-        except Error:
+        except BaseException:
             session.close()
             raise
         self._session = session
@@ -197,7 +195,6 @@ class PostgresLocks(SurvivesFork):
             mine = session.execute("SELECT pg_backend_pid()").fetchone()
             with self._sessions.connect() as other:
                 if other.execute("SELECT pg_backend_pid()").fetchone() == mine:
-                    session.close()
                     raise self._no_session()
 
     def _no_session(self) -> UnusableIndexError:
