@@ -199,9 +199,13 @@ class ThreadLane:
         """Empty the queue, from any thread; the lane's own counts what was in it."""
         while True:
             try:
-                self._taken_back.put(self._waiting.get_nowait())
+                call = self._waiting.get_nowait()
             except queue.Empty:
                 return
+            if call is None:  # the end, which is for the threads to see, and behind which nothing stands
+                self._waiting.put(None)
+                return
+            self._taken_back.put(call)
 
     def _forgotten(self) -> int:
         count = 0
