@@ -148,8 +148,8 @@ class Flights(SurvivesFork):
             taken = self._bulk.try_lock_many(mine)
         except UnusableIndexError:
             raise
-        except IndexUnavailableError:  # as in `_try_locks`
-            taken = set(mine)
+        except IndexUnavailableError:  # each is asked for by itself then, as in `_try_locks`
+            taken = set()
         finally:
             for key in mine:
                 if key not in taken:

@@ -13,6 +13,7 @@ import threading
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from time import time
 from typing import Any, Final, NamedTuple
 
@@ -43,6 +44,7 @@ from beautyspot.signing import Seal, is_signed
 
 _CHUNK = 1 << 24  # bytes that are checked at a time
 _KEY = re.compile(r"[0-9a-f]{32}")
+_MANY = 1000  # blobs that are looked up together
 
 
 class Missing(enum.Enum):
@@ -278,10 +280,14 @@ class Results:
 
     def garbage(self) -> Iterator[BlobInfo]:
         """Blobs that no row refers to: what a killed writer left, or what is being written just now."""
-        for blob in self.storage.blobs():
-            name = _KEY.search(blob.location)
-            if name is None or self.location(bytes.fromhex(name[0])) != blob.location:
-                yield blob
+        blobs = self.storage.blobs()
+        while some := list(islice(blobs, _MANY)):
+            names = [_KEY.search(blob.location) for blob in some]
+            keys = [None if name is None else bytes.fromhex(name[0]) for name in names]
+            entries = self.db.lookup([key for key in keys if key is not None])
+            for blob, key in zip(some, keys, strict=True):
+                if key is None or key not in entries or entries[key].location != blob.location:
+                    yield blob
 
     def _remove(self, location: str) -> None:
         """Remove a blob that no row refers to any more; where that fails it is garbage, and harms nobody."""

@@ -117,7 +117,8 @@ def test_cancelling_the_runner_lets_the_next_one_run(project: bs.Project, count:
 
     async def main() -> list[Any]:
         waiters = [asyncio.create_task(slow(1)) for _ in range(4)]
-        await asyncio.sleep(0.05)
+        while not len(count):
+            await asyncio.sleep(0.01)
         waiters[0].cancel()
         first = await asyncio.gather(*waiters, return_exceptions=True)
         return [*first, await asyncio.wait_for(slow(1), 5)]

@@ -371,7 +371,7 @@ def test_a_server_that_does_not_answer_does_not_hold_up_the_event_loop(
         proxy.hold()
         longest, last = 0.0, time.perf_counter()
         calls = asyncio.gather(*[double(x) for x in range(20)])
-        asyncio.get_running_loop().call_later(0.5, proxy.let_go)
+        asyncio.get_running_loop().call_later(1.5, proxy.let_go)
         while not calls.done():
             await asyncio.sleep(0.001)
             longest, last = max(longest, time.perf_counter() - last), time.perf_counter()
@@ -379,7 +379,7 @@ def test_a_server_that_does_not_answer_does_not_hold_up_the_event_loop(
         return longest
 
     with bs.Project("p", db=through(proxy, postgres_url, postgres_server.port)) as project:
-        assert asyncio.run(main(project)) < 0.25  # of half a second in which nothing is answered
+        assert asyncio.run(main(project)) < 0.75  # of a second and a half in which nothing is answered
 
 
 # --- one execution per key

@@ -330,7 +330,7 @@ def test_the_blob_of_a_replaced_or_forgotten_result_goes(project: bs.Project) ->
 
 
 def test_an_expired_result_is_run_again(project: bs.Project, count: Count) -> None:
-    @project.task(ttl=0.1, save_blob=True)
+    @project.task(ttl=0.5, save_blob=True)
     def function(x: int) -> int:
         count()
         return x
@@ -338,7 +338,7 @@ def test_an_expired_result_is_run_again(project: bs.Project, count: Count) -> No
     function(1)
     function(1)
     assert len(count) == 1
-    time.sleep(0.12)
+    time.sleep(0.6)
     assert not function.cached(1)
     assert function.explain(1).reason == "expired"
     function(1)

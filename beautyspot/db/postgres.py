@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.parse import parse_qsl, urlencode
@@ -22,13 +22,17 @@ __all__ = ["PostgresTaskDB"]
 
 T = TypeVar("T")
 
-_MANY = 1000  # keys to a statement
+_MANY = 2000  # keys to a statement
 _PAGE = 1000  # rows of a list at a time
 _WHOLE = 200  # of a list with their values
 _ENTRY = ", ".join(Entry._fields)
 _SUMMARY = ", ".join(("uuid_send(key)", *Summary._fields[1:]))
 _FAILURE = ", ".join(("uuid_send(key)", *Failure._fields[1:]))
 _MAP = ", ".join(MapProgress._fields)
+_LAST = (1 << 63) - 1  # no id is greater
+# Rows of one function, newest first. Asked for as `function = %s ORDER BY id`, the planner would walk through all ids
+# past those of every other function.
+_OF_FUNCTION = "(function, id) < (%s, %s) AND (function, id) >= (%s, 0) ORDER BY function DESC, id DESC"
 
 # The columns of a kept result, with their types.
 _COLUMNS = {
@@ -100,12 +104,12 @@ class PostgresTaskDB:
         migrate(connection, self._schema, self._sessions.place, self._recipe["partitions"])
 
     def lookup(self, keys: Sequence[bytes]) -> dict[bytes, Entry]:
-        """The entries of those *keys* that are kept, 1,000 to a statement."""
-        found: dict[bytes, Entry] = {}
-        for some in _slices(keys):
-            for row in self._read(self._statements.lookup, (_array(some),)):
-                found[row[0]] = Entry._make(row[1:])
-        return found
+        """The entries of those *keys* that are kept, 2,000 to a statement."""
+        if len(keys) == 1:
+            rows = self._read(self._statements.get, (keys[0].hex(),))
+        else:
+            rows = [row for some in _slices(keys) for row in self._read(self._statements.lookup, (_array(some),))]
+        return {row[0]: Entry._make(row[1:]) for row in rows}
 
     def upsert(self, records: Sequence[Record]) -> None:
         """Keep *records*, all or none, in one statement.
@@ -126,7 +130,8 @@ class PostgresTaskDB:
 
     def summaries(self, function: str | None = None) -> Iterator[Summary]:
         """Kept results, newest first, read page by page."""
-        return self._pages(_SUMMARY, "results", "true", function, Summary._make)
+        for page in self._pages(_SUMMARY, "results", function):
+            yield from map(Summary._make, page)
 
     def records(self, after: int = 0) -> Iterator[tuple[int, Record]]:
         """Kept results, oldest first, each with its place: its id."""
@@ -167,7 +172,9 @@ class PostgresTaskDB:
 
     def failures(self, function: str | None = None) -> Iterator[Failure]:
         """Failures whose call has no kept result, newest first."""
-        return self._pages(_FAILURE, "failures", self._statements.unresolved, function, Failure._make)
+        for page in self._pages(_FAILURE, "failures", function):
+            kept = {key for (key,) in self._read(self._statements.kept, (_array([row[0] for row in page]),))}
+            yield from (Failure._make(row) for row in page if row[0] not in kept)
 
     def failed(self, keys: Sequence[bytes]) -> dict[bytes, Failure]:
         """The failures of those *keys* that failed last time."""
@@ -184,7 +191,7 @@ class PostgresTaskDB:
 
     def mean_seconds(self, function: str) -> float | None:
         """Mean run time of the latest 200 calls of *function*."""
-        mean: float | None = self._read(self._statements.mean_seconds, (function,))[0][0]
+        mean: float | None = self._read(self._statements.mean_seconds, (function, _LAST, function))[0][0]
         return mean
 
     def _read(self, sql: str, values: Sequence[Any]) -> list[Any]:
@@ -197,31 +204,26 @@ class PostgresTaskDB:
         """Run a statement, which is a transaction of its own; how many rows it touched."""
         return self._sessions.run(lambda connection: connection.execute(sql.encode(), values).rowcount)
 
-    def _pages(
-        self, columns: str, table: str, wanted: str, function: str | None, make: Callable[[Iterable[Any]], T]
-    ) -> Iterator[T]:
-        """Rows of a table from the newest on; no connection is held between two pages."""
-        given = () if function is None else (function,)
-        of_function = "" if function is None else "function = %s AND "
-        sql = (
-            f"SELECT id, {columns} FROM {self._schema}.{table} "
-            f"WHERE {of_function} id < %s AND {wanted} ORDER BY id DESC LIMIT {_PAGE}"
-        )
-        before = (1 << 63) - 1
-        while rows := self._read(sql, (*given, before)):
-            yield from (make(row[1:]) for row in rows)
+    def _pages(self, columns: str, table: str, function: str | None) -> Iterator[list[Any]]:
+        """Rows of a table, a page at a time from the newest on; no connection is held between two pages."""
+        of_function = f"WHERE {_OF_FUNCTION}" if function is not None else "WHERE id < %s ORDER BY id DESC"
+        sql = f"SELECT id, {columns} FROM {self._schema}.{table} {of_function} LIMIT {_PAGE}"
+        before = _LAST
+        while rows := self._read(sql, (before,) if function is None else (function, before, function)):
+            yield [row[1:] for row in rows]
             before = rows[-1][0]
 
 
 class _Statements(NamedTuple):
     """What is asked of the tables of one schema."""
 
+    get: str
     lookup: str
+    kept: str
     records: str
     keep: str
     keep_many: str
     delete: str
-    unresolved: str
     failed: str
     note_failure: str
     note_map: str
@@ -238,18 +240,22 @@ class _Statements(NamedTuple):
         # row that the other wants, would wait for each other.
         numbered = f"SELECT *, nextval('{schema}.results_id_seq') FROM unnest({arrays}) OFFSET 0"
         return cls(
-            lookup=f"SELECT uuid_send(key), {_ENTRY} FROM {schema}.results WHERE key = ANY (%s::uuid[])",
+            # A plan for one key is made once; that for many depends on how many, and is made each time.
+            get=f"SELECT uuid_send(key), {_ENTRY} FROM {schema}.results WHERE key = %s::uuid",
+            # Key by key: where results are partitioned, each is looked for where it belongs, and not everywhere.
+            lookup=f"SELECT found.* FROM unnest(%s::uuid[]) AS wanted, LATERAL (SELECT uuid_send(key), {_ENTRY} "
+            f"FROM {schema}.results WHERE key = wanted OFFSET 0) AS found",
+            kept=f"SELECT uuid_send(key) FROM {schema}.results WHERE key = ANY (%s::uuid[])",
             records=f"SELECT id, {_ENTRY}, {_SUMMARY} FROM {schema}.results WHERE id > %s ORDER BY id LIMIT {_WHOLE}",
             keep=_upsert(f"{schema}.results", columns, f"VALUES ({values})"),
             keep_many=_upsert(f"{schema}.results", (*columns, "id"), f"SELECT * FROM ({numbered}) AS given ORDER BY 1"),
             delete=f"DELETE FROM {schema}.results WHERE key = ANY (%s::uuid[])",
-            unresolved=unresolved,
             failed=f"SELECT {_FAILURE} FROM {schema}.failures WHERE key = ANY (%s::uuid[]) AND {unresolved}",
             note_failure=_upsert(f"{schema}.failures", Failure._fields, f"VALUES ({_marks(Failure._fields)})"),
             note_map=_upsert(f"{schema}.maps", MapProgress._fields, f"VALUES ({_marks(MapProgress._fields)})", False),
             maps=f"SELECT {_MAP} FROM {schema}.maps ORDER BY started DESC",
             mean_seconds="SELECT avg(seconds) FROM (SELECT seconds FROM "
-            f"{schema}.results WHERE function = %s ORDER BY id DESC LIMIT 200) AS latest",
+            f"{schema}.results WHERE {_OF_FUNCTION} LIMIT 200) AS latest",
         )
 
 

@@ -158,9 +158,14 @@ class PostgresLocks(SurvivesFork):
                 wish.granted.add(key)
 
     def _answers(self, numbers: list[int], taking: list[bool]) -> list[bool]:
+        from psycopg import Error
+
         session = self._session or self._open_session()
         try:
             rows = session.execute(_ASK, (numbers, taking)).fetchall()
+        except Error:
+            self._undo(session, [number for number, takes in zip(numbers, taking, strict=True) if takes])
+            raise
         except BaseException:
             self._end_session()
             raise
@@ -181,8 +186,9 @@ class PostgresLocks(SurvivesFork):
             session.execute(_SET, (settings, settings))
             row = session.execute("SELECT pg_backend_pid()").fetchone()
             self._process = row[0] if row else 0
-            held = [_number(key) for key in self._held]
-            session.execute(_ASK, (held, [True] * len(held)))
+            held = list(self._held)
+            taken = session.execute(_ASK, ([_number(key) for key in held], [True] * len(held))).fetchall()
+            self._held = {key for key, (yes, _) in zip(held, taken, strict=True) if yes}
         except BaseException:
             session.close()
             raise
@@ -203,6 +209,15 @@ class PostgresLocks(SurvivesFork):
             "key rests, need a session. Name the server itself for them, PostgresTaskDB(url, lock_url=...), or use a "
             "pool in session mode"
         )
+
+    def _undo(self, session: Connection[Any], numbers: list[int]) -> None:
+        """Give back what a statement that failed had taken: locks of a session outlive it. Others stay ours."""
+        from psycopg import Error
+
+        try:
+            session.execute(_ASK, (numbers, [False] * len(numbers)))
+        except Error:
+            self._end_session()
 
     def _end_session(self) -> None:
         session, self._session = self._session, None

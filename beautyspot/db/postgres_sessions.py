@@ -27,8 +27,8 @@ T = TypeVar("T")
 
 _ASK_AGAIN = 5.0  # seconds between two attempts to reach a server that is gone
 _BRIEFLY = 2  # seconds that such an attempt may take
-# What goes away by itself: connections, restarts, too many clients, and transactions that met.
-_PASSING = re.compile(r"08|57P0|53300|40001|40P01")
+# What goes away by itself: connections, restarts, too many locks, too many clients, and transactions that met.
+_PASSING = re.compile(r"08|57P0|53200|53300|40001|40P01")
 _BUSY = re.compile(r"starting up|shutting down|in recovery mode|too many|remaining connection slots|reserved for")
 # What a server that answers says of a client that it will not have.
 _REFUSED = re.compile(r"FATAL|fe_sendauth|failed to resolve host|does not support SSL|certificate")
@@ -61,6 +61,7 @@ class Sessions(SurvivesFork):
         self._gone: str | None = None  # why the server could not be reached for as long as it is given
         self._ask_at = 0.0
         self.open: weakref.WeakSet[Connection[Any]] = weakref.WeakSet()
+        self._at_fork: list[Connection[Any]] = []
 
     def run(self, action: Callable[[Connection[Any]], T]) -> T:
         """What *action* gives on a connection; again on another one where it lost its own.
@@ -128,9 +129,12 @@ class Sessions(SurvivesFork):
             pool.check()  # others of its connections may be as dead
 
     def _given_up(self, error: psycopg.Error) -> IndexUnavailableError:
-        """What to raise now, and until the server answers again."""
+        """What to raise now; where the server does not answer, also until it does again."""
         import psycopg
 
+        if error.sqlstate:
+            hint = f" ({error.diag.message_hint})" if error.diag.message_hint else ""
+            return IndexUnavailableError(f"the index {self.place} failed: {_line(error)}{hint}")
         reason = _line(error)
         try:
             self.connect(connect_timeout=_BRIEFLY).close()
@@ -212,15 +216,23 @@ class Sessions(SurvivesFork):
         if pool is not None:
             pool.close()
 
+    def before_fork(self) -> None:
+        """Hold on to every connection: a child that let go of one before it was told could not close its socket."""
+        self._at_fork = list(self.open)
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+        self._at_fork = []
+
     def after_fork_in_child(self) -> None:
         """Forget the parent's connections without a word to the server; their sockets are closed here.
 
         Were they open, the server would not notice the parent's death, nor give its locks to others.
         """
-        for connection in self.open:
+        for connection in self._at_fork:
             if not connection.closed:
                 os.close(connection.fileno())
-        _abandoned.append((self._pool, list(self.open)))
+        _abandoned.append((self._pool, self._at_fork))
         self._fresh()
 
 

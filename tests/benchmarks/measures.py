@@ -15,7 +15,7 @@ import joblib
 import numpy as np
 
 import beautyspot as bs
-from tests.benchmarks import budgets, engines
+from tests.benchmarks import budgets, engines, scaling, scaling_model, scaling_network, scaling_simulation
 from tests.benchmarks.floor import Floor
 from tests.benchmarks.tables import compared, in_turns, ratio, table
 
@@ -294,5 +294,9 @@ ALL: dict[str, Callable[[Path], str]] = {
     "fairness": budgets.fairness,
     "waiting": budgets.waiting,
     "engines": engines.engines,
+    "scaling": scaling.scaling,
+    "network": scaling_network.network,
+    "simulation": scaling_simulation.simulation,
+    "sizing": scaling_model.sizing,
 }
-SLOW = {"growth", "pace", "fairness", "waiting", "engines"}  # minutes long
+SLOW = {"growth", "pace", "fairness", "waiting", "engines", "scaling", "network", "simulation"}  # minutes long
