@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, TypeVar
 
-from beautyspot.db.connections import Connection, Connections
+from beautyspot.db.sqlite_connections import Connection, Connections
 from beautyspot.protocols import Entry, Failure, MapProgress, Record, Summary
 
 __all__ = ["SQLiteTaskDB"]

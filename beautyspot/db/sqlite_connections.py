@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote
 
-from beautyspot.db.locks import FileLocks
-from beautyspot.db.schema import check_owner, foreign, migrate
+from beautyspot.db.sqlite_locks import FileLocks
+from beautyspot.db.sqlite_schema import check_owner, foreign, migrate
 from beautyspot.errors import ForeignIndexError, IndexUnavailableError, UnreadableWarning
 from beautyspot.forks import SurvivesFork
 from beautyspot.notices import warn
