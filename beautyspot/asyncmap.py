@@ -65,7 +65,9 @@ async def _outcomes(run: Run) -> AsyncIterator[Landed]:
             elif step is Step.WAIT:
                 run.landed(await run.lane.finished())
             elif isinstance(step, Recall):
-                run.recalled(step.call, await run_io(read, step.entry))
+                run.recalled(
+                    step.call, await (run.ahead(step, run_io) if run.reads_ahead else run_io(read, step.entry))
+                )
             else:
                 yield step
     finally:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Literal
@@ -17,7 +18,7 @@ from beautyspot.calls import Call, Outcome
 from beautyspot.errors import ConfigurationError, MapError
 from beautyspot.methods import BoundAsyncTask, BoundTask
 from beautyspot.progress import Progress
-from beautyspot.protocols import Entry
+from beautyspot.protocols import Entry, MapsBlobs
 from beautyspot.results import MISSING
 from beautyspot.task import AsyncTask, Task
 
@@ -25,6 +26,7 @@ OnError = Literal["raise", "continue", "return"]
 Landed = tuple[int, Any, BaseException | None]  # the number of an input, and its result or what it raised
 
 _BLOCK = 1000  # inputs whose keys are looked up together
+_AHEAD = 7  # blobs that are on their way while one is handed out, where they come over a network
 _WINDOW = 128  # inputs that an ordered imap is ahead of the result that it waits for
 
 
@@ -76,6 +78,10 @@ class Run:
         self._ready: deque[Landed | Recall] = deque()
         self._same: dict[bytes, list[tuple[int, tuple[Any, ...]]]] = {}  # later inputs of a key under way
         self._failed_inputs: dict[int, tuple[Any, ...]] = {}
+        # Files of this machine are at hand; several blobs at once would only take more memory.
+        self.reads_ahead = not isinstance(self.task.project.storage, MapsBlobs)
+        self._reading: dict[int, Any] = {}
+        self._readers: ThreadPoolExecutor | None = None
         self.lane: Any = None
         self.consumed: int | None = None
         self.failures: dict[int, BaseException] = {}
@@ -87,7 +93,6 @@ class Run:
             block: How many inputs to look up before the first call runs; ``None``: a number that grows
                 while everything is kept, so that the first result of a slow input comes soon.
         """
-        read = self.task._keeper.read
         try:
             for step in self.steps(block):
                 if step is Step.READ:
@@ -95,7 +100,7 @@ class Run:
                 elif step is Step.WAIT:
                     self.landed(self.lane.finished())
                 elif isinstance(step, Recall):
-                    self.recalled(step.call, read(step.entry))
+                    self.recalled(step.call, self._value_of(step))
                 else:
                     yield step
         except GeneratorExit:  # the caller walks away: what runs is kept, nothing new begins
@@ -110,9 +115,26 @@ class Run:
         finally:
             self.close()
 
+    def _value_of(self, step: Recall) -> Any:
+        if not self.reads_ahead:
+            return self.task._keeper.read(step.entry)
+        if self._readers is None:
+            self._readers = ThreadPoolExecutor(1 + _AHEAD, "beautyspot-read")
+        return self.ahead(step, self._readers.submit).result()
+
+    def ahead(self, step: Recall, submit: Callable[..., Any]) -> Any:
+        """The reading of a blob, begun with *submit*; those of the next few, which need not wait, are begun too."""
+        for each in (step, *islice(self._ready, _AHEAD)):
+            if isinstance(each, Recall) and each.call.number not in self._reading:
+                self._reading[each.call.number] = submit(self.task._keeper.read, each.entry)
+        return self._reading.pop(step.call.number)
+
     def close(self, now: bool = False) -> None:
-        """End the lane and the bar, once."""
+        """End the lane, the readers and the bar, once."""
         self.progress.close()
+        readers, self._readers = self._readers, None
+        if readers is not None:
+            readers.shutdown(cancel_futures=True)
         lane, self.lane = self.lane, None
         if lane is not None:
             lane.close(now)

@@ -143,6 +143,7 @@ def test_many_keys_are_looked_up_in_few_statements(project: bs.Project) -> None:
     assert len(statements) <= 25
 
 
+@pytest.mark.parametrize("project", ["sqlite"], indirect=True)
 def test_kept_blobs_are_read_one_at_a_time(project: bs.Project) -> None:
     task = project.task(lambda x: bytes([x]) * 100_000)
     list(bs.imap(task, range(50)))
@@ -159,6 +160,42 @@ def test_kept_blobs_are_read_one_at_a_time(project: bs.Project) -> None:
     next(results)
     assert blobs == 1
     results.close()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("project", ["postgres"], indirect=True)
+def test_kept_blobs_come_several_at_a_time_over_a_network(project: bs.Project) -> None:
+    task = project.task(lambda x: bytes([x]) * 100_000)
+    expected = bs.map(task, range(40))
+    load, lock = project.storage.load, threading.Lock()
+    under_way = most = begun = 0
+
+    def counted(location: str, size: int) -> bytearray:
+        nonlocal under_way, most, begun
+        with lock:
+            under_way, begun = under_way + 1, begun + 1
+            most = max(most, under_way)
+        time.sleep(0.02)
+        content = load(location, size)
+        with lock:
+            under_way -= 1
+        return content
+
+    project.storage.load = counted  # type: ignore[method-assign]
+    assert bs.map(task, range(40)) == expected
+    assert (4 <= most <= 8, begun) == (True, 40)
+    results = bs.imap(task, range(40))
+    assert next(results) == expected[0]
+    results.close()  # type: ignore[attr-defined]
+    assert begun <= 50
+
+    @project.task(save_blob=True)
+    async def fetch(x: int) -> bytes:
+        return bytes([x]) * 10
+
+    assert asyncio.run(bs.amap(fetch, range(40))) == [bytes([x]) * 10 for x in range(40)]
+    most = 0
+    assert asyncio.run(bs.amap(fetch, range(40))) == [bytes([x]) * 10 for x in range(40)]
+    assert 3 <= most <= 8
 
 
 def test_a_kept_result_is_handed_out_before_the_next_input_is_asked_for(project: bs.Project) -> None:
