@@ -108,8 +108,8 @@ class Flights(SurvivesFork):
             other.lock.acquire()
             other.lock.release()
         try:
-            if self._locks is not None and not self._try_locks(key):
-                self._locks.lock(key)
+            if not self._try_locks(key):
+                self._wait_for_locks(key)
         except BaseException as error:
             self._fail(key, error)
             raise
@@ -257,6 +257,15 @@ class Flights(SurvivesFork):
         except IndexUnavailableError:
             # Where no lock can be taken nothing can be kept either, which is said when it is tried.
             return True
+
+    def _wait_for_locks(self, key: bytes) -> None:
+        try:
+            if self._locks is not None:
+                self._locks.lock(key)
+        except UnusableIndexError:
+            raise
+        except IndexUnavailableError:  # as in `_try_locks`
+            return
 
     def _when_landed(self, flight: _Flight, callback: Callable[[], None]) -> None:
         with self._landing:

@@ -474,6 +474,55 @@ def test_locks_are_taken_again_by_a_session_that_was_cut(
     theirs.close()
 
 
+def test_a_call_that_waits_for_a_lock_runs_when_its_server_is_gone(server: PostgresServer) -> None:
+    theirs, mine = PostgresTaskDB(server.url, timeout=1), PostgresTaskDB(server.url, timeout=1)
+    with bs.Project("p", db=mine) as project:
+        task = project.task(version="1")(abs)
+        assert theirs.try_lock(bytes.fromhex(task.key(-1)))
+        results: list[int] = []
+        waiting = threading.Thread(target=lambda: results.append(task(-1)))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", bs.BeautyspotWarning)
+            waiting.start()
+            time.sleep(0.3)
+            assert results == []
+            server.kill()
+            waiting.join(20)
+        assert results == [1]
+    for db in (theirs, mine):
+        db.close()
+
+
+def test_what_is_given_back_while_the_server_is_away_is_free_when_it_is_back(
+    server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_sessions, "_ASK_AGAIN", 0.1)
+    mine, theirs = PostgresTaskDB(server.url, timeout=0.5), PostgresTaskDB(server.url)
+    assert mine.try_lock_many([make_key(1), make_key(2)]) == {make_key(1), make_key(2)}
+    server.kill()
+    mine.unlock(make_key(1))
+    server.start()
+    time.sleep(0.2)
+    assert mine.try_lock(make_key(3))  # which takes key 2 again
+    assert theirs.try_lock_many([make_key(1), make_key(2), make_key(3)]) == {make_key(1)}
+    for db in (theirs, mine):
+        db.close()
+
+
+def test_a_full_table_of_locks_costs_no_lock_that_is_held() -> None:
+    small = PostgresServer(max_connections="12", max_locks_per_transaction="10")
+    mine, theirs = PostgresTaskDB(small.url, timeout=0.5), PostgresTaskDB(small.url)
+    mine.lookup([make_key(0)])
+    assert mine.try_lock(make_key(0))
+    with pytest.raises(bs.IndexUnavailableError, match="max_locks_per_transaction"):
+        mine.try_lock_many([make_key(i) for i in range(1, 5000)])
+    assert not theirs.try_lock(make_key(0))
+    assert theirs.try_lock_many([make_key(i) for i in range(1, 20)]) == {make_key(i) for i in range(1, 20)}
+    for db in (theirs, mine):
+        db.close()
+    small.stop()
+
+
 def test_a_cancelled_waiter_leaves_no_lock_behind(postgres_url: str) -> None:
     theirs = PostgresTaskDB(postgres_url)
 

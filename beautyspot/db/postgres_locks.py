@@ -120,9 +120,13 @@ class PostgresLocks(SurvivesFork):
         try:
             self._grant(wishes)
         except IndexUnavailableError as error:
+            if not all(wish.taking for wish in wishes):
+                self._end_session()  # what was to be given back goes with it; the rest is taken again
             for wish in wishes:
-                # Without a session there are no locks either: what was to be given back is free.
-                wish.error = error if wish.taking else None
+                if wish.taking:
+                    wish.error = error
+                else:
+                    self._held.difference_update(wish.keys)
         except BaseException:  # interrupted: what the others want is asked for again, and nothing of it is theirs yet
             self._end_session()
             self._held &= before
