@@ -63,6 +63,15 @@ def _open_files() -> set[str]:
     return files
 
 
+ON_SERVERS_SLOWLY = ("test_adapters.py", "test_resumable.py")  # what they test is elsewhere than in the index
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.name in ON_SERVERS_SLOWLY and "[postgres" in item.name:
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(params=["sqlite", "postgres"])
 def project(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[bs.Project]:
     """A project on one machine, and one beyond it."""

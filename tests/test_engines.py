@@ -45,6 +45,7 @@ class OverServers(FanOutContract):
             yield project
 
 
+@pytest.mark.slow
 class TestProcessesOverServers(OverServers):
     engine_source = pytest.fixture(lambda self: '"processes"')
     engine = pytest.fixture(lambda self: "processes")

@@ -393,7 +393,7 @@ def test_a_page_that_says_it_is_larger_than_the_file_takes_no_memory(tmp_path: P
         (["export", "mysql://host/name", "a.tar"], "no index is known as 'mysql'"),
         (["export", "memory://", "a.tar", "--storage-path", "s3://bucket?x=y"], "a storage in S3 is given as"),
         (["export", "memory://", "a.tar", "--s3-opt", "endpoint_url"], "is written NAME=VALUE"),
-        (["export", "postgresql://user:hidden@127.0.0.1:1/n?connect_timeout=1", "a.tar"], "cannot be reached"),
+        (["export", "postgresql://user:hidden@127.0.0.1:1/n?timeout=1", "a.tar"], "cannot be reached"),
     ],
 )
 def test_an_error_is_one_line_that_says_what_to_do(

@@ -109,6 +109,8 @@ def test_a_server_that_refuses_us_is_an_error_before_anything_runs(
         ("postgresql://host/name?nonsense=1", "is no URL of a PostgreSQL server: .*nonsense"),
         ("postgresql://user:hidden@host/name?nonsense=1", "postgresql://user@host/name is no URL"),
         ("postgresql://host/name?schema=Not-A-Name", "schema is a name of small letters"),
+        ("postgresql://host/name?pool_size=many", "is no number: .*'many'"),
+        ("postgresql://host/name?timeout=0", "timeout above 0"),
     ],
 )
 def test_a_url_that_cannot_work_is_refused_at_once(url: str, message: str) -> None:
@@ -185,6 +187,20 @@ def test_a_pickle_opens_the_same_place_and_no_text_shows_the_password(postgres_u
     assert "secret" not in repr(db)
     db.close()
     copy.close()
+
+
+def test_options_may_stand_in_the_url_and_those_that_are_given_count_more(postgres_server: PostgresServer) -> None:
+    query = "schema=from_url&pool_size=2&timeout=7.5&partitions=3&sslmode=prefer"
+    db = PostgresTaskDB(f"{postgres_server.url}?{query}", timeout=3)
+    copy = pickle.loads(pickle.dumps(db))
+    for each in (db, copy):
+        assert (each._schema, each._sessions.size, each._sessions.timeout) == ("from_url", 2, 3)
+        assert each._sessions.url == f"{postgres_server.url}?sslmode=prefer"
+    db.upsert([make_record(1)])
+    tables = postgres_server.execute("SELECT count(*) FROM pg_tables WHERE tablename LIKE 'results\\__'")
+    assert tables == [(3,)]
+    db.close()
+    postgres_server.execute("DROP SCHEMA from_url CASCADE")
 
 
 def test_texts_that_postgresql_does_not_know_are_kept_as_near_as_can_be(postgres_url: str) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode
 
 from beautyspot.db.postgres_locks import PostgresLocks
 from beautyspot.db.postgres_schema import migrate
-from beautyspot.db.postgres_sessions import Sessions, check_url
+from beautyspot.db.postgres_sessions import Sessions, check_url, without_secrets
 from beautyspot.db.postgres_statements import FAILURE, LAST, SUMMARY, Statements, array_of, page_of, plain, row_of
 from beautyspot.errors import ConfigurationError
 from beautyspot.protocols import Entry, Failure, MapProgress, Record, Summary
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["PostgresTaskDB"]
 
 _MANY = 2000  # keys to a statement
+_DEFAULTS = {"schema": "beautyspot", "lock_url": None, "pool_size": 4, "timeout": 30.0, "partitions": 0}
+_KINDS: dict[str, Callable[[str], Any]] = {"pool_size": int, "timeout": float, "partitions": int}
 
 
 class PostgresTaskDB:
@@ -31,12 +33,13 @@ class PostgresTaskDB:
     on another one.
 
     Args:
-        url: ``postgresql://user@host:port/database``, as libpq takes it; ``?schema=name`` is ours.
-        schema: In which the tables are; made, with them, when they are first needed.
+        url: ``postgresql://user@host:port/database``, as libpq takes it. The options below may stand in it, as in
+            ``postgresql://host/database?schema=name&timeout=10``; those that are given here count more.
+        schema: In which the tables are, ``"beautyspot"``; made, with them, when they are first needed.
         lock_url: Of the server itself, where *url* is that of a pooler in transaction mode: locks need a session.
-        pool_size: Connections of this process at the most; one more holds its locks.
-        timeout: Seconds for which a call asks a server again that does not answer, before it does without.
-        partitions: Into how many tables results are dealt by their keys, where they are made now; 0: one.
+        pool_size: Connections of this process at the most, 4; one more holds its locks.
+        timeout: Seconds for which a call asks a server again that does not answer, before it does without; 30.
+        partitions: Into how many tables results are dealt by their keys, where they are made now; 0, one.
 
     Raises:
         ConfigurationError: If psycopg is not installed, or an option cannot work.
@@ -48,40 +51,45 @@ class PostgresTaskDB:
         *,
         schema: str | None = None,
         lock_url: str | None = None,
-        pool_size: int = 4,
-        timeout: float = 30.0,
-        partitions: int = 0,
+        pool_size: int | None = None,
+        timeout: float | None = None,
+        partitions: int | None = None,
     ) -> None:
-        self._recipe: dict[str, Any] = {
+        self._bare, in_url = _split(url)
+        given = {
             "schema": schema,
             "lock_url": lock_url,
             "pool_size": pool_size,
             "timeout": timeout,
             "partitions": partitions,
         }
-        self._url = url
-        bare, named = _without_schema(url)
-        name = schema or named or "beautyspot"
+        self._options = {**_DEFAULTS, **in_url, **{name: value for name, value in given.items() if value is not None}}
+        self._check_options()
+        url, lock_url = self._bare, self._options["lock_url"]
+        self._schema: str = self._options["schema"]
+        size, patience = self._options["pool_size"], self._options["timeout"]
+        self._sessions = Sessions(url, size, patience, self._prepare)
+        at_server = Sessions(lock_url, 1, patience, lambda _: None) if lock_url else self._sessions
+        self._locks = PostgresLocks(at_server)
+        self._statements = Statements.of(self._schema)
+
+    def _check_options(self) -> None:
+        options, name = self._options, self._options["schema"]
         if not re.fullmatch(r"[a-z_][a-z0-9_]{0,62}", name):
             raise ConfigurationError(f"schema is a name of small letters, digits and underscores, not {name!r}")
-        if pool_size < 1 or partitions < 0 or timeout <= 0:
+        if options["pool_size"] < 1 or options["partitions"] < 0 or options["timeout"] <= 0:
             raise ConfigurationError("pool_size must be at least 1, partitions at least 0, and timeout above 0")
-        for each in (bare, lock_url or bare):
+        for each in (self._bare, options["lock_url"] or self._bare):
             check_url(each)
-        self._schema = name
-        self._sessions = Sessions(bare, pool_size, timeout, self._prepare)
-        at_server = Sessions(lock_url, 1, timeout, lambda _: None) if lock_url else self._sessions
-        self._locks = PostgresLocks(at_server)
-        self._statements = Statements.of(name)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return partial(type(self), **self._recipe), (self._url,)
+        return partial(type(self), **self._options), (self._bare,)
 
     def __repr__(self) -> str:
         return f"PostgresTaskDB({self._sessions.place!r}, schema={self._schema!r})"
 
     def _prepare(self, connection: Connection[Any]) -> None:
-        migrate(connection, self._schema, self._sessions.place, self._recipe["partitions"])
+        migrate(connection, self._schema, self._sessions.place, self._options["partitions"])
 
     def lookup(self, keys: Sequence[bytes]) -> dict[bytes, Entry]:
         """The entries of those *keys* that are kept, 2,000 to a statement."""
@@ -197,12 +205,16 @@ def _slices(keys: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
         yield keys[start : start + _MANY]
 
 
-def _without_schema(url: str) -> tuple[str, str | None]:
-    """A URL without our own part of its query, and that part."""
+def _split(url: str) -> tuple[str, dict[str, Any]]:
+    """A URL without what is ours in its query, and that: the options of the index."""
     bare, _, query = os.fspath(url).partition("?")
-    options = parse_qsl(query, keep_blank_values=True)
-    rest = urlencode([(name, value) for name, value in options if name != "schema"])
-    return bare + (f"?{rest}" if rest else ""), dict(options).get("schema")
+    pairs = parse_qsl(query, keep_blank_values=True)
+    rest = urlencode([(name, value) for name, value in pairs if name not in _DEFAULTS])
+    try:
+        ours = {name: _KINDS.get(name, str)(value) for name, value in pairs if name in _DEFAULTS}
+    except ValueError as error:
+        raise ConfigurationError(f"an option in the URL of {without_secrets(url)} is no number: {error}") from error
+    return bare + (f"?{rest}" if rest else ""), ours
 
 
 def open_url(url: str) -> PostgresTaskDB:
