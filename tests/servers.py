@@ -312,6 +312,7 @@ class S3Server(Server):
         return boto3.client("s3", config=config, **{**self.options, **options})
 
     def check(self) -> None:
+        """It lists its buckets before it can read what it wrote before it was killed: see `until`."""
         self.client().list_buckets()
 
     def stop(self) -> None:

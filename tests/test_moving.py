@@ -133,6 +133,7 @@ def killed_half_way(command: list[str], looks: Callable[[], bool], cwd: Path) ->
     process.wait()
 
 
+@pytest.mark.slow
 def test_a_killed_import_goes_on_where_it_was(here: Places, beyond: Places, count: Count, tmp_path: Path) -> None:
     fill(here, count, range(2000))
     command = ["import", beyond["db"], here["db"], *options(beyond), *options(here, "from-")]
