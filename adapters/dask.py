@@ -107,6 +107,7 @@ class DaskEngine:
                 if future in self._numbers:
                     lost = None if future.status == "finished" else EngineLost(_reason(future, result))
                     came.append((self._numbers.pop(future), result if lost is None else lost))
+                future.release()  # here, and not in its finalizer, in which Ctrl-C would be swallowed
             came = came or self._lost()
             if came:
                 return came
