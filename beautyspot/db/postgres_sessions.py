@@ -122,8 +122,7 @@ class Sessions(SurvivesFork):
         state = error.sqlstate or ""
         lost = isinstance(error, psycopg.OperationalError | psycopg.InterfaceError) and not state
         if not lost and not _PASSING.match(state):
-            hint = f" ({error.diag.message_hint})" if error.diag.message_hint else ""
-            raise IndexUnavailableError(f"the index {self.place} failed: {_line(error)}{hint}") from error
+            raise self._failed(error) from error
         pool = self._pool
         if lost and pool is not None:
             pool.check()  # others of its connections may be as dead
@@ -133,8 +132,7 @@ class Sessions(SurvivesFork):
         import psycopg
 
         if error.sqlstate:
-            hint = f" ({error.diag.message_hint})" if error.diag.message_hint else ""
-            return IndexUnavailableError(f"the index {self.place} failed: {_line(error)}{hint}")
+            return self._failed(error)
         reason = _line(error)
         try:
             self.connect(connect_timeout=_BRIEFLY).close()
@@ -142,6 +140,10 @@ class Sessions(SurvivesFork):
             reason = _line(cause)
         self._ask_at, self._gone = time.monotonic() + _ASK_AGAIN, reason
         return self._unreachable(reason)
+
+    def _failed(self, error: psycopg.Error) -> IndexUnavailableError:
+        hint = f" ({error.diag.message_hint})" if error.diag.message_hint else ""
+        return IndexUnavailableError(f"the index {self.place} failed: {_line(error)}{hint}")
 
     def _unreachable(self, reason: str) -> IndexUnavailableError:
         return IndexUnavailableError(f"the index {self.place} cannot be reached: {reason}")
