@@ -43,8 +43,10 @@ JOB = """
         return bytes([x % 251]) * (10 * x)
 
     if __name__ == "__main__":
-        while time.time() < float(sys.argv[1]):
-            pass
+        work.cached(0)  # everything is imported, and connected
+        open("ready", "w").close()
+        while sys.argv[1] and not os.path.exists(sys.argv[1]):
+            time.sleep(0.001)
         results = bs.map(work, range(int(sys.argv[2])), workers=4)
         assert results == [bytes([x % 251]) * (10 * x) for x in range(int(sys.argv[2]))]
         project.close()
@@ -59,21 +61,22 @@ class Job:
         directory: Its own.
         places: Of its project.
         inputs: How many.
-        at: When to begin, in seconds since the epoch.
+        gate: Begins when there is this file; at once without.
         options: Of Python.
     """
 
     def __init__(
-        self, directory: Path, places: dict[str, Any], inputs: int, at: float = 0, options: str = "-W error"
+        self, directory: Path, places: dict[str, Any], inputs: int, gate: Path | None = None, options: str = "-W error"
     ) -> None:
         import json
 
+        self._directory = directory
         directory.mkdir(exist_ok=True)
         (directory / "job.py").write_text(textwrap.dedent(JOB))
         self._ran = directory / "ran.txt"
         with open(self._ran, "ab") as ran:
             self.process = subprocess.Popen(
-                ["bash", "-c", f"exec {sys.executable} {options} job.py {at} {inputs} 3>&{ran.fileno()}"],
+                ["bash", "-c", f"exec {sys.executable} {options} job.py '{gate or ''}' {inputs} 3>&{ran.fileno()}"],
                 cwd=directory,
                 env={**os.environ, "PLACES": json.dumps(places)},
                 pass_fds=[ran.fileno()],
@@ -81,6 +84,10 @@ class Job:
                 stderr=subprocess.PIPE,
                 text=True,
             )
+
+    def wait_until_ready(self) -> None:
+        while self.process.poll() is None and not (self._directory / "ready").exists():
+            time.sleep(0.01)
 
     def end(self) -> tuple[str, str]:
         return self.process.communicate(timeout=100)
@@ -113,8 +120,11 @@ def everything_is_whole(places: dict[str, Any]) -> int:
 
 
 def test_two_processes_that_share_only_servers_run_one_map_together(places: dict[str, Any], tmp_path: Path) -> None:
-    at = time.time() + 3
-    jobs = [Job(tmp_path / name, places, 400, at) for name in ("one", "two")]
+    gate = tmp_path / "gate"
+    jobs = [Job(tmp_path / name, places, 400, gate) for name in ("one", "two")]
+    for job in jobs:
+        job.wait_until_ready()
+    gate.touch()
     assert [job.end() for job in jobs] == [("done\n", "")] * 2
     assert all(job.ran for job in jobs)
     ran = sorted(pair for job in jobs for pair in job.ran)
