@@ -7,7 +7,7 @@ and what works without it is said in its docstring.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 __all__ = [
     "BlobInfo",
@@ -15,18 +15,23 @@ __all__ = [
     "Buffer",
     "BufferSerializer",
     "BulkLocks",
+    "Catalog",
     "Chronicle",
     "Entry",
     "Failure",
     "FailureLog",
+    "FunctionSummary",
     "InDirectory",
     "KeyLocks",
     "LocalFile",
     "MapLog",
     "MapProgress",
     "MapsBlobs",
+    "Order",
     "QuickLookup",
     "Record",
+    "Selection",
+    "SelfCheck",
     "Serializer",
     "Statistics",
     "Summary",
@@ -139,6 +144,52 @@ class MapProgress(NamedTuple):
     worker: str
 
 
+class Selection(NamedTuple):
+    """Which rows a viewer asks for: those of which all of this holds. ``None`` asks for nothing.
+
+    Attributes:
+        status: ``"kept"``: results, expired ones included; ``"expired"``: these alone; ``"failed"``: failures.
+        function: ``module.qualname``.
+        version: The task's version; ``""`` is that of tasks without one.
+        text: Stands in the input, upper and lower case of ASCII letters being the same.
+        since: Seconds since the epoch; kept or failed then or later.
+        before: Seconds since the epoch; kept or failed earlier.
+        smallest: Bytes of the serialized result, at least.
+        largest: Bytes of the serialized result, at most.
+    """
+
+    status: Literal["kept", "expired", "failed"] = "kept"
+    function: str | None = None
+    version: str | None = None
+    text: str = ""
+    since: float | None = None
+    before: float | None = None
+    smallest: int | None = None
+    largest: int | None = None
+
+
+class FunctionSummary(NamedTuple):
+    """What is kept of one version of a function.
+
+    Attributes:
+        function: ``module.qualname``.
+        version: As text; empty where there is none.
+        results: How many are kept.
+        size: Bytes of their serialized results.
+        seconds: That running them took, and would take again.
+        failures: Calls that failed last time.
+        latest: When the newest of all these came, in seconds since the epoch.
+    """
+
+    function: str
+    version: str
+    results: int
+    size: int
+    seconds: float
+    failures: int
+    latest: float
+
+
 class BlobInfo(NamedTuple):
     """A blob in a storage: where, how many bytes, and when it was written (seconds since the epoch)."""
 
@@ -189,6 +240,52 @@ class Chronicle(Protocol):
 
     def records(self, after: int = 0) -> Iterator[tuple[int, Record]]:
         """Kept results, oldest first, each with its place in that order: those behind the place *after*."""
+        ...
+
+
+Order = Literal["created", "size", "seconds"]
+
+
+@runtime_checkable
+class Catalog(Protocol):
+    """An index that selects, orders and counts rows by itself. Without it, viewers walk through its lists.
+
+    Orders by anything but time may end after some thousands of rows, since no index supports them.
+    """
+
+    def select(
+        self, selection: Selection, order: Order = "created", descending: bool = True, start: int = 0, count: int = 50
+    ) -> list[Summary] | list[Failure]:
+        """The rows *start* to *start + count* of a selection: summaries, or failures where it asks for these."""
+        ...
+
+    def count(self, selection: Selection) -> int:
+        """How many rows a selection has."""
+        ...
+
+    def find(self, prefix: str, count: int = 20) -> list[Summary | Failure]:
+        """What is kept, or failed, under keys whose hexadecimal digits begin with *prefix*: the first *count*."""
+        ...
+
+    def functions(self) -> list[FunctionSummary]:
+        """What is kept of each version of each function, by name and version."""
+        ...
+
+    def activity(self, since: float, before: float, bins: int) -> tuple[list[int], list[int]]:
+        """How many results, and how many failures, came in each of *bins* equal parts of a time."""
+        ...
+
+    def latest(self) -> tuple[int, int]:
+        """Numbers that grow with every result, and with every failure, that comes."""
+        ...
+
+
+@runtime_checkable
+class SelfCheck(Protocol):
+    """An index that can tell whether it is sound. Without it, only its rows are looked at."""
+
+    def faults(self) -> list[str]:
+        """What is wrong with its file or its tables; empty where nothing is."""
         ...
 
 

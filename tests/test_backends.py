@@ -14,10 +14,16 @@ from beautyspot.errors import ConfigurationError
 from beautyspot.protocols import BlobStorage, Serializer, TaskDB
 from beautyspot.serializer import MsgpackSerializer
 from beautyspot.storage import LocalStorage, MemoryStorage, open_storage
-from beautyspot.testing import BlobStorageContract, EngineContract, SerializerContract, TaskDBContract
+from beautyspot.testing import (
+    BlobStorageContract,
+    CatalogContract,
+    EngineContract,
+    SerializerContract,
+    TaskDBContract,
+)
 
 
-class TestSQLiteTaskDB(TaskDBContract):
+class TestSQLiteTaskDB(TaskDBContract, CatalogContract):
     @pytest.fixture
     def db(self, tmp_path: Path) -> Iterator[TaskDB]:
         db = SQLiteTaskDB(tmp_path / "deep" / "er" / "index.db")
@@ -25,7 +31,7 @@ class TestSQLiteTaskDB(TaskDBContract):
         db.close()
 
 
-class TestPostgresTaskDB(TaskDBContract):
+class TestPostgresTaskDB(TaskDBContract, CatalogContract):
     @pytest.fixture
     def db(self, postgres_url: str) -> Iterator[TaskDB]:
         db = PostgresTaskDB(postgres_url)
@@ -33,7 +39,7 @@ class TestPostgresTaskDB(TaskDBContract):
         db.close()
 
 
-class TestPartitionedPostgresTaskDB(TaskDBContract):
+class TestPartitionedPostgresTaskDB(TaskDBContract, CatalogContract):
     @pytest.fixture
     def db(self, postgres_url: str) -> Iterator[TaskDB]:
         db = PostgresTaskDB(postgres_url, partitions=4)
@@ -41,7 +47,7 @@ class TestPartitionedPostgresTaskDB(TaskDBContract):
         db.close()
 
 
-class TestMemoryTaskDB(TaskDBContract):
+class TestMemoryTaskDB(TaskDBContract, CatalogContract):
     @pytest.fixture
     def db(self) -> TaskDB:
         return MemoryTaskDB()

@@ -28,7 +28,7 @@ LAYERS = [
     {"library_keys", "builtin_types", "db", "storage", "frames", "flight", "shipping", "signing", "preview"},
     {"encoding", "library_types", "limiter"},
     {"keys"},
-    {"serializer", "results"},
+    {"serializer", "results", "catalog"},
     {"keeping", "explain", "methods", "elsewhere"},
     {"task"},
     {"calls"},
@@ -86,6 +86,7 @@ def test_imports_point_down(path: Path) -> None:
 
 PUBLIC = [
     "archive",
+    "catalog",
     "content",
     "db",
     "elsewhere",

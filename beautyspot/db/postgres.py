@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode
 
+from beautyspot.db.postgres_catalog import PostgresCatalog
 from beautyspot.db.postgres_locks import PostgresLocks
 from beautyspot.db.postgres_schema import migrate
 from beautyspot.db.postgres_sessions import Sessions, check_url, without_secrets
@@ -26,7 +27,7 @@ _DEFAULTS = {"schema": "beautyspot", "lock_url": None, "pool_size": 4, "timeout"
 _KINDS: dict[str, Callable[[str], Any]] = {"pool_size": int, "timeout": float, "partitions": int}
 
 
-class PostgresTaskDB:
+class PostgresTaskDB(PostgresCatalog):
     """An index in a PostgreSQL database.
 
     Connections are opened late, by a pool, and anew after a fork. A statement that lost its connection runs again

@@ -6,9 +6,11 @@ import os
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from typing import Any, TypeVar
 
+from beautyspot.db.sqlite_catalog import UNRESOLVED, SQLiteCatalog
 from beautyspot.db.sqlite_connections import Connection, Connections
 from beautyspot.protocols import Entry, Failure, MapProgress, Record, Summary
 
@@ -22,10 +24,9 @@ _MANY = 500  # keys to a statement
 _ENTRY = ", ".join(Entry._fields)
 _GET = f"SELECT {_ENTRY} FROM results WHERE id = ? AND key = ?"
 _KEEP = f"INSERT INTO kept VALUES ({', '.join('?' * 16)})"
-_UNRESOLVED = "NOT EXISTS (SELECT 1 FROM results WHERE results.id = failures.result)"
 
 
-class SQLiteTaskDB:
+class SQLiteTaskDB(SQLiteCatalog):
     """An index in an SQLite file in WAL mode.
 
     Writes that arrive together share a transaction: whoever comes first writes what is waiting, and nobody
@@ -35,17 +36,19 @@ class SQLiteTaskDB:
         path: The file. It is made, with its directories, when it is first needed; beside it stand
             ``-wal`` and ``-shm`` of SQLite, and ``-lock``, on which one execution per key rests.
         timeout: Seconds that a write waits for the writers of other processes before it fails.
+        read_only: Nothing is ever written, made or mended: the index of a viewer.
     """
 
-    def __init__(self, path: str | os.PathLike[str], timeout: float = 60.0) -> None:
+    def __init__(self, path: str | os.PathLike[str], timeout: float = 60.0, *, read_only: bool = False) -> None:
         self.path = os.fspath(path)
+        self.read_only = read_only
         self._timeout = timeout
-        self._connections = Connections(os.path.abspath(self.path), timeout)
+        self._connections = Connections(os.path.abspath(self.path), timeout, read_only)
         self._waiting: deque[_Batch] = deque()
         self.unlock = self._connections.locks.unlock
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self._connections.path, self._timeout)
+        return partial(type(self), read_only=self.read_only), (self._connections.path, self._timeout)
 
     def __repr__(self) -> str:
         return f"SQLiteTaskDB({self.path!r})"
@@ -157,7 +160,7 @@ class SQLiteTaskDB:
         """Failures whose call has no kept result, newest first."""
         columns = ", ".join(Failure._fields)
         of_function, values = ("", ()) if function is None else ("function = ? AND ", (function,))
-        sql = f"SELECT id, {columns} FROM failures WHERE {of_function}{_UNRESOLVED} AND id < ?"
+        sql = f"SELECT id, {columns} FROM failures WHERE {of_function}{UNRESOLVED} AND id < ?"
         return self._pages(sql, values, Failure._make)
 
     def failed(self, keys: Sequence[bytes]) -> dict[bytes, Failure]:
@@ -165,7 +168,7 @@ class SQLiteTaskDB:
         found: dict[bytes, Failure] = {}
         for some in _slices(keys):
             marks = ", ".join("?" * len(some))
-            sql = f"SELECT {', '.join(Failure._fields)} FROM failures WHERE key IN ({marks}) AND {_UNRESOLVED}"
+            sql = f"SELECT {', '.join(Failure._fields)} FROM failures WHERE key IN ({marks}) AND {UNRESOLVED}"
             found.update((row[0], Failure._make(row)) for row in self._read(sql, list(some)))
         return found
 

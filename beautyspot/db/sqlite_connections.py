@@ -16,7 +16,7 @@ from typing import TypeVar
 from urllib.parse import quote
 
 from beautyspot.db.sqlite_locks import FileLocks
-from beautyspot.db.sqlite_schema import check_owner, foreign, migrate
+from beautyspot.db.sqlite_schema import check_owner, check_readable, foreign, migrate
 from beautyspot.errors import ForeignIndexError, IndexUnavailableError, UnreadableWarning
 from beautyspot.forks import SurvivesFork
 from beautyspot.notices import warn
@@ -45,11 +45,13 @@ class Connections(SurvivesFork):
     Args:
         path: The file; it and its directories are made when it is first needed.
         timeout: Seconds that a write waits for the writers of other processes.
+        looks_only: Whether the file is never written to, even where it could be.
     """
 
-    def __init__(self, path: str, timeout: float) -> None:
+    def __init__(self, path: str, timeout: float, looks_only: bool = False) -> None:
         self.path = path
         self.timeout = timeout
+        self._looks_only = looks_only
         self.locks = FileLocks(path + "-lock")
         self.writing = threading.RLock()
         self._opening = threading.RLock()
@@ -113,7 +115,7 @@ class Connections(SurvivesFork):
             raise IndexUnavailableError(f"the index {self.path} failed: {again}") from again
 
     def _recover(self, error: sqlite3.Error) -> None:
-        if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _DAMAGED:
+        if self._looks_only or getattr(error, "sqlite_errorcode", 0) & 0xFF not in _DAMAGED:
             raise IndexUnavailableError(f"the index {self.path} failed: {error}") from error
         with self.writing, self._opening:
             self._close_all()
@@ -158,6 +160,8 @@ class Connections(SurvivesFork):
 
     def _open_first(self) -> sqlite3.Connection:
         """The first connection of this process: the file is made, checked and migrated."""
+        if self._looks_only:
+            return self._open_read_only()
         directory = Path(self.path).absolute().parent
         directory.mkdir(parents=True, exist_ok=True)
         file_writable = os.access(self.path, os.W_OK) or not os.path.exists(self.path)
@@ -207,15 +211,18 @@ class Connections(SurvivesFork):
     def _open_read_only(self) -> sqlite3.Connection:
         self.read_only = True
         if not os.path.exists(self.path):
-            raise IndexUnavailableError(f"the index {self.path} cannot be made: its directory cannot be written to")
+            why = "it is opened to be read" if self._looks_only else "its directory cannot be written to"
+            raise IndexUnavailableError(f"the index {self.path} cannot be made: {why}")
         wal = self.path + "-wal"
-        # With a log, mode=ro needs the -shm file of its writer; without, immutable needs nothing but the file.
-        mode = "mode=ro" if os.path.exists(wal) and os.path.getsize(wal) else "mode=ro&immutable=1"
+        # With a log, mode=ro needs the -shm file of its writer; without, immutable needs nothing but the file, where
+        # nobody can write to it.
+        writable = os.access(os.path.dirname(self.path), os.W_OK)
+        mode = "mode=ro" if writable or (os.path.exists(wal) and os.path.getsize(wal)) else "mode=ro&immutable=1"
         opened = sqlite3.connect(
             f"file:{quote(os.path.abspath(self.path))}?{mode}", uri=True, isolation_level=None, check_same_thread=False
         )
         try:
-            check_owner(opened, self.path)
+            check_readable(opened, self.path)
         except BaseException:
             opened.close()
             raise

@@ -12,7 +12,7 @@ from __future__ import annotations
 import sqlite3
 import time
 
-from beautyspot.errors import ForeignIndexError, NewerIndexError
+from beautyspot.errors import ForeignIndexError, IndexUnavailableError, NewerIndexError
 
 APPLICATION_ID = 0x62737074  # "bspt"
 
@@ -124,6 +124,38 @@ def check_owner(connection: sqlite3.Connection, path: str) -> None:
         raise ForeignIndexError(foreign(path))
 
 
+def check_readable(connection: sqlite3.Connection, path: str) -> None:
+    """Raise unless the file of *connection* has the schema that is read here.
+
+    Raises:
+        ForeignIndexError: If it is no index of ours.
+        NewerIndexError: If a newer beautyspot made it.
+        IndexUnavailableError: If it is empty, or of an older schema that would have to be migrated first.
+    """
+    try:
+        check_owner(connection, path)
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_NOTADB:
+            raise ForeignIndexError(foreign(path)) from error
+        raise
+    version = _version(connection, path)
+    if version < len(MIGRATIONS):
+        raise IndexUnavailableError(
+            f"{path} has schema {version} and is opened to be read; a project that opens it brings it to "
+            f"{len(MIGRATIONS)}"
+        )
+
+
+def _version(connection: sqlite3.Connection, path: str) -> int:
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > len(MIGRATIONS):
+        raise NewerIndexError(
+            f"{path} has schema {version}, and this beautyspot knows up to {len(MIGRATIONS)}; it was left as it "
+            "is. Install the newer beautyspot, or give another path as db="
+        )
+    return version
+
+
 def migrate(connection: sqlite3.Connection, path: str) -> None:
     """Bring the file of *connection* to the newest schema, each step with its record in one transaction.
 
@@ -132,12 +164,7 @@ def migrate(connection: sqlite3.Connection, path: str) -> None:
         ForeignIndexError: If it holds tables of another program.
     """
     check_owner(connection, path)
-    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version > len(MIGRATIONS):
-        raise NewerIndexError(
-            f"{path} has schema {version}, and this beautyspot knows up to {len(MIGRATIONS)}; it was left as it "
-            "is. Install the newer beautyspot, or give another path as db="
-        )
+    version = _version(connection, path)
     for number, script in enumerate(MIGRATIONS[version:], version + 1):
         connection.executescript(
             f"BEGIN IMMEDIATE; PRAGMA application_id = {APPLICATION_ID}; {script} "

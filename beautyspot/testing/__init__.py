@@ -10,23 +10,26 @@ Subclass a suite in a test module of pytest, and give the fixture that it asks f
 A test of a further ability (`KeyLocks`, `FailureLog`, `MapsBlobs` …) passes over a backend that has not got it.
 """
 
+from beautyspot.testing.catalog import CatalogContract
 from beautyspot.testing.engine import EngineContract
 from beautyspot.testing.fan_out import FanOutContract
 from beautyspot.testing.index import TaskDBContract
 from beautyspot.testing.limiter import AsyncLimiterStoreContract, LimiterStoreContract
-from beautyspot.testing.records import Count, make_key, make_record
+from beautyspot.testing.records import Count, make_failure, make_key, make_record
 from beautyspot.testing.serializer import SerializerContract
 from beautyspot.testing.storage import BlobStorageContract
 
 __all__ = [
     "AsyncLimiterStoreContract",
     "BlobStorageContract",
+    "CatalogContract",
     "Count",
     "EngineContract",
     "FanOutContract",
     "LimiterStoreContract",
     "SerializerContract",
     "TaskDBContract",
+    "make_failure",
     "make_key",
     "make_record",
 ]

@@ -7,7 +7,6 @@ import threading
 from beautyspot.protocols import (
     BulkLocks,
     Chronicle,
-    Failure,
     FailureLog,
     KeyLocks,
     MapLog,
@@ -16,12 +15,7 @@ from beautyspot.protocols import (
     Statistics,
     TaskDB,
 )
-from beautyspot.testing.records import make_key, make_record
-
-
-def _failure(number: int, function: str = "module.function", message: str = "broken") -> Failure:
-    key, text = make_key(number), "Traceback …"
-    return Failure(key, function, "", f"x={number}", "builtins.ValueError", message, text, 1e9 + number, 0.5, "host:1")
+from beautyspot.testing.records import make_failure, make_key, make_record
 
 
 class TaskDBContract:
@@ -133,21 +127,21 @@ class TaskDBContract:
 
     def test_failures_are_noted(self, db: TaskDB) -> None:
         if isinstance(db, FailureLog):
-            db.note_failure(_failure(1))
-            db.note_failure(_failure(2, "module.other"))
-            assert list(db.failures()) == [_failure(2, "module.other"), _failure(1)]
-            assert list(db.failures("module.other")) == [_failure(2, "module.other")]
-            assert db.failed([make_key(1), make_key(3)]) == {make_key(1): _failure(1)}
+            db.note_failure(make_failure(1))
+            db.note_failure(make_failure(2, "module.other"))
+            assert list(db.failures()) == [make_failure(2, "module.other"), make_failure(1)]
+            assert list(db.failures("module.other")) == [make_failure(2, "module.other")]
+            assert db.failed([make_key(1), make_key(3)]) == {make_key(1): make_failure(1)}
 
     def test_the_latest_failure_of_a_call_stands(self, db: TaskDB) -> None:
         if isinstance(db, FailureLog):
-            db.note_failure(_failure(1, message="first"))
-            db.note_failure(_failure(1, message="second"))
+            db.note_failure(make_failure(1, message="first"))
+            db.note_failure(make_failure(1, message="second"))
             assert [failure.message for failure in db.failures()] == ["second"]
 
     def test_a_call_that_succeeded_since_is_no_failure(self, db: TaskDB) -> None:
         if isinstance(db, FailureLog):
-            db.note_failure(_failure(1))
+            db.note_failure(make_failure(1))
             db.upsert([make_record(1)])
             assert list(db.failures()) == []
             assert db.failed([make_key(1)]) == {}

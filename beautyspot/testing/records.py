@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from beautyspot.protocols import Entry, Record, Summary
+from beautyspot.protocols import Entry, Failure, Record, Summary
 
 
 def make_key(number: int) -> bytes:
@@ -28,6 +28,12 @@ def make_record(
         entry._replace(**{k: v for k, v in changes.items() if k in Entry._fields}),
         summary._replace(**{k: v for k, v in changes.items() if k in Summary._fields}),
     )
+
+
+def make_failure(number: int, function: str = "module.function", message: str = "broken") -> Failure:
+    """A failure of the call of *number*."""
+    key, text = make_key(number), "Traceback …"
+    return Failure(key, function, "", f"x={number}", "builtins.ValueError", message, text, 1e9 + number, 0.5, "host:1")
 
 
 class Count:
