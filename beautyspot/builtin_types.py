@@ -20,7 +20,7 @@ from typing import Any
 
 from msgpack import ExtType, Timestamp
 
-from beautyspot.errors import DeserializationError, SerializationError
+from beautyspot.errors import DeserializationError, SerializationError, UnknownTypeError
 from beautyspot.naming import find, full_name, module_name
 
 Apart = Callable[[memoryview], Any]
@@ -87,7 +87,7 @@ def loaded(reference: Any, *bases: type) -> Any:
     module, qualname = reference
     found = find(module, qualname)
     if not isinstance(found, type):
-        raise DeserializationError(f"the class {module}.{qualname} is not loaded; import {module} first")
+        raise UnknownTypeError(f"the class {module}.{qualname} is not loaded; import {module} first")
     if bases and not issubclass(found, bases):
         raise DeserializationError(f"{module}.{qualname} is no longer what it was when the value was kept")
     return found

@@ -5,7 +5,10 @@
     ├── UnkeyableError            (TypeError)   an argument that cannot be part of a key
     ├── SerializationError        (TypeError)   a result that cannot be kept; carries it as .value
     ├── DeserializationError      (ValueError)  kept bytes that cannot be turned back into a value
+    │   └── UnknownTypeError                    they need a class that is not loaded, or a type nobody registered
     ├── StorageError              (OSError)     a blob that cannot be written, read or trusted
+    │   ├── MissingBlobError                    it is gone
+    │   └── DamagedBlobError                    it is not what was written, or no blob of its storage
     ├── IndexUnavailableError                   the index cannot be opened, read or written
     │   └── UnusableIndexError                  it is not ours to use, and was left untouched
     │       ├── ForeignIndexError (ConfigurationError)  it belongs to another program
@@ -37,12 +40,14 @@ __all__ = [
     "BudgetWarning",
     "ChangedCodeWarning",
     "ConfigurationError",
+    "DamagedBlobError",
     "DeserializationError",
     "EngineLost",
     "ForeignIndexError",
     "IndexUnavailableError",
     "LimiterUnavailableError",
     "MapError",
+    "MissingBlobError",
     "NewerIndexError",
     "NotKeptWarning",
     "RateLimitExceeded",
@@ -50,6 +55,7 @@ __all__ = [
     "SerializationError",
     "StorageError",
     "UnkeyableError",
+    "UnknownTypeError",
     "UnreadableWarning",
     "UnusableIndexError",
     "WorkerDied",
@@ -127,11 +133,23 @@ class DeserializationError(BeautyspotError, ValueError):
     """Kept bytes that cannot be turned back into a value here."""
 
 
+class UnknownTypeError(DeserializationError):
+    """Kept bytes that may be whole, and need a class that is not loaded here or a type that nobody registered."""
+
+
 class StorageError(BeautyspotError, OSError):
     """A blob that cannot be written, read or trusted; the text names the location."""
 
     def __str__(self) -> str:
         return str(self.args[0]) if len(self.args) == 1 else super().__str__()
+
+
+class MissingBlobError(StorageError):
+    """A blob that is gone from its storage, while that answers."""
+
+
+class DamagedBlobError(StorageError):
+    """A blob that is not what was written, or a location that is none of its storage."""
 
 
 class IndexUnavailableError(BeautyspotError):

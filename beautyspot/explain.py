@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import itertools
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from time import time
@@ -67,6 +69,40 @@ def explain(results: Results, form: Form, keyer: Keyer, call: Summary) -> Explan
         return Explanation(False, "version", text, nearest=nearest.input)
     text = f"not kept: the nearest kept call differs in {', '.join(names)}; it was ({nearest.input})"
     return Explanation(False, "arguments", text, names, nearest.input)
+
+
+def nearest_to(call: Summary, others: Iterable[Summary]) -> str:
+    """Which other kept call of a function is the nearest to a kept one, and in what it differs; a sentence.
+
+    Args:
+        call: A kept call.
+        others: Kept calls of its function, newest first; it may be among them.
+    """
+    found = [other for other in itertools.islice(others, _LOOKED_AT) if other.key != call.key]
+    if not found:
+        return f"no other call of {call.function} is kept"
+    nearest = min(found, key=lambda other: (len(_positions(call, other)), other.version != call.version))
+    positions, names = _positions(call, nearest), _names_in(call.input)
+    parts = [names[i] if i < len(names) else f"argument {i + 1}" for i in positions]
+    if nearest.version != call.version:
+        parts.append(f"the version ({nearest.version or 'none'} and not {call.version or 'none'})")
+    what = ", ".join(parts) or "nothing that is listed: it is of another function of this name, or of an earlier code"
+    return f"the nearest other kept call is {nearest.key.hex()[:12]} ({nearest.input}); it differs in {what}"
+
+
+def _positions(call: Summary, other: Summary) -> list[int]:
+    """Positions of the arguments whose fingerprints differ."""
+    pairs = itertools.zip_longest(_fours(call.arguments), _fours(other.arguments))
+    return [i for i, (a, b) in enumerate(pairs) if a != b]
+
+
+def _names_in(text: str) -> list[str]:
+    """Names of the arguments in a readable input; none where it was cut short."""
+    try:
+        call = ast.parse(f"f({text})", mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return []
+    return [keyword.arg or "" for keyword in call.keywords] if isinstance(call, ast.Call) else []
 
 
 def _of_entry(results: Results, form: Form, entry: Entry) -> Explanation:

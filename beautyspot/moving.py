@@ -22,7 +22,7 @@ from beautyspot.protocols import BlobStorage, Buffer, Chronicle, Entry, Record, 
 from beautyspot.results import is_expired
 from beautyspot.signing import Seal, is_signed
 
-__all__ = ["Moved", "Shelf", "move"]
+__all__ = ["Moved", "Shelf", "chronicle", "move"]
 
 _PAGE = 200  # results whose rows are written together
 _AT_ONCE = 8  # blobs under way
@@ -116,7 +116,7 @@ class Shelf:
 
     def items(self, after: int) -> Iterator[Item]:
         """All results behind a place, oldest first."""
-        for place, record in _chronicle(self.db, after):
+        for place, record in chronicle(self.db, after):
             location, size = record.entry.location, record.entry.size
             yield Item(place, record, None if location is None else partial(self.storage.load, location, size))
 
@@ -257,7 +257,7 @@ def _unless_refused(future: Future[Any]) -> Iterator[Any]:
         yield prepared
 
 
-def _chronicle(db: TaskDB, after: int) -> Iterator[tuple[int, Record]]:
+def chronicle(db: TaskDB, after: int) -> Iterator[tuple[int, Record]]:
     """Records of any index, oldest first; of one that cannot tell them so, by way of their whole list."""
     if isinstance(db, Chronicle):
         yield from db.records(after)

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from beautyspot.maintenance import Maintenance
+
 __all__ = ["Project"]
 
 P = ParamSpec("P")
@@ -189,6 +191,13 @@ class Project(Paced):
         from beautyspot.fanout import map
 
         return map(task, *iterables, **options)
+
+    @property
+    def maintenance(self) -> Maintenance:
+        """What can be done with what is kept, other than calling for it: verify, prune, collect garbage, export."""
+        from beautyspot.maintenance import of_project
+
+        return of_project(self)
 
     def run_io(self, function: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
         """Run blocking I/O of an async task in a thread of this project."""

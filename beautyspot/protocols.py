@@ -1,4 +1,4 @@
-"""What the parts of beautyspot ask of each other: protocols, and the frozen values that cross them.
+"""What the parts of beautyspot ask of each other: protocols. The frozen values that cross them are those of `rows`.
 
 Each first protocol is the least that a backend must have; every further ability is a protocol of its own,
 and what works without it is said in its docstring.
@@ -7,7 +7,20 @@ and what works without it is said in its docstring.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
+
+from beautyspot.rows import (
+    BlobInfo,
+    Entry,
+    Failure,
+    FunctionSummary,
+    MapProgress,
+    Order,
+    Record,
+    Selection,
+    Summary,
+    is_over,
+)
 
 __all__ = [
     "BlobInfo",
@@ -17,9 +30,11 @@ __all__ = [
     "BulkLocks",
     "Catalog",
     "Chronicle",
+    "Compacts",
     "Entry",
     "Failure",
     "FailureLog",
+    "Forgetful",
     "FunctionSummary",
     "InDirectory",
     "KeyLocks",
@@ -36,166 +51,10 @@ __all__ = [
     "Statistics",
     "Summary",
     "TaskDB",
+    "is_over",
 ]
 
 Buffer = bytes | bytearray | memoryview
-
-
-class Entry(NamedTuple):
-    """What a hit reads of a kept result.
-
-    Attributes:
-        value: The serialized result, or ``None`` when it lies in blob storage.
-        location: Where blob storage put it, or ``None``.
-        checksum: Of ``value`` (CRC-32, 4 bytes) or of the blob (BLAKE3, 16 bytes).
-        size: Bytes of the serialized result.
-        expires: Seconds since the epoch, or ``None``.
-        code: Fingerprint of the function's code when the result was kept; empty where there is none.
-    """
-
-    value: bytes | None
-    location: str | None
-    checksum: bytes
-    size: int
-    expires: float | None
-    code: bytes
-
-
-class Summary(NamedTuple):
-    """What viewers list of a kept result.
-
-    Attributes:
-        key: The call's key, 16 bytes.
-        function: ``module.qualname``.
-        version: The task's version as text; empty where there is none.
-        input: The call's arguments, readable and cut short.
-        arguments: Four bytes for each argument, equal where the arguments are equal (CRC-32).
-        content_type: A MIME type, or ``None``.
-        size: Bytes of the serialized result.
-        created: Seconds since the epoch.
-        expires: Seconds since the epoch, or ``None``.
-        seconds: How long the function ran; ``None`` for a value that was put.
-        worker: ``host:pid`` of who kept it.
-    """
-
-    key: bytes
-    function: str
-    version: str
-    input: str
-    arguments: bytes
-    content_type: str | None
-    size: int
-    created: float
-    expires: float | None
-    seconds: float | None
-    worker: str
-
-
-class Record(NamedTuple):
-    """A kept result: what a hit reads, and what viewers list."""
-
-    entry: Entry
-    summary: Summary
-
-
-class Failure(NamedTuple):
-    """The latest failure of a call.
-
-    Attributes:
-        key: The call's key, 16 bytes.
-        function: ``module.qualname``.
-        version: The task's version as text.
-        input: The call's arguments, readable and cut short.
-        error: The exception's type, as ``module.Name``.
-        message: Its text, cut short.
-        traceback: The formatted traceback, cut short.
-        created: Seconds since the epoch.
-        seconds: How long the function ran before it failed.
-        worker: ``host:pid`` of who ran it.
-    """
-
-    key: bytes
-    function: str
-    version: str
-    input: str
-    error: str
-    message: str
-    traceback: str
-    created: float
-    seconds: float
-    worker: str
-
-
-class MapProgress(NamedTuple):
-    """How far a map has come; ``total`` is ``None`` for inputs of unknown length, ``ended`` while it runs.
-
-    ``id`` is any text that is the map's own; times are seconds since the epoch.
-    """
-
-    id: str
-    function: str
-    total: int | None
-    kept: int
-    run: int
-    failed: int
-    started: float
-    updated: float
-    ended: float | None
-    worker: str
-
-
-class Selection(NamedTuple):
-    """Which rows a viewer asks for: those of which all of this holds. ``None`` asks for nothing.
-
-    Attributes:
-        status: ``"kept"``: results, expired ones included; ``"expired"``: these alone; ``"failed"``: failures.
-        function: ``module.qualname``.
-        version: The task's version; ``""`` is that of tasks without one.
-        text: Stands in the input, upper and lower case of ASCII letters being the same.
-        since: Seconds since the epoch; kept or failed then or later.
-        before: Seconds since the epoch; kept or failed earlier.
-        smallest: Bytes of the serialized result, at least.
-        largest: Bytes of the serialized result, at most.
-    """
-
-    status: Literal["kept", "expired", "failed"] = "kept"
-    function: str | None = None
-    version: str | None = None
-    text: str = ""
-    since: float | None = None
-    before: float | None = None
-    smallest: int | None = None
-    largest: int | None = None
-
-
-class FunctionSummary(NamedTuple):
-    """What is kept of one version of a function.
-
-    Attributes:
-        function: ``module.qualname``.
-        version: As text; empty where there is none.
-        results: How many are kept.
-        size: Bytes of their serialized results.
-        seconds: That running them took, and would take again.
-        failures: Calls that failed last time.
-        latest: When the newest of all these came, in seconds since the epoch.
-    """
-
-    function: str
-    version: str
-    results: int
-    size: int
-    seconds: float
-    failures: int
-    latest: float
-
-
-class BlobInfo(NamedTuple):
-    """A blob in a storage: where, how many bytes, and when it was written (seconds since the epoch)."""
-
-    location: str
-    size: int
-    modified: float
 
 
 class TaskDB(Protocol):
@@ -243,9 +102,6 @@ class Chronicle(Protocol):
         ...
 
 
-Order = Literal["created", "size", "seconds"]
-
-
 @runtime_checkable
 class Catalog(Protocol):
     """An index that selects, orders and counts rows by itself. Without it, viewers walk through its lists.
@@ -286,6 +142,24 @@ class SelfCheck(Protocol):
 
     def faults(self) -> list[str]:
         """What is wrong with its file or its tables; empty where nothing is."""
+        ...
+
+
+@runtime_checkable
+class Forgetful(Protocol):
+    """An index that can drop what it noted for viewers. Without it, failures and maps stay noted."""
+
+    def forget_notes(self, before: float | None = None, function: str | None = None) -> int:
+        """Drop failures, and maps that are over, noted *before* a time and of one *function*; how many there were."""
+        ...
+
+
+@runtime_checkable
+class Compacts(Protocol):
+    """An index that can give the space of dropped rows back. Without it, new rows fill it again."""
+
+    def compact(self) -> None:
+        """Make the index as small as its rows; writers wait meanwhile."""
         ...
 
 

@@ -20,8 +20,8 @@ from typing import Any, Final, NamedTuple
 from beautyspot import frames
 from beautyspot.errors import (
     BeautyspotError,
+    DamagedBlobError,
     DeserializationError,
-    StorageError,
     UnreadableWarning,
     UnusableIndexError,
 )
@@ -176,6 +176,10 @@ class Results:
             return MISSING
 
     def _read_blob(self, entry: Entry, form: Form) -> Any:
+        return self.from_blob(self.checked_blob(entry, form), form)
+
+    def checked_blob(self, entry: Entry, form: Form) -> Buffer:
+        """The bytes of the blob of *entry*, mapped into memory where its form says so; an error unless it is whole."""
         location = entry.location
         if location is None:
             raise DeserializationError("a row of the index has neither a value nor a location")
@@ -185,7 +189,7 @@ class Results:
         else:
             blob = self.storage.load(location, entry.size)
             self._check(blob, location, entry.checksum, once=False)
-        return self.from_blob(blob, form)
+        return blob
 
     def from_blob(self, blob: Buffer, form: Form) -> Any:
         """The value of a blob's bytes; arrays in it are views of them."""
@@ -204,7 +208,7 @@ class Results:
             if isinstance(view.obj, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
                 view.obj.madvise(mmap.MADV_DONTNEED, start, min(_CHUNK, view.nbytes - start))
         if digest.digest(16) != checksum:
-            raise StorageError(f"the blob {location} in {self.storage!r} is damaged: its checksum does not fit")
+            raise DamagedBlobError(f"the blob {location} in {self.storage!r} is damaged: its checksum does not fit")
         if once:
             with self._checking:
                 self._checked.add(location)

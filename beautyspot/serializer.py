@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import msgpack
 from msgpack import ExtType
 
 from beautyspot import builtin_types, library_types
 from beautyspot.builtin_types import DISGUISED, ENCODERS, BufferRef, Code, Masked
-from beautyspot.errors import ConfigurationError, DeserializationError, SerializationError
+from beautyspot.errors import ConfigurationError, DeserializationError, SerializationError, UnknownTypeError
 from beautyspot.naming import full_name
 from beautyspot.protocols import Buffer
 
@@ -24,7 +24,6 @@ __all__ = ["MsgpackSerializer"]
 
 T = TypeVar("T")
 
-_DECODERS = builtin_types.DECODERS | library_types.DECODERS
 _unpackb: Callable[..., Any] = msgpack.unpackb
 _NATIVE = (type(None), bool, int, float, str, bytes, list, dict)
 _ATOMS = frozenset({type(None), bool, int, float, str, bytes})
@@ -36,6 +35,8 @@ BUFFER_SIZE = 1 << 16  # bytes from which on a buffer is kept apart
 
 class MsgpackSerializer:
     """The serializer of every project that does not bring its own."""
+
+    _builtin: ClassVar[dict[int, Callable[[Any], Any]]] = builtin_types.DECODERS | library_types.DECODERS
 
     def __init__(self) -> None:
         self._codes: dict[type, int] = {}
@@ -108,16 +109,18 @@ class MsgpackSerializer:
         """The value of an extension, *depth* extensions deep; *decode* is asked for those in it."""
         if code >= 0:
             decoder = self._decoders.get(code)
-            if decoder is None:
-                raise DeserializationError(f"no type is registered under code {code}; call register_type first")
-            return decoder(data)
+            return self._unknown(code, data) if decoder is None else decoder(data)
         try:
-            builtin = _DECODERS[code]
+            builtin = self._builtin[code]
         except KeyError:
-            raise DeserializationError(f"unknown extension code {code}; a newer beautyspot wrote it") from None
+            raise UnknownTypeError(f"unknown extension code {code}; a newer beautyspot wrote it") from None
         unpack = _unpackb if depth < _SHALLOW else _unpack_deep
         hook = partial(decode or self._decode, depth=depth + 1)
         return builtin(unpack(data, ext_hook=hook, strict_map_key=False, unicode_errors="surrogatepass"))
+
+    def _unknown(self, code: int, data: bytes) -> Any:
+        """What stands for a value of a type that nobody registered."""
+        raise UnknownTypeError(f"no type is registered under code {code}; call register_type first")
 
 
 def _unpack_deep(data: bytes, ext_hook: Any, **options: Any) -> Any:

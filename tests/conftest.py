@@ -65,10 +65,14 @@ def _open_files() -> set[str]:
 
 ON_SERVERS_SLOWLY = ("test_adapters.py", "test_resumable.py")  # what they test is elsewhere than in the index
 
+# A script on Ray starts a cluster of its own, and Dask gives a poisonous input several workers before it gives up.
+SLOW = ("TestRay::test_tasks_of_a", "test_joblib_on_ray", "test_a_worker_is_given_a_poisonous_input")
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if item.path.name in ON_SERVERS_SLOWLY and "[postgres" in item.name:
+        on_servers = item.path.name in ON_SERVERS_SLOWLY and "[postgres" in item.name
+        if on_servers or any(name in item.nodeid for name in SLOW):
             item.add_marker(pytest.mark.slow)
 
 

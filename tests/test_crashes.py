@@ -19,7 +19,7 @@ import beautyspot as bs
 from beautyspot.db import SQLiteTaskDB
 from beautyspot.db.sqlite_schema import MIGRATIONS
 from beautyspot.errors import ForeignIndexError, NewerIndexError, NotKeptWarning, UnreadableWarning
-from beautyspot.testing import Count, make_record
+from beautyspot.testing import Count, make_key, make_record
 from tests.tampering import change_blob, change_rows, rows
 
 NOBODY = 65534
@@ -228,6 +228,31 @@ def test_every_migration_has_its_record(tmp_path: Path) -> None:
     connection = sqlite3.connect(tmp_path / "p.db")
     assert [n for (n,) in connection.execute("SELECT number FROM migrations")] == list(range(1, len(MIGRATIONS) + 1))
     connection.close()
+
+
+def test_an_index_that_is_made_just_while_it_is_opened_can_be_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, access = str(tmp_path / "fresh.db"), os.access
+
+    def access_then_another_process(place: Any, mode: int) -> bool:
+        allowed = access(place, mode)
+        if place == path and not os.path.exists(path):
+            subprocess.run([sys.executable, "-c", MAKE_INDEX, path], check=True)
+        return allowed
+
+    monkeypatch.setattr(os, "access", access_then_another_process)  # the instant cannot be hit from outside
+    db = SQLiteTaskDB(path)
+    db.upsert([make_record(1)])
+    assert len(db.lookup([make_key(1), make_key(2)])) == 1
+    db.close()
+
+
+MAKE_INDEX = """
+import sys
+from beautyspot.db import SQLiteTaskDB
+SQLiteTaskDB(sys.argv[1]).lookup([b"0" * 16])
+"""
 
 
 def test_sixteen_processes_open_a_fresh_index_together(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from beautyspot.errors import ConfigurationError
-from beautyspot.protocols import Entry, Failure, MapProgress, Record, Summary
+from beautyspot.protocols import Entry, Failure, MapProgress, Record, Summary, is_over
 
 __all__ = ["MemoryTaskDB"]
 
@@ -90,6 +90,21 @@ class MemoryTaskDB:
     def maps(self) -> Iterator[MapProgress]:
         """Noted maps, the latest started first."""
         return iter(sorted(self._maps.values(), key=lambda m: -m.started))
+
+    def forget_notes(self, before: float | None = None, function: str | None = None) -> int:
+        """Drop failures, and maps that are over, noted *before* a time and of one *function*; how many there were."""
+
+        def goes(note: Failure | MapProgress, noted: float) -> bool:
+            return (before is None or noted < before) and function in (None, note.function)
+
+        with self._writing:
+            failures = [key for key, note in self._failures.items() if goes(note, note.created)]
+            maps = [name for name, m in self._maps.items() if is_over(m) and goes(m, m.updated)]
+            for key in failures:
+                del self._failures[key]
+            for name in maps:
+                del self._maps[name]
+        return len(failures) + len(maps)
 
     def mean_seconds(self, function: str) -> float | None:
         """Mean run time of the latest 200 calls of *function*."""

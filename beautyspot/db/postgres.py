@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from time import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode
 
@@ -16,6 +17,7 @@ from beautyspot.db.postgres_sessions import Sessions, check_url, without_secrets
 from beautyspot.db.postgres_statements import FAILURE, LAST, SUMMARY, Statements, array_of, page_of, plain, row_of
 from beautyspot.errors import ConfigurationError
 from beautyspot.protocols import Entry, Failure, MapProgress, Record, Summary
+from beautyspot.rows import SILENT
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -177,6 +179,16 @@ class PostgresTaskDB(PostgresCatalog):
     def maps(self) -> Iterator[MapProgress]:
         """Noted maps, the latest started first."""
         yield from map(MapProgress._make, self._read(self._statements.maps, ()))
+
+    def forget_notes(self, before: float | None = None, function: str | None = None) -> int:
+        """Drop failures, and maps that are over, noted *before* a time and of one *function*; how many there were."""
+        before = before if before is not None else float("inf")
+        failures = self._write(self._statements.forget_failures, (before, function, function))
+        return failures + self._write(self._statements.forget_maps, (time() - SILENT, before, function, function))
+
+    def compact(self) -> None:
+        """Make the space of dropped rows free for new ones, and what it can of it free for others."""
+        self._write(f"VACUUM {self._schema}.results, {self._schema}.failures, {self._schema}.maps", ())
 
     def mean_seconds(self, function: str) -> float | None:
         """Mean run time of the latest 200 calls of *function*."""

@@ -29,6 +29,8 @@ _ROW = ("key", *Entry._fields, *(name for name in Summary._fields[1:] if name no
 # past those of every other function.
 _OF_FUNCTION = "(function, id) < (%s, %s) AND (function, id) >= (%s, 0) ORDER BY function DESC, id DESC"
 
+_OF_ANY = "(%s::text IS NULL OR function = %s::text)"  # of one function, or of all
+
 
 class Statements(NamedTuple):
     """What is asked of the tables of one schema, but for `page_of`."""
@@ -45,6 +47,8 @@ class Statements(NamedTuple):
     note_map: str
     maps: str
     mean_seconds: str
+    forget_failures: str
+    forget_maps: str
 
     @classmethod
     def of(cls, schema: str) -> Statements:
@@ -71,6 +75,9 @@ class Statements(NamedTuple):
             note_failure=_upsert(f"{schema}.failures", Failure._fields, f"VALUES ({_marks(Failure._fields)})"),
             note_map=_upsert(f"{schema}.maps", MapProgress._fields, f"VALUES ({_marks(MapProgress._fields)})", False),
             maps=f"SELECT {', '.join(MapProgress._fields)} FROM {schema}.maps ORDER BY started DESC",
+            forget_failures=f"DELETE FROM {schema}.failures WHERE created < %s AND {_OF_ANY}",
+            forget_maps=f"DELETE FROM {schema}.maps WHERE (ended IS NOT NULL OR updated < %s) "
+            f"AND updated < %s AND {_OF_ANY}",
             mean_seconds="SELECT avg(seconds) FROM (SELECT seconds FROM "
             f"{schema}.results WHERE {_OF_FUNCTION} LIMIT 200) AS latest",
         )

@@ -8,11 +8,13 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import islice
+from time import time
 from typing import Any, TypeVar
 
 from beautyspot.db.sqlite_catalog import UNRESOLVED, SQLiteCatalog
 from beautyspot.db.sqlite_connections import Connection, Connections
 from beautyspot.protocols import Entry, Failure, MapProgress, Record, Summary
+from beautyspot.rows import SILENT
 
 __all__ = ["SQLiteTaskDB"]
 
@@ -181,6 +183,26 @@ class SQLiteTaskDB(SQLiteCatalog):
         """Noted maps, the latest started first."""
         sql = f"SELECT {', '.join(MapProgress._fields)} FROM maps ORDER BY started DESC"
         yield from (MapProgress._make(row) for row in self._read(sql, ()))
+
+    def forget_notes(self, before: float | None = None, function: str | None = None) -> int:
+        """Drop failures, and maps that are over, noted *before* a time and of one *function*; how many there were."""
+        given = (before, before, function, function)
+
+        def drop(writer: Connection) -> int:
+            noted = "(? IS NULL OR {} < ?) AND (? IS NULL OR function = ?)"
+            failures = writer.execute(f"DELETE FROM failures WHERE {noted.format('created')}", given)
+            over = f"(ended IS NOT NULL OR updated < ?) AND {noted.format('updated')}"
+            return (
+                failures.rowcount + writer.execute(f"DELETE FROM maps WHERE {over}", (time() - SILENT, *given)).rowcount
+            )
+
+        return self._write(drop)
+
+    def compact(self) -> None:
+        """Rewrite the file without the space of dropped rows; it needs as much space again meanwhile."""
+        with self._connections.writing:
+            self._connections.guarded(lambda: self._connections.writer.execute("VACUUM"))
+            self._connections.guarded(lambda: self._connections.writer.execute("PRAGMA wal_checkpoint(TRUNCATE)"))
 
     def mean_seconds(self, function: str) -> float | None:
         """Mean run time of the latest 200 calls of *function*."""

@@ -164,7 +164,8 @@ class Connections(SurvivesFork):
             return self._open_read_only()
         directory = Path(self.path).absolute().parent
         directory.mkdir(parents=True, exist_ok=True)
-        file_writable = os.access(self.path, os.W_OK) or not os.path.exists(self.path)
+        # In this order: another process may make the file between the two.
+        file_writable = not os.path.exists(self.path) or os.access(self.path, os.W_OK)
         if not (os.access(directory, os.W_OK) and file_writable):
             return self._open_read_only()
         if not os.path.exists(self.locks.path) and os.path.exists(self.path):

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from beautyspot.errors import BeautyspotError, ConfigurationError, StorageError
+from beautyspot.errors import BeautyspotError, ConfigurationError, DamagedBlobError, MissingBlobError, StorageError
 from beautyspot.forks import SurvivesFork
 from beautyspot.protocols import BlobInfo, Buffer
 from beautyspot.storage.locations import UNFINISHED, check_location, check_size, is_location, new_location
@@ -184,8 +184,9 @@ class FsspecStorage(SurvivesFork):
             raise
         except Exception as error:  # each file system has errors of its own
             where = f"below {self._shown()}" if location is None else self._shown(location)
-            cause = "it is gone" if isinstance(error, FileNotFoundError) else f"{type(error).__name__}: {error}"
-            raise StorageError(f"cannot {what} {where}: {cause}") from error
+            if isinstance(error, FileNotFoundError):
+                raise MissingBlobError(f"cannot {what} {where}: it is gone") from error
+            raise StorageError(f"cannot {what} {where}: {type(error).__name__}: {error}") from error
 
 
 class _InDirectory(FsspecStorage):
@@ -209,7 +210,7 @@ class _InDirectory(FsspecStorage):
 
     def _check_path(self, path: str) -> None:
         if path != self._root and (os.path.islink(path) or os.path.islink(os.path.dirname(path))):
-            raise StorageError(f"{path} is a symbolic link and may lead out of {self._root}; it was not touched")
+            raise DamagedBlobError(f"{path} is a symbolic link and may lead out of {self._root}; it was not touched")
 
 
 class _InMemory(FsspecStorage):

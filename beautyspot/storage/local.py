@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from beautyspot.errors import StorageError
+from beautyspot.errors import DamagedBlobError, MissingBlobError, StorageError
 from beautyspot.protocols import BlobInfo, Buffer
 from beautyspot.storage.locations import UNFINISHED, check_location, check_size, is_location, new_location
 
@@ -125,12 +125,15 @@ class LocalStorage:
         check_location(location, self.root)
         path = os.path.join(self.root, location)
         if os.path.islink(path) or os.path.islink(os.path.dirname(path)):
-            raise StorageError(f"{path} is a symbolic link and may lead out of {self.root}; it was not touched")
+            raise DamagedBlobError(f"{path} is a symbolic link and may lead out of {self.root}; it was not touched")
         return path
 
 
 def _unreadable(path: str, error: OSError) -> StorageError:
-    return error if isinstance(error, StorageError) else StorageError(f"cannot read the blob {path}: {error}")
+    if isinstance(error, StorageError):
+        return error
+    kind = MissingBlobError if isinstance(error, FileNotFoundError) else StorageError
+    return kind(f"cannot read the blob {path}: {error}")
 
 
 def _write_all(file: Any, part: Buffer) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 
-from beautyspot.errors import StorageError
+from beautyspot.errors import DamagedBlobError
 
 UNFINISHED = ".part"
 
@@ -31,17 +31,17 @@ def check_location(location: str, place: str) -> None:
     """Refuse what is no location in the storage at *place*.
 
     Raises:
-        StorageError: If it is none.
+        DamagedBlobError: If it is none.
     """
     if not is_location(location):
-        raise StorageError(f"{location!r} is no location of a blob below {place}; it was not touched")
+        raise DamagedBlobError(f"{location!r} is no location of a blob below {place}; it was not touched")
 
 
 def check_size(blob: str, found: int, size: int) -> None:
     """Refuse a blob that has not the size it was written with.
 
     Raises:
-        StorageError: If *found* is not *size*.
+        DamagedBlobError: If *found* is not *size*.
     """
     if found != size:
-        raise StorageError(f"the blob {blob} has {found} bytes and should have {size}")
+        raise DamagedBlobError(f"the blob {blob} has {found} bytes and should have {size}")

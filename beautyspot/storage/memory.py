@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from beautyspot.errors import ConfigurationError, StorageError
+from beautyspot.errors import ConfigurationError, DamagedBlobError, MissingBlobError
 from beautyspot.protocols import BlobInfo, Buffer
 
 __all__ = ["MemoryStorage"]
@@ -39,9 +39,9 @@ class MemoryStorage:
         """The blob at *location* as it lies in memory, read-only."""
         content, _ = self._blobs.get(location, (None, 0))
         if content is None:
-            raise StorageError(f"no blob {location!r} in memory")
+            raise MissingBlobError(f"no blob {location!r} in memory")
         if len(content) != size:
-            raise StorageError(f"the blob {location!r} has {len(content)} bytes and should have {size}")
+            raise DamagedBlobError(f"the blob {location!r} has {len(content)} bytes and should have {size}")
         return memoryview(content)
 
     def delete(self, location: str) -> None:

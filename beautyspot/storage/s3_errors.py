@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from beautyspot.errors import StorageError
+from beautyspot.errors import DamagedBlobError, MissingBlobError, StorageError
 
 _RIGHTS = (
     "s3:GetObject, s3:PutObject, s3:DeleteObject and s3:AbortMultipartUpload on its objects, and s3:ListBucket and "
@@ -56,17 +56,25 @@ _CURES = {
 }
 
 
+_KINDS: dict[str, type[StorageError]] = {"NoSuchKey": MissingBlobError, "FlexibleChecksumError": DamagedBlobError}
+
+
 def storage_error(error: Exception, doing: str, secrets: Iterable[str]) -> StorageError:
     """The error to raise for *error*, which came up in *doing* something; its text holds none of *secrets*."""
     text = str(error)
     for secret in secrets:
         text = text.replace(secret, "***")
     cure = _cure(error)
-    return StorageError(f"cannot {doing}: {cure} ({text})" if cure else f"cannot {doing}: {text}")
+    kind = _KINDS.get(_names(error)[0], StorageError)
+    return kind(f"cannot {doing}: {cure} ({text})" if cure else f"cannot {doing}: {text}")
 
 
 def _cure(error: Exception) -> str | None:
+    return next((_CURES[name] for name in _names(error) if name in _CURES), None)
+
+
+def _names(error: Exception) -> list[str]:
+    """The code that a server answered with, or the exception's name where it did not; and those of its bases."""
     answer = getattr(error, "response", None)
-    code = answer.get("Error", {}).get("Code", "") if isinstance(answer, dict) else ""
-    names = [str(code), *(kind.__name__ for kind in type(error).__mro__)]
-    return next((_CURES[name] for name in names if name in _CURES), None)
+    code = str(answer.get("Error", {}).get("Code", "")) if isinstance(answer, dict) else ""
+    return [*[code] * bool(code), *(kind.__name__ for kind in type(error).__mro__)]

@@ -1,0 +1,139 @@
+"""Dropping what is kept: rows first, then their blobs, a page at a time, so that it may be stopped anywhere.
+
+A blob is garbage only if no row refers to it, it is old enough, and nobody runs its call just now: whoever keeps a
+result holds the lock of its key from before the blob is written until its row is committed.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import NamedTuple
+
+from beautyspot.catalog import is_selected
+from beautyspot.errors import StorageError
+from beautyspot.flight import Flights
+from beautyspot.protocols import BlobInfo, Selection, Summary
+from beautyspot.results import Results
+
+__all__ = ["Dropped", "Garbage"]
+
+_PAGE = 500  # results that are dropped together
+_KEY = re.compile(r"[0-9a-f]{32}")
+
+Progress = Callable[[int], object]
+
+
+class Dropped(NamedTuple):
+    """Results that were dropped: how many, and the bytes of them."""
+
+    results: int
+    size: int
+
+    def __str__(self) -> str:
+        return f"{self.results:,} results"
+
+
+class Garbage(NamedTuple):
+    """Blobs that no row refers to.
+
+    Attributes:
+        blobs: That are garbage.
+        size: Bytes of them; of unfinished ones in S3 nobody knows.
+        young: That were left since they may be in the making.
+    """
+
+    blobs: int
+    size: int
+    young: int
+
+
+def drop(results: Results, selection: Selection, progress: Progress | None = None) -> Dropped:
+    """Drop the results of a selection.
+
+    Args:
+        results: From which.
+        selection: Which; its status is not ``"failed"``.
+        progress: Told how many were looked at since it was told last.
+    """
+    dropped, size = 0, 0
+    rows = results.db.summaries(selection.function)
+    while page := list(islice(rows, _PAGE)):
+        chosen = [row for row in page if is_selected(row, selection)]
+        dropped += drop_keys(results, [row.key for row in chosen])
+        size += sum(row.size for row in chosen)
+        if progress is not None:
+            progress(len(page))
+    return Dropped(dropped, size)
+
+
+def drop_keys(results: Results, keys: list[bytes]) -> int:
+    """Drop the results of *keys*, whoever signed them; how many there were."""
+    if not keys:
+        return 0
+    entries = results.db.lookup(keys)
+    dropped = results.db.delete(keys)
+    for entry in entries.values():
+        if entry.location is not None:
+            try:
+                results.storage.delete(entry.location)
+            except StorageError as error:  # it is garbage then, which harms nobody and is found again
+                logging.getLogger("beautyspot").warning("cannot remove the blob %s: %s", entry.location, error)
+    return dropped
+
+
+def selected(results: Results, selection: Selection) -> Iterator[Summary]:
+    """The results of a selection, newest first, in bounded memory."""
+    return (row for row in results.db.summaries(selection.function) if is_selected(row, selection))
+
+
+def collect(
+    results: Results, flights: Flights, grace: float, dry_run: bool = False, progress: Progress | None = None
+) -> Garbage:
+    """Remove blobs that no row refers to.
+
+    Args:
+        results: Whose storage.
+        flights: Of the same index: what runs just now.
+        grace: Seconds that a blob must be old.
+        dry_run: Only count.
+        progress: Told how many unused blobs were looked at.
+    """
+    blobs, size, young = 0, 0, 0
+    for blob in results.garbage():
+        if blob.modified > time.time() - grace or not _removed(results, flights, blob, dry_run):
+            young += 1
+        else:
+            blobs, size = blobs + 1, size + blob.size
+        if progress is not None:
+            progress(1)
+    return Garbage(blobs, size, young)
+
+
+def _removed(results: Results, flights: Flights, blob: BlobInfo, dry_run: bool) -> bool:
+    """Remove a blob with the lock of its key in hand; ``False`` where its call runs, or has ended meanwhile."""
+    found = _KEY.search(blob.location)
+    if found is None:
+        if not dry_run:
+            results.storage.delete(blob.location)
+        return True
+    key = bytes.fromhex(found[0])
+    if dry_run:  # nothing is written, not even a lock
+        return not _is_in_use(results, key, blob)
+    if not flights.try_acquire(key):
+        return False
+    try:
+        if _is_in_use(results, key, blob):
+            return False
+        results.storage.delete(blob.location)
+        return True
+    finally:
+        flights.land(key)
+
+
+def _is_in_use(results: Results, key: bytes, blob: BlobInfo) -> bool:
+    entry = results.db.lookup([key]).get(key)
+    return entry is not None and entry.location == blob.location

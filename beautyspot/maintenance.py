@@ -1,0 +1,252 @@
+"""Maintenance: what is done with kept results other than calling for them. See, verify, drop, collect, export.
+
+Everything here works on any index and storage, beside running jobs, in memory that does not grow with the results.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from time import time
+from typing import TYPE_CHECKING, Any
+
+from beautyspot.catalog import catalog_of
+from beautyspot.dropping import Dropped, Garbage, collect, drop, drop_keys, selected
+from beautyspot.errors import ConfigurationError, DeserializationError
+from beautyspot.flight import Flights
+from beautyspot.inspecting import Inspector
+from beautyspot.protocols import (
+    BlobStorage,
+    Buffer,
+    Compacts,
+    Entry,
+    Failure,
+    Forgetful,
+    KeyLocks,
+    MapLog,
+    MapProgress,
+    MapsBlobs,
+    Selection,
+    Serializer,
+    Summary,
+    TaskDB,
+)
+from beautyspot.results import Results, form_of, is_expired
+from beautyspot.serializer import MsgpackSerializer
+from beautyspot.signing import Seal
+from beautyspot.tables import Format, write_table
+from beautyspot.verifying import HOPELESS, Fault, Health, verified
+
+if TYPE_CHECKING:
+    from beautyspot.project import Project
+
+__all__ = ["Dropped", "Fault", "Garbage", "Health", "Maintenance", "of_project"]
+
+GRACE = 3600.0  # seconds that a blob must be old to be garbage
+
+
+class Maintenance:
+    """What can be done with the results in an index and a storage.
+
+    Args:
+        db: The index.
+        storage: Where its large results lie.
+        serializer: Of the project; ``None``: the usual one, without any registered type.
+        secret: Of the project, if it has one.
+        flights: What the project runs just now; ``None``: nothing in this process.
+    """
+
+    def __init__(
+        self,
+        db: TaskDB,
+        storage: BlobStorage,
+        serializer: Serializer | None = None,
+        secret: str | bytes | None = None,
+        flights: Flights | None = None,
+    ) -> None:
+        self.db = db
+        self.storage = storage
+        self.catalog = catalog_of(db)
+        self.results = Results(db, storage, 0, None if secret is None else Seal(secret))
+        usual = serializer is None or isinstance(serializer, MsgpackSerializer)
+        # Values are looked at as they lie: the classes of the program that kept them are seldom here.
+        own: Serializer = Inspector(serializer) if usual else serializer  # type: ignore[arg-type,assignment]
+        self.form = form_of(own, mmap=isinstance(storage, MapsBlobs))
+        self._flights = flights or Flights(db if isinstance(db, KeyLocks) else None)
+
+    def one(self, prefix: str) -> Summary | Failure:
+        """The result, or the failure, whose key begins with *prefix*.
+
+        Args:
+            prefix: Hexadecimal digits, as many as tell it from all others.
+
+        Raises:
+            ConfigurationError: If there is none, or more than one.
+        """
+        found = self.catalog.find(prefix, 4)
+        if not found:
+            raise ConfigurationError(f"nothing is kept, or has failed, under a key that begins with {prefix!r}")
+        if len(found) > 1:
+            keys = ", ".join(row.key.hex() for row in found[:3])
+            raise ConfigurationError(f"more than one key begins with {prefix!r}: {keys}{', …' * (len(found) > 3)}")
+        return found[0]
+
+    def entry(self, key: bytes) -> Entry:
+        """What the index has of a result, without its signature.
+
+        Raises:
+            DeserializationError: If it is gone, or not signed with the secret.
+        """
+        entry = self.db.lookup([key]).get(key)
+        if entry is None:
+            raise DeserializationError("it was dropped meanwhile")
+        if self.results.seal is not None:
+            entry = self.results.seal.verified(key, entry)
+            if entry is None:
+                raise DeserializationError("it is not signed with this secret")
+        return entry
+
+    def value(self, key: bytes) -> Any:
+        """The value of a result, expired or not, as an `Inspector` sees it: an array may be a view of its file.
+
+        Raises:
+            DeserializationError: If it is gone, not signed with the secret, or no value any more.
+            StorageError: If its blob is gone, damaged, or cannot be read.
+        """
+        entry = self.entry(key)
+        if entry.value is not None:
+            return self.form.serializer.loads(entry.value)
+        return self.results.from_blob(self.results.checked_blob(entry, self.form), self.form)
+
+    def stored(self, key: bytes) -> Buffer:
+        """The bytes of a result as they are kept; raises as `value` does."""
+        entry = self.entry(key)
+        return entry.value if entry.value is not None else self.results.checked_blob(entry, self.form)
+
+    def selected(self, selection: Selection) -> Iterator[Summary]:
+        """The results of a selection, newest first."""
+        return selected(self.results, selection)
+
+    def maps(self) -> list[MapProgress]:
+        """How far maps have come, the latest started first."""
+        return list(self.db.maps()) if isinstance(self.db, MapLog) else []
+
+    def verify(
+        self, *, fix: bool = False, after: int = 0, progress: Callable[[Health], object] | None = None
+    ) -> Health:
+        """Look at the index, at every result and its blob, and for blobs that nothing refers to.
+
+        Args:
+            fix: Drop results that are of no use (their calls would run again in any case), and orphaned blobs that
+                are old enough. An index that is unsound is left as it is.
+            after: Behind which place to begin, as an earlier `Health` says.
+            progress: Told after each page; what it raises ends the looking.
+
+        Raises:
+            StorageError, IndexUnavailableError: If the storage or the index does not answer: that is no damage.
+        """
+        health = Health()
+        for health, faults in verified(self.results, self.form, after, progress):
+            if fix:
+                keys = [fault.key for fault in faults if fault.kind in HOPELESS and fault.key is not None]
+                health.mended += drop_keys(self.results, keys)
+        self._add_orphans(health, fix)
+        return health
+
+    def _add_orphans(self, health: Health, fix: bool) -> None:
+        for blob in self.results.garbage():
+            if blob.modified <= time() - GRACE:
+                text = f"no result refers to the blob {blob.location}"
+                health.add(Fault("orphaned", text, location=blob.location, size=blob.size))
+        if fix and health.counts["orphaned"]:
+            health.mended += self.gc().blobs
+
+    def prune(
+        self, selection: Selection, *, dry_run: bool = False, progress: Callable[[int], object] | None = None
+    ) -> Dropped:
+        """Drop the results of a selection; where it is one by time or function, failures and ended maps too.
+
+        Args:
+            selection: Which; with the status ``"failed"`` failures alone.
+            dry_run: Only count.
+            progress: Told how many results were looked at since it was told last.
+        """
+        if dry_run:
+            sizes = [row.size for row in self.selected(selection)] if selection.status != "failed" else []
+            return Dropped(len(sizes), sum(sizes))
+        dropped = Dropped(0, 0) if selection.status == "failed" else drop(self.results, selection, progress)
+        bare = selection._replace(status="kept", function=None, before=None)
+        if isinstance(self.db, Forgetful) and bare == Selection():
+            self.db.forget_notes(selection.before, selection.function)
+        return dropped
+
+    def clear(self, *, progress: Callable[[int], object] | None = None) -> Dropped:
+        """Drop every result, failure and ended map."""
+        return self.prune(Selection(), progress=progress)
+
+    def gc(
+        self,
+        *,
+        grace: float = GRACE,
+        dry_run: bool = False,
+        compact: bool = False,
+        progress: Callable[[int], object] | None = None,
+    ) -> Garbage:
+        """Remove blobs that no result refers to: what killed writers left.
+
+        Args:
+            grace: Seconds that a blob must be old. One whose call runs just now is left in any case.
+            dry_run: Only count.
+            compact: Give the space of dropped rows back to the disk, where the index can; writers wait meanwhile.
+            progress: Told how many unused blobs were looked at since it was told last.
+        """
+        garbage = collect(self.results, self._flights, grace, dry_run, progress)
+        if compact and not dry_run and isinstance(self.db, Compacts):
+            self.db.compact()
+        return garbage
+
+    def export(
+        self,
+        path: str | os.PathLike[str],
+        selection: Selection | None = None,
+        *,
+        form: Format | None = None,
+        values: bool = True,
+        progress: Callable[[int], object] | None = None,
+    ) -> int:
+        """Write results as a table: JSON lines, CSV or Parquet.
+
+        Args:
+            path: The file.
+            selection: Which results; all of them without.
+            form: ``"jsonl"``, ``"csv"`` or ``"parquet"``; ``None``: as the file's name says.
+            values: Whether their values stand in it too.
+            progress: Told how many rows were written since it was told last.
+
+        Returns:
+            How many rows there are in it.
+        """
+        value_of = (lambda row: self.value(row.key)) if values else None
+        return write_table(path, self.selected(selection or Selection()), value_of, form, progress)
+
+    def explain(self, row: Summary | Failure) -> str:
+        """What there is under a key, and which kept call is the nearest to it, in a few lines."""
+        from beautyspot.explain import nearest_to
+
+        if isinstance(row, Failure):
+            return f"not kept: it failed with {row.error}: {row.message}; the next call runs again"
+        entry = self.entry(row.key)
+        place = "in the index" if entry.location is None else f"in the blob {entry.location}"
+        state = "expired, so that the next call runs again" if is_expired(entry) else "kept"
+        return f"{state}: {entry.size:,} bytes {place}\n{nearest_to(row, self.db.summaries(row.function))}"
+
+    def close(self) -> None:
+        """Close the index and the storage; a later use opens them again."""
+        self.db.close()
+        self.storage.close()
+
+
+def of_project(project: Project) -> Maintenance:
+    """The maintenance of a project's own index and storage."""
+    secret = None if project.results.seal is None else project.results.seal.secret
+    return Maintenance(project.db, project.storage, project.serializer, secret, project.flights)

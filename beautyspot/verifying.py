@@ -1,0 +1,193 @@
+"""Whether what is kept is whole: the index, each row, its blob, and whether it still decodes.
+
+What cannot be looked at because a server does not answer is no damage: looking ends there, with that error.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Literal, NamedTuple
+
+from beautyspot.errors import (
+    DamagedBlobError,
+    MissingBlobError,
+    StorageError,
+    UnknownTypeError,
+)
+from beautyspot.moving import chronicle
+from beautyspot.protocols import Entry, InDirectory, MapsBlobs, Record, SelfCheck
+from beautyspot.results import Form, Results, form_of
+
+__all__ = ["Fault", "Health", "verified"]
+
+_PAGE = 200  # rows between two reports
+_TOLD = 1000  # faults that are told one by one
+
+FaultKind = Literal["index", "missing", "damaged", "unsigned", "undecodable", "orphaned"]
+# Faults for which a row is dropped: its call would run again in any case.
+HOPELESS: tuple[FaultKind, ...] = ("missing", "damaged", "undecodable")
+
+
+class Fault(NamedTuple):
+    """Something that is not whole.
+
+    Attributes:
+        kind: ``"index"``: the index itself; ``"missing"``: a blob is gone; ``"damaged"``: a row or a blob is not what
+            was written; ``"unsigned"``: not signed with the secret; ``"undecodable"``: whole, and no value any more;
+            ``"orphaned"``: a blob that no row refers to.
+        text: What is wrong.
+        key: Of the result, where it is one.
+        function: Of the result.
+        input: Of the result.
+        location: Of the blob, where there is one.
+        size: Bytes of the result or the blob.
+    """
+
+    kind: FaultKind
+    text: str
+    key: bytes | None = None
+    function: str = ""
+    input: str = ""
+    location: str | None = None
+    size: int = 0
+
+
+@dataclass(slots=True)
+class Health:
+    """What was found.
+
+    Attributes:
+        checked: Results that were looked at.
+        size: Bytes of them.
+        unknown: Whole results of types that are not known here, so that nobody could tell whether they decode.
+        counts: How many faults there are of each kind.
+        faults: The first thousand of them.
+        place: Of the last result that was looked at, to go on behind it.
+        complete: Whether all were looked at.
+        mended: Faulty results and orphaned blobs that were dropped.
+    """
+
+    checked: int = 0
+    size: int = 0
+    unknown: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+    faults: list[Fault] = field(default_factory=list)
+    place: int = 0
+    complete: bool = False
+    mended: int = 0
+
+    def add(self, fault: Fault) -> None:
+        """Note a fault."""
+        self.counts[fault.kind] += 1
+        if len(self.faults) < _TOLD:
+            self.faults.append(fault)
+
+    def __bool__(self) -> bool:
+        return not self.counts
+
+    def __str__(self) -> str:
+        told = [f"{count:,} {kind}" for kind, count in sorted(self.counts.items())]
+        found = ", ".join(told) if told else "all whole" if self.complete else "nothing wrong so far"
+        more = f", {self.unknown:,} of types that are not known here" if self.unknown else ""
+        return f"{self.checked:,} results looked at{more}: {found}"
+
+
+def verified(
+    results: Results, form: Form, after: int = 0, progress: Callable[[Health], object] | None = None
+) -> Iterator[tuple[Health, list[Fault]]]:
+    """Look at the index and all its results, a page at a time; what was found so far, and the faults of the page.
+
+    Args:
+        results: What to look at.
+        form: How values are decoded.
+        after: Behind which place to begin, as an earlier `Health` says.
+        progress: Told after each page.
+
+    Raises:
+        StorageError, IndexUnavailableError: If the storage or the index does not answer.
+    """
+    health = Health(place=after)
+    if isinstance(results.db, SelfCheck) and not after:
+        for text in results.db.faults():
+            health.add(Fault("index", text))
+    yield health, []
+    look = _Look(results, form)
+    rows = chronicle(results.db, after)
+    while page := list(islice(rows, _PAGE)):
+        faults = []
+        for place, record in page:
+            health.checked, health.size, health.place = health.checked + 1, health.size + record.entry.size, place
+            fault = look.at(record)
+            if fault is not None:
+                faults.append(fault)
+                health.add(fault)
+        health.unknown = look.unknown
+        if progress is not None:
+            progress(health)
+        yield health, faults
+    health.complete = True
+    yield health, []
+
+
+class _Look:
+    """Looks at one result after the other."""
+
+    def __init__(self, results: Results, form: Form) -> None:
+        self._results = results
+        # Mapped where that can be: a blob of any size then costs no memory.
+        self._form = form_of(form.serializer, mmap=isinstance(results.storage, MapsBlobs))
+        self.unknown = 0
+
+    def at(self, record: Record) -> Fault | None:
+        """What is wrong with a result, if anything is."""
+        summary, entry = record.summary, record.entry
+        kind = self._kind(summary.key, entry)
+        if kind is None:
+            return None
+        return Fault(*kind, summary.key, summary.function, summary.input, entry.location, entry.size)
+
+    def _kind(self, key: bytes, entry: Entry) -> tuple[FaultKind, str] | None:
+        seal = self._results.seal
+        if seal is not None:
+            bare = seal.verified(key, entry)
+            if bare is None:
+                return "unsigned", "it is not signed with this project's secret"
+            entry = bare
+        try:
+            self._check(entry)
+        except MissingBlobError as error:
+            self._is_the_storage_there(error)
+            return "missing", str(error)
+        except DamagedBlobError as error:
+            return "damaged", str(error)
+        except UnknownTypeError:
+            self.unknown += 1
+        except StorageError:
+            raise
+        except Exception as error:  # a serializer may raise anything on bytes that are no value of its own
+            return "undecodable", str(error) or type(error).__name__
+        return None
+
+    def _check(self, entry: Entry) -> None:
+        if entry.value is not None:
+            if len(entry.value) != entry.size or zlib.crc32(entry.value).to_bytes(4, "big") != entry.checksum[:4]:
+                raise DamagedBlobError("its row is damaged: its checksum does not fit")
+            self._form.serializer.loads(entry.value)
+        elif entry.location is None:
+            raise DamagedBlobError("its row has neither a value nor a location")
+        else:
+            self._results.from_blob(self._results.checked_blob(entry, self._form), self._form)
+
+    def _is_the_storage_there(self, error: StorageError) -> None:
+        """A directory that is not there at all is a wrong path or an unmounted disk, and not a thousand lost blobs."""
+        storage = self._results.storage
+        if isinstance(storage, InDirectory) and not os.path.isdir(storage.directory):
+            raise StorageError(
+                f"the results of {self._results.db!r} refer to blobs, and there is no directory {storage.directory}: "
+                "give the storage_path of the project"
+            ) from error
