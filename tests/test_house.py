@@ -49,6 +49,7 @@ LAYERS = [
     {"adapters", "testing", "moving", "dropping"},
     {"archive", "verifying"},
     {"maintenance"},
+    {"dashboard"},
     {"cli"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

@@ -1,0 +1,69 @@
+"""The results app: `results_app` as an object of Panel, `serve` for ``beautyspot ui``.
+
+`source` asks the index, `browser`, `detail`, `activity` and `health` are the views, `app` puts them together. What
+comes from a result becomes HTML in `markup`, `seeing` and `pictures`, escaped, or stands in a frame of `framing`.
+`server`, `gate` and `routes` are for a server of one's own.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from beautyspot.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from beautyspot.maintenance import Maintenance
+    from beautyspot.project import Project
+    from beautyspot.protocols import TaskDB
+
+__all__ = ["results_app"]
+
+
+def results_app(
+    place: Project | Maintenance | TaskDB | str | os.PathLike[str],
+    *,
+    storage_path: str | os.PathLike[str] | None = None,
+    s3_opts: dict[str, Any] | None = None,
+    secret: str | None = None,
+    allow_delete: bool = False,
+    per_page: int = 20,
+) -> Any:
+    """The results app, to be placed in a page of Panel; make one for each session.
+
+    Args:
+        place: A project, an index, or the path or URL of one.
+        storage_path: Where its large results lie; ``None``: in ``blobs`` beside an index in a file, else in
+            ``./blobs``. Of a project, its own.
+        s3_opts: Of a storage in S3, as those of a project.
+        secret: Of the project, if it has one.
+        allow_delete: Whether results can be dropped in the app.
+        per_page: Rows of a page.
+
+    Returns:
+        A `panel.viewable.Viewer`.
+
+    Raises:
+        ConfigurationError: If Panel is missing, or the place cannot be one.
+    """
+    check_panel()
+    from beautyspot.dashboard.app import ResultsApp
+    from beautyspot.dashboard.source import source_of
+
+    source = source_of(place, storage_path=storage_path, s3_opts=s3_opts, secret=secret, allow_delete=allow_delete)
+    return ResultsApp(source, per_page)
+
+
+def check_panel() -> None:
+    """Raise unless Panel and its Material components are installed.
+
+    Raises:
+        ConfigurationError: If they are not.
+    """
+    try:
+        import panel  # noqa: F401
+        import panel_material_ui  # noqa: F401
+    except ImportError as missing:
+        raise ConfigurationError(
+            f'the results app needs Panel ({missing}): pip install "beautyspot[dashboard]"'
+        ) from missing

@@ -1,0 +1,131 @@
+"""ResultsApp: the results app as one object of Panel, for a page of one's own and for ``beautyspot ui``."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import parse_qsl, urlencode
+
+import panel as pn
+import panel_material_ui as pmui
+import param
+
+from beautyspot.dashboard.activity import FunctionsView, MapsView
+from beautyspot.dashboard.browser import TaskBrowser
+from beautyspot.dashboard.detail import ResultView
+from beautyspot.dashboard.health import HealthView
+from beautyspot.dashboard.source import Source
+
+__all__ = ["ResultsApp"]
+
+TABS = ("results", "functions", "maps", "health")
+_TITLES = ("Results", "Functions", "Maps", "Health")
+_STATE = (*TaskBrowser.FILTERS, "page", "key")
+_EVERY = 1000  # milliseconds between two looks
+
+
+class ResultsApp(pn.viewable.Viewer):
+    """Everything of the app below the head of its page.
+
+    The state of the page stands in its address, so that it can be sent to somebody.
+
+    Args:
+        source: Where the results are.
+        per_page: Rows of a page.
+    """
+
+    tab: Any = param.Selector(default="results", objects=list(TABS))
+
+    def __init__(self, source: Source, per_page: int = 20, **params: Any) -> None:
+        given = _state_of_address()
+        tab = given.pop("tab", "results")
+        super().__init__(tab=tab if tab in TABS else "results", **params)
+        self.browser = TaskBrowser(source, per_page, **given)
+        self.detail = ResultView(source, key=self.browser.key)
+        self.functions = FunctionsView(source)
+        self.maps = MapsView(source)
+        self.health = HealthView(source)
+        self._layout = self._laid_out()
+        self._ticks = 0
+        self.browser.param.watch(self._on_state, list(_STATE))
+        self.detail.param.watch(self._on_dropped, "dropped")
+        self.param.watch(self._on_tab, "tab")
+        pn.state.onload(self._start)
+
+    def __panel__(self) -> Any:
+        return self._layout
+
+    def _laid_out(self) -> Any:
+        results = pn.FlexBox(
+            pn.Column(self.browser, styles={"flex": "3 1 480px", "min-width": "0"}),
+            pn.Column(self.detail, styles={"flex": "2 1 320px", "min-width": "0"}),
+            sizing_mode="stretch_width",
+            gap="16px",
+        )
+        pages = (results, self.functions, self.maps, self.health)
+        tabs = pmui.Tabs(
+            *zip(_TITLES, pages, strict=True), active=TABS.index(self.tab), dynamic=True, sizing_mode="stretch_width"
+        )
+        tabs.param.watch(lambda event: self.param.update(tab=TABS[event.new]), "active")
+        return tabs
+
+    async def _start(self) -> None:
+        if pn.state.curdoc is not None:
+            tick: Any = self._tick
+            pn.state.add_periodic_callback(tick, period=_EVERY)
+        await self._on_tab()
+        await self.browser.start()
+
+    async def _tick(self) -> None:
+        self._ticks += 1
+        if self.tab == "health":
+            self.health.tick()
+        if self.tab == "maps":
+            await self.maps.refresh()
+        if self._ticks % 2 == 0:
+            if self.tab == "results":
+                await self.browser.tick()
+            elif self.tab == "functions":
+                await self.functions.refresh()
+
+    async def _on_tab(self, *_: Any) -> None:
+        self._write_address()
+        if self.tab == "functions":
+            await self.functions.refresh()
+        elif self.tab == "maps":
+            await self.maps.refresh()
+
+    def _on_state(self, *_: Any) -> None:
+        if self.detail.key != self.browser.key:
+            self.detail.key = self.browser.key
+        self._write_address()
+
+    async def _on_dropped(self, _: Any) -> None:
+        await self.browser.refresh()
+
+    def _write_address(self) -> None:
+        """Only what is not as it was at first, so that an address stays short."""
+        if pn.state.location is None:
+            return
+        state = {} if self.tab == "results" else {"tab": self.tab}
+        for name in _STATE:
+            value = getattr(self.browser, name)
+            if value != self.browser.param[name].default:
+                state[name] = str(value)
+        search = f"?{urlencode(state)}" if state else ""
+        if pn.state.location.search != search:
+            pn.state.location.search = search
+
+
+def _state_of_address() -> dict[str, Any]:
+    """What the address says of the state of the page; what it cannot mean is left out."""
+    search = pn.state.location.search if pn.state.location is not None else ""
+    given: dict[str, Any] = {}
+    for name, value in parse_qsl((search or "").lstrip("?")):
+        if name == "tab":
+            given[name] = value
+        elif name == "page":
+            if value.isdecimal() and 1 <= int(value) < 1 << 31:
+                given[name] = int(value)
+        elif name in _STATE and value in (getattr(TaskBrowser.param[name], "objects", None) or [value]):
+            given[name] = value
+    return given
