@@ -9,15 +9,15 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
 
 from beautyspot.catalog import is_selected
 from beautyspot.errors import StorageError
 from beautyspot.flight import Flights
-from beautyspot.protocols import BlobInfo, Selection, Summary
-from beautyspot.results import Results
+from beautyspot.protocols import BlobInfo, Selection, Summary, TaskDB
+from beautyspot.results import Results, unreferenced
 
 __all__ = ["Dropped", "Garbage"]
 
@@ -28,13 +28,21 @@ Progress = Callable[[int], object]
 
 
 class Dropped(NamedTuple):
-    """Results that were dropped: how many, and the bytes of them."""
+    """What was dropped.
+
+    Attributes:
+        results: How many results.
+        size: Bytes of them.
+        failures: How many failures that were noted.
+    """
 
     results: int
     size: int
+    failures: int = 0
 
     def __str__(self) -> str:
-        return f"{self.results:,} results"
+        failures = f" and {_counted(self.failures, 'failure')}" if self.failures else ""
+        return f"{_counted(self.results, 'result')}{failures}"
 
 
 class Garbage(NamedTuple):
@@ -49,6 +57,13 @@ class Garbage(NamedTuple):
     blobs: int
     size: int
     young: int
+
+    def __str__(self) -> str:
+        return _counted(self.blobs, "blob")
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}{'s' * (number != 1)}"
 
 
 def drop(results: Results, selection: Selection, progress: Progress | None = None) -> Dropped:
@@ -91,7 +106,12 @@ def selected(results: Results, selection: Selection) -> Iterator[Summary]:
 
 
 def collect(
-    results: Results, flights: Flights, grace: float, dry_run: bool = False, progress: Progress | None = None
+    results: Results,
+    flights: Flights,
+    grace: float,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+    sharers: Sequence[TaskDB] = (),
 ) -> Garbage:
     """Remove blobs that no row refers to.
 
@@ -101,9 +121,10 @@ def collect(
         grace: Seconds that a blob must be old.
         dry_run: Only count.
         progress: Told how many unused blobs were looked at.
+        sharers: Other indexes whose blobs lie there as well.
     """
     blobs, size, young = 0, 0, 0
-    for blob in results.garbage():
+    for blob in unused(results, sharers):
         if blob.modified > time.time() - grace or not _removed(results, flights, blob, dry_run):
             young += 1
         else:
@@ -111,6 +132,14 @@ def collect(
         if progress is not None:
             progress(1)
     return Garbage(blobs, size, young)
+
+
+def unused(results: Results, sharers: Sequence[TaskDB]) -> Iterator[BlobInfo]:
+    """Blobs that no row of an index refers to, nor one of those that share its storage."""
+    blobs = results.garbage()
+    for other in sharers:
+        blobs = unreferenced(blobs, other)
+    return blobs
 
 
 def _removed(results: Results, flights: Flights, blob: BlobInfo, dry_run: bool) -> bool:
@@ -123,7 +152,7 @@ def _removed(results: Results, flights: Flights, blob: BlobInfo, dry_run: bool) 
     key = bytes.fromhex(found[0])
     if dry_run:  # nothing is written, not even a lock
         return not _is_in_use(results, key, blob)
-    if not flights.try_acquire(key):
+    if not flights.try_acquire(key, surely=True):
         return False
     try:
         if _is_in_use(results, key, blob):

@@ -1,4 +1,4 @@
-"""How long a result is good for, as users write it."""
+"""Lengths of time, as users write them."""
 
 from __future__ import annotations
 
@@ -10,15 +10,28 @@ from beautyspot.errors import ConfigurationError
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
+def seconds_in(text: str, name: str) -> float:
+    """The seconds of a text such as ``"90s"`` or ``"30d"``.
+
+    Args:
+        text: A number with its unit.
+        name: What it is, for the error.
+
+    Raises:
+        ConfigurationError: If it is no length of time.
+    """
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhdw])\s*", text)
+    if found is None:
+        raise ConfigurationError(f'{name} is a number with one of s, m, h, d, w, such as "90s" or "30d", not {text!r}')
+    return float(found[1]) * _UNITS[found[2]]
+
+
 def ttl_seconds(ttl: str | float | timedelta | None) -> float | None:
     """A time to live in seconds."""
     if isinstance(ttl, timedelta):
         seconds = ttl.total_seconds()
     elif isinstance(ttl, str):
-        found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhdw])\s*", ttl)
-        if found is None:
-            raise ConfigurationError(f'ttl is a number with one of s, m, h, d, w, such as "90s" or "30d", not {ttl!r}')
-        seconds = float(found[1]) * _UNITS[found[2]]
+        seconds = seconds_in(ttl, "ttl")
     elif ttl is None or (isinstance(ttl, int | float) and not isinstance(ttl, bool)):
         if ttl is None:
             return None

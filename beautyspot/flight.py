@@ -115,12 +115,16 @@ class Flights(SurvivesFork):
             raise
         self.own(key)
 
-    def try_acquire(self, key: bytes) -> bool:
-        """Take *key* if nobody has it; the code that runs from here on does not have it yet."""
+    def try_acquire(self, key: bytes, surely: bool = False) -> bool:
+        """Take *key* if nobody has it; the code that runs from here on does not have it yet.
+
+        Raises:
+            IndexUnavailableError: If nobody can tell, and it must be had *surely*.
+        """
         if self._take(key) is not None:
             return False
         try:
-            taken = self._try_locks(key)
+            taken = self._try_locks(key, surely)
         except BaseException as error:
             self._fail(key, error)
             raise
@@ -249,12 +253,14 @@ class Flights(SurvivesFork):
         other = self._under_way.setdefault(key, mine)
         return None if other is mine else other
 
-    def _try_locks(self, key: bytes) -> bool:
+    def _try_locks(self, key: bytes, surely: bool = False) -> bool:
         try:
             return self._locks is None or self._locks.try_lock(key)
         except UnusableIndexError:
             raise
         except IndexUnavailableError:
+            if surely:
+                raise
             # Where no lock can be taken nothing can be kept either, which is said when it is tried.
             return True
 

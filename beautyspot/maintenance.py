@@ -8,10 +8,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from time import time
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from beautyspot.catalog import catalog_of
-from beautyspot.dropping import Dropped, Garbage, collect, drop, drop_keys, selected
+from beautyspot.dropping import Dropped, Garbage, collect, drop, selected, unused
 from beautyspot.errors import ConfigurationError, DeserializationError
 from beautyspot.flight import Flights
 from beautyspot.inspecting import Inspector
@@ -33,9 +33,10 @@ from beautyspot.protocols import (
 )
 from beautyspot.results import Results, form_of, is_expired
 from beautyspot.serializer import MsgpackSerializer
+from beautyspot.sharing import sharers
 from beautyspot.signing import Seal
 from beautyspot.tables import Format, write_table
-from beautyspot.verifying import HOPELESS, Fault, Health, verified
+from beautyspot.verifying import Fault, Health, mend, verified
 
 if TYPE_CHECKING:
     from beautyspot.project import Project
@@ -148,37 +149,55 @@ class Maintenance:
         health = Health()
         for health, faults in verified(self.results, self.form, after, progress):
             if fix:
-                keys = [fault.key for fault in faults if fault.kind in HOPELESS and fault.key is not None]
-                health.mended += drop_keys(self.results, keys)
-        self._add_orphans(health, fix)
+                health.mended += mend(self.results, self.form, self._flights, faults)
+        self._add_orphans(health)
+        if fix and health.counts["orphaned"]:
+            health.mended += self.gc().blobs
         return health
 
-    def _add_orphans(self, health: Health, fix: bool) -> None:
-        for blob in self.results.garbage():
+    def mend(self, health: Health) -> int:
+        """Drop what a look has found and tells one by one, as ``verify(fix=True)`` does; how much there was."""
+        dropped = mend(self.results, self.form, self._flights, health.faults)
+        return dropped + (self.gc().blobs if health.counts["orphaned"] else 0)
+
+    def _add_orphans(self, health: Health) -> None:
+        for blob in unused(self.results, sharers(self.db, self.storage)):
             if blob.modified <= time() - GRACE:
                 text = f"no result refers to the blob {blob.location}"
                 health.add(Fault("orphaned", text, location=blob.location, size=blob.size))
-        if fix and health.counts["orphaned"]:
-            health.mended += self.gc().blobs
 
     def prune(
         self, selection: Selection, *, dry_run: bool = False, progress: Callable[[int], object] | None = None
     ) -> Dropped:
-        """Drop the results of a selection; where it is one by time or function, failures and ended maps too.
+        """Drop the results of a selection; where it is one by time or function alone, failures and ended maps too.
 
         Args:
             selection: Which; with the status ``"failed"`` failures alone.
             dry_run: Only count.
             progress: Told how many results were looked at since it was told last.
+
+        Raises:
+            ConfigurationError: If it asks for failures by anything but their time and function.
         """
+        alone = selection.status == "failed"
+        notes = selection._replace(status="kept", function=None, before=None) == Selection()
+        if alone and not notes:
+            raise ConfigurationError("failures are dropped by their time and their function, and by nothing else")
+        forgets = isinstance(self.db, Forgetful) and notes and selection.status != "expired"
+        failures = self.catalog.count(selection._replace(status="failed")) if forgets else 0
         if dry_run:
-            sizes = [row.size for row in self.selected(selection)] if selection.status != "failed" else []
-            return Dropped(len(sizes), sum(sizes))
-        dropped = Dropped(0, 0) if selection.status == "failed" else drop(self.results, selection, progress)
-        bare = selection._replace(status="kept", function=None, before=None)
-        if isinstance(self.db, Forgetful) and bare == Selection():
+            sizes = (0, 0) if alone else self._sizes(selection)
+            return Dropped(*sizes, failures)
+        dropped = Dropped(0, 0) if alone else drop(self.results, selection, progress)
+        if forgets and isinstance(self.db, Forgetful):
             self.db.forget_notes(selection.before, selection.function)
-        return dropped
+        return dropped._replace(failures=failures)
+
+    def _sizes(self, selection: Selection) -> tuple[int, int]:
+        count = size = 0
+        for row in self.selected(selection):
+            count, size = count + 1, size + row.size
+        return count, size
 
     def clear(self, *, progress: Callable[[int], object] | None = None) -> Dropped:
         """Drop every result, failure and ended map."""
@@ -194,20 +213,29 @@ class Maintenance:
     ) -> Garbage:
         """Remove blobs that no result refers to: what killed writers left.
 
+        Other SQLite indexes that lie beside the index, or beside the directory of blobs, are asked too: a blob that a
+        result of theirs refers to is none of it. What else keeps its blobs in the same storage must not be there.
+
         Args:
-            grace: Seconds that a blob must be old. One whose call runs just now is left in any case.
+            grace: Seconds that a blob must be old. One whose call runs just now is left in any case; where other
+                indexes share the storage, whose calls cannot be seen, it is an hour at least.
             dry_run: Only count.
             compact: Give the space of dropped rows back to the disk, where the index can; writers wait meanwhile.
             progress: Told how many unused blobs were looked at since it was told last.
+
+        Raises:
+            IndexUnavailableError: If the index, or one that shares the storage, cannot be read; nothing is removed.
         """
-        garbage = collect(self.results, self._flights, grace, dry_run, progress)
+        others = sharers(self.db, self.storage)
+        grace = max(grace, GRACE) if others else grace
+        garbage = collect(self.results, self._flights, grace, dry_run, progress, others)
         if compact and not dry_run and isinstance(self.db, Compacts):
             self.db.compact()
         return garbage
 
     def export(
         self,
-        path: str | os.PathLike[str],
+        path: str | os.PathLike[str] | IO[bytes],
         selection: Selection | None = None,
         *,
         form: Format | None = None,
@@ -217,7 +245,7 @@ class Maintenance:
         """Write results as a table: JSON lines, CSV or Parquet.
 
         Args:
-            path: The file.
+            path: The file, or one that is open for writing.
             selection: Which results; all of them without.
             form: ``"jsonl"``, ``"csv"`` or ``"parquet"``; ``None``: as the file's name says.
             values: Whether their values stand in it too.

@@ -284,14 +284,7 @@ class Results:
 
     def garbage(self) -> Iterator[BlobInfo]:
         """Blobs that no row refers to: what a killed writer left, or what is being written just now."""
-        blobs = self.storage.blobs()
-        while some := list(islice(blobs, _MANY)):
-            names = [_KEY.search(blob.location) for blob in some]
-            keys = [None if name is None else bytes.fromhex(name[0]) for name in names]
-            entries = self.db.lookup([key for key in keys if key is not None])
-            for blob, key in zip(some, keys, strict=True):
-                if key is None or key not in entries or entries[key].location != blob.location:
-                    yield blob
+        return unreferenced(self.storage.blobs(), self.db)
 
     def _remove(self, location: str) -> None:
         """Remove a blob that no row refers to any more; where that fails it is garbage, and harms nobody."""
@@ -309,6 +302,17 @@ class Results:
             f"a kept result cannot be used and its call runs again: {cause} (more of this kind are not reported)",
             UnreadableWarning,
         )
+
+
+def unreferenced(blobs: Iterator[BlobInfo], db: TaskDB) -> Iterator[BlobInfo]:
+    """Those *blobs* that no row of an index refers to."""
+    while some := list(islice(blobs, _MANY)):
+        names = [_KEY.search(blob.location) for blob in some]
+        keys = [None if name is None else bytes.fromhex(name[0]) for name in names]
+        entries = db.lookup([key for key in keys if key is not None])
+        for blob, key in zip(some, keys, strict=True):
+            if key is None or key not in entries or entries[key].location != blob.location:
+                yield blob
 
 
 def _log(text: str, *values: object) -> None:

@@ -1,4 +1,4 @@
-"""Kept results as a table in a file: JSON lines, CSV or Parquet, for people and programs that have no beautyspot.
+"""Kept results as a table: JSON lines, CSV or Parquet, for people and programs that have no beautyspot.
 
 A file is written under a temporary name and renamed when it is whole. Rows are written as they are read.
 """
@@ -6,25 +6,33 @@ A file is written under a temporary name and renamed when it is whole. Rows are 
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
-from beautyspot.errors import BeautyspotError, ConfigurationError, StorageError
+from beautyspot.errors import (
+    BeautyspotError,
+    ConfigurationError,
+    DamagedBlobError,
+    IndexUnavailableError,
+    MissingBlobError,
+    StorageError,
+)
 from beautyspot.plain import as_json, to_plain
-from beautyspot.protocols import Summary
+from beautyspot.protocols import Failure, Summary
 
-__all__ = ["FORMATS", "Format", "table_format", "write_table"]
+__all__ = ["FORMATS", "Format", "as_dict", "table_format", "write_table"]
 
 Format = Literal["jsonl", "csv", "parquet"]
 FORMATS: tuple[Format, ...] = ("jsonl", "csv", "parquet")
 
 _PAGE = 1000  # rows of a row group of Parquet
+_LARGE = 1 << 25  # characters of values after which a row group ends in any case
 _COLUMNS = ("key", "function", "version", "input", "content_type", "size", "created", "expires", "seconds", "worker")
 
 
@@ -35,7 +43,7 @@ def table_format(path: str | os.PathLike[str]) -> Format | None:
 
 
 def write_table(
-    path: str | os.PathLike[str],
+    target: str | os.PathLike[str] | IO[bytes],
     rows: Iterable[Summary],
     value_of: Callable[[Summary], Any] | None,
     form: Format | None = None,
@@ -44,7 +52,7 @@ def write_table(
     """Write results to a file, whole or not at all.
 
     Args:
-        path: The file; one that is there is replaced.
+        target: The path of the file, and one that is there is replaced; or a file that is open for writing.
         rows: What to write.
         value_of: The value of a row; what it raises stands in the column ``problem``. ``None``: without values.
         form: ``"jsonl"``, ``"csv"`` or ``"parquet"``; ``None``: as the file's name says.
@@ -57,69 +65,105 @@ def write_table(
         ConfigurationError: If the format is none of these, or pyarrow is missing.
         StorageError: If the file cannot be written.
     """
-    form = form or table_format(path)
+    path = os.fspath(target) if isinstance(target, str | os.PathLike) else None
+    form = form or (None if path is None else table_format(path))
     if form not in FORMATS:
-        raise ConfigurationError(
-            f"a table ends with .jsonl, .csv or .parquet; {os.fspath(path)!r} says nothing of these"
-        )
-    temporary = f"{os.fspath(path)}.part"
+        raise ConfigurationError(f"a table ends with .jsonl, .csv or .parquet; {path!r} says nothing of these")
     count = 0
 
     def counted() -> Iterator[dict[str, Any]]:
         nonlocal count
         for row in rows:
-            yield _as_dict(row, value_of, form)
+            yield _with_value(row, value_of, form)
             count += 1
             if progress is not None:
                 progress(1)
 
+    with _whole(path) if path is not None else _left_open(target) as file:
+        _WRITERS[form](file, counted(), value_of is not None)
+    return count
+
+
+@contextmanager
+def _whole(path: str) -> Iterator[IO[bytes]]:
+    """A file to write, which takes its name when all is in it."""
+    temporary = f"{path}.part"
     try:
-        _WRITERS[form](temporary, counted(), value_of is not None)
+        with open(temporary, "wb") as file:
+            yield file
         os.replace(temporary, path)
     except BaseException as error:
         with suppress(OSError):  # it may not have been made
             os.unlink(temporary)
         if isinstance(error, OSError) and not isinstance(error, BeautyspotError):
-            raise StorageError(f"cannot write {os.fspath(path)}: {error}") from error
+            raise StorageError(f"cannot write {path}: {error.strerror or error}") from error
         raise
-    return count
 
 
-def _as_dict(row: Summary, value_of: Callable[[Summary], Any] | None, form: Format) -> dict[str, Any]:
-    told: dict[str, Any] = {name: getattr(row, name) for name in _COLUMNS}
+@contextmanager
+def _left_open(file: Any) -> Iterator[IO[bytes]]:
+    yield file
+    file.flush()
+
+
+def as_dict(row: Summary | Failure) -> dict[str, Any]:
+    """A row as JSON has it: its key in hexadecimal digits, times in ISO 8601."""
+    told = row._asdict()
+    told.pop("arguments", None)  # fingerprints, which say nothing by themselves
     told["key"] = row.key.hex()
     for name in ("created", "expires"):
-        if told[name] is not None:
+        if told.get(name) is not None:
             told[name] = datetime.fromtimestamp(told[name], UTC).isoformat(timespec="milliseconds")
+    return told
+
+
+def _with_value(row: Summary, value_of: Callable[[Summary], Any] | None, form: Format) -> dict[str, Any]:
+    told = as_dict(row)
     if value_of is not None:
         told["value"] = told["problem"] = None
         try:
             value = value_of(row)
-        except Exception as error:  # one result that cannot be read must not cost the others
-            told["problem"] = str(error)
-        else:
             told["value"] = to_plain(value) if form == "jsonl" else as_json(value)
+        except Exception as error:
+            if _is_about_all(error):
+                raise
+            told["problem"] = str(error) or type(error).__name__  # one result must not cost the others
     return told
+
+
+def _is_about_all(error: Exception) -> bool:
+    """Whether the index or the storage does not answer, so that the next result will fare no better."""
+    of_a_blob = isinstance(error, MissingBlobError | DamagedBlobError)
+    return isinstance(error, StorageError | IndexUnavailableError) and not of_a_blob
 
 
 def _names(values: bool) -> list[str]:
     return [*_COLUMNS, *["value", "problem"] * values]
 
 
-def _jsonl(path: str, rows: Iterable[dict[str, Any]], values: bool) -> None:
-    with open(path, "w", encoding="utf-8", errors="backslashreplace") as file:
+@contextmanager
+def _text(file: IO[bytes]) -> Iterator[io.TextIOWrapper]:
+    text = io.TextIOWrapper(file, "utf-8", "backslashreplace", newline="")
+    try:
+        yield text
+    finally:
+        text.detach()  # the file is not ours to close
+
+
+def _jsonl(file: IO[bytes], rows: Iterable[dict[str, Any]], values: bool) -> None:
+    with _text(file) as text:
         for row in rows:
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            text.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
-def _csv(path: str, rows: Iterable[dict[str, Any]], values: bool) -> None:
-    with open(path, "w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-        writer = csv.DictWriter(file, _names(values))
+def _csv(file: IO[bytes], rows: Iterable[dict[str, Any]], values: bool) -> None:
+    with _text(file) as text:
+        writer = csv.DictWriter(text, _names(values))
         writer.writeheader()
         writer.writerows(rows)
 
 
-def _parquet(path: str, rows: Iterable[dict[str, Any]], values: bool) -> None:
+def _parquet(file: IO[bytes], rows: Iterable[dict[str, Any]], values: bool) -> None:
     try:
         import pyarrow
         import pyarrow.parquet
@@ -127,13 +171,30 @@ def _parquet(path: str, rows: Iterable[dict[str, Any]], values: bool) -> None:
         raise ConfigurationError('a table in Parquet needs pyarrow: pip install "beautyspot[parquet]"') from missing
     numbers = {"size": pyarrow.int64(), "seconds": pyarrow.float64()}
     schema = pyarrow.schema([(name, numbers.get(name, pyarrow.string())) for name in _names(values)])
-    remaining = iter(rows)
-    with pyarrow.parquet.ParquetWriter(path, schema) as writer:
-        while page := list(islice(remaining, _PAGE)):
+    with pyarrow.parquet.ParquetWriter(file, schema) as writer:
+        for page in _pages(rows):
             writer.write_table(pyarrow.Table.from_pylist(page, schema))
 
 
-_WRITERS: dict[str, Callable[[str, Iterable[dict[str, Any]], bool], None]] = {
+def _pages(rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    page: list[dict[str, Any]] = []
+    length = 0
+    for row in rows:
+        page.append({name: _sound(item) for name, item in row.items()})
+        length += len(row.get("value") or "")
+        if len(page) >= _PAGE or length >= _LARGE:
+            yield page
+            page, length = [], 0
+    if page:
+        yield page
+
+
+def _sound(item: Any) -> Any:
+    """A text without the halves of characters, which UTF-8 has not got."""
+    return item.encode("utf-8", "backslashreplace").decode() if isinstance(item, str) else item
+
+
+_WRITERS: dict[str, Callable[[IO[bytes], Iterable[dict[str, Any]], bool], None]] = {
     "jsonl": _jsonl,
     "csv": _csv,
     "parquet": _parquet,

@@ -1,6 +1,7 @@
 """Whether what is kept is whole: the index, each row, its blob, and whether it still decodes.
 
-What cannot be looked at because a server does not answer is no damage: looking ends there, with that error.
+What cannot be looked at because a server does not answer is no damage: looking ends there, with that error. What is
+to be dropped is looked at once more with the lock of its key in hand: its call may have run meanwhile.
 """
 
 from __future__ import annotations
@@ -8,17 +9,14 @@ from __future__ import annotations
 import os
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Literal, NamedTuple
 
-from beautyspot.errors import (
-    DamagedBlobError,
-    MissingBlobError,
-    StorageError,
-    UnknownTypeError,
-)
+from beautyspot.dropping import drop_keys
+from beautyspot.errors import DamagedBlobError, MissingBlobError, StorageError, UnknownTypeError
+from beautyspot.flight import Flights
 from beautyspot.moving import chronicle
 from beautyspot.protocols import Entry, InDirectory, MapsBlobs, Record, SelfCheck
 from beautyspot.results import Form, Results, form_of
@@ -106,7 +104,7 @@ def verified(
         results: What to look at.
         form: How values are decoded.
         after: Behind which place to begin, as an earlier `Health` says.
-        progress: Told after each page.
+        progress: Told after each page, once whoever asked has done with it.
 
     Raises:
         StorageError, IndexUnavailableError: If the storage or the index does not answer.
@@ -127,11 +125,33 @@ def verified(
                 faults.append(fault)
                 health.add(fault)
         health.unknown = look.unknown
-        if progress is not None:
-            progress(health)
         yield health, faults
+        if progress is not None:  # only now: what was found on this page is mended, and `place` is one to go on from
+            progress(health)
     health.complete = True
     yield health, []
+
+
+def mend(results: Results, form: Form, flights: Flights, faults: Iterable[Fault]) -> int:
+    """Drop results that are of no use, unless they are kept anew or their calls run just now; how many there were.
+
+    Raises:
+        StorageError: If a blob is missing from a storage that holds none at all: it is the wrong one, or not mounted.
+    """
+    look, dropped = _Look(results, form), 0
+    for fault in faults:
+        if fault.kind not in HOPELESS or fault.key is None or not flights.try_acquire(fault.key, surely=True):
+            continue
+        try:
+            entry = results.db.lookup([fault.key]).get(fault.key)
+            kind = None if entry is None else look.kind(fault.key, entry)
+            if kind is not None and kind[0] in HOPELESS:
+                if kind[0] == "missing":
+                    look.refuse_an_empty_storage()
+                dropped += drop_keys(results, [fault.key])
+        finally:
+            flights.land(fault.key)
+    return dropped
 
 
 class _Look:
@@ -142,16 +162,21 @@ class _Look:
         # Mapped where that can be: a blob of any size then costs no memory.
         self._form = form_of(form.serializer, mmap=isinstance(results.storage, MapsBlobs))
         self.unknown = 0
+        self._has_blobs = False
 
     def at(self, record: Record) -> Fault | None:
         """What is wrong with a result, if anything is."""
         summary, entry = record.summary, record.entry
-        kind = self._kind(summary.key, entry)
+        kind = self.kind(summary.key, entry)
+        if kind is not None:  # dropped, or kept anew, while it was looked at?
+            now = self._results.db.lookup([summary.key]).get(summary.key)
+            kind = kind if now == entry else None if now is None else self.kind(summary.key, now)
         if kind is None:
             return None
         return Fault(*kind, summary.key, summary.function, summary.input, entry.location, entry.size)
 
-    def _kind(self, key: bytes, entry: Entry) -> tuple[FaultKind, str] | None:
+    def kind(self, key: bytes, entry: Entry) -> tuple[FaultKind, str] | None:
+        """What kind of fault an entry has, if any, and what is wrong."""
         seal = self._results.seal
         if seal is not None:
             bare = seal.verified(key, entry)
@@ -191,3 +216,13 @@ class _Look:
                 f"the results of {self._results.db!r} refer to blobs, and there is no directory {storage.directory}: "
                 "give the storage_path of the project"
             ) from error
+
+    def refuse_an_empty_storage(self) -> None:
+        """Before a result is dropped for its blob is missing: where all of them are, that says nothing of any."""
+        self._has_blobs = self._has_blobs or next(self._results.storage.blobs(), None) is not None
+        if not self._has_blobs:
+            raise StorageError(
+                f"blobs are missing, and {self._results.storage!r} holds none at all, so nothing was dropped: see that "
+                "it is the storage_path of the project, and mounted. If they are lost, their calls run again by "
+                "themselves, and `prune` drops their rows"
+            )

@@ -23,7 +23,7 @@ ROOT = Path(__file__).parent.parent
 
 # From the ground up: a module imports only from floors below its own, wherever the import stands.
 LAYERS = [
-    {"errors", "content", "naming", "forks", "rows"},
+    {"errors", "content", "naming", "forks", "rows", "readable"},
     {"notices", "plugins", "places", "protocols", "code", "hashing", "binding", "durations"},
     {"library_keys", "builtin_types", "db", "storage", "frames", "flight", "shipping", "signing", "preview"},
     {"encoding", "library_types", "limiter"},
@@ -46,7 +46,7 @@ LAYERS = [
     {"asyncmap", "pacing"},
     {"project"},
     {"__init__"},
-    {"adapters", "testing", "moving", "dropping"},
+    {"adapters", "testing", "moving", "dropping", "sharing"},
     {"archive", "verifying"},
     {"maintenance"},
     {"dashboard"},

@@ -214,14 +214,13 @@ class Connections(SurvivesFork):
         if not os.path.exists(self.path):
             why = "it is opened to be read" if self._looks_only else "its directory cannot be written to"
             raise IndexUnavailableError(f"the index {self.path} cannot be made: {why}")
-        wal = self.path + "-wal"
-        # With a log, mode=ro needs the -shm file of its writer; without, immutable needs nothing but the file, where
-        # nobody can write to it.
-        writable = os.access(os.path.dirname(self.path), os.W_OK)
-        mode = "mode=ro" if writable or (os.path.exists(wal) and os.path.getsize(wal)) else "mode=ro&immutable=1"
         opened = sqlite3.connect(
-            f"file:{quote(os.path.abspath(self.path))}?{mode}", uri=True, isolation_level=None, check_same_thread=False
+            f"file:{quote(os.path.abspath(self.path))}?{self._mode()}",
+            uri=True,
+            isolation_level=None,
+            check_same_thread=False,
         )
+        opened.execute("PRAGMA query_only = ON")
         try:
             check_readable(opened, self.path)
         except BaseException:
@@ -229,6 +228,19 @@ class Connections(SurvivesFork):
             raise
         self._ready = True
         return opened
+
+    def _mode(self) -> str:
+        """How the file is opened to be read, so that nothing is left beside it that was not there before.
+
+        Where nobody can write to it, immutable needs nothing but the file; with a log, mode=ro needs the -shm file of
+        its writer. Else SQLite makes both for as long as the file is open, and only a connection that could write
+        removes them. A log that was left, or a journal, is not brought into the file by one who only looks.
+        """
+        left = [self.path + suffix for suffix in ("-wal", "-journal")]
+        is_left = any(os.path.exists(path) and os.path.getsize(path) for path in left)
+        if not os.access(os.path.dirname(self.path), os.W_OK):
+            return "mode=ro" if is_left else "mode=ro&immutable=1"
+        return "mode=ro" if is_left or not os.access(self.path, os.W_OK) else "mode=rw"
 
     def _connect(self) -> sqlite3.Connection:
         if self.read_only:

@@ -1,0 +1,116 @@
+"""Which rows a command is to work on: options that become a `Selection`."""
+
+from __future__ import annotations
+
+import functools
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import click
+
+from beautyspot.durations import seconds_in
+from beautyspot.errors import ConfigurationError
+from beautyspot.maintenance import Maintenance
+from beautyspot.protocols import Selection
+
+_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", re.IGNORECASE)
+_NAMED = 8  # functions that a note names
+
+
+def duration(text: str) -> float:
+    """The seconds of a length of time such as ``12h``; ``0`` needs no unit."""
+    try:
+        return 0.0 if text == "0" else seconds_in(text, "a duration")
+    except ConfigurationError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+def size(text: str) -> int:
+    """The number of bytes of a size such as ``1MB`` or ``64KiB``."""
+    found = _SIZE.fullmatch(text)
+    if found is None:
+        raise click.BadParameter(f'a size is a number of bytes, such as 500, "64kB", "1MB" or "2GiB", not {text!r}')
+    step = 1024 if found[3] else 1000
+    return int(float(found[1]) * step ** " kmgt".index(found[2].lower() or " "))
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the options ask for; ``None`` asks for nothing."""
+
+    function: str | None = None
+    version: str | None = None
+    status: Literal["kept", "expired", "failed"] | None = None
+    older_than: float | None = None
+    newer_than: float | None = None
+    larger: int | None = None
+    smaller: int | None = None
+    text: str | None = None
+
+    def __bool__(self) -> bool:
+        return self != Wanted()
+
+    def selection(self, kept: Maintenance) -> Selection:
+        """As an index is asked for it."""
+        now = time.time()
+        return Selection(
+            self.status or "kept",
+            None if self.function is None else _full_name(kept, self.function),
+            self.version,
+            self.text or "",
+            None if self.newer_than is None else now - self.newer_than,
+            None if self.older_than is None else now - self.older_than,
+            self.larger,
+            self.smaller,
+        )
+
+
+_OPTIONS: dict[str, Callable[[Any], Any]] = {
+    "function": click.option("--function", metavar="NAME", help="Of this function: module.name, or its end."),
+    "version": click.option("--version", metavar="TEXT", help="Of this version; '' is that of tasks without one."),
+    "status": click.option(
+        "--status",
+        type=click.Choice(["kept", "expired", "failed"]),
+        help="Which: kept (the expired too), expired, or failed.",
+    ),
+    "older_than": click.option("--older-than", type=duration, help="Kept longer ago: 90s, 12h, 30d."),
+    "newer_than": click.option("--newer-than", type=duration, help="Kept since then: 90s, 12h, 30d."),
+    "larger": click.option("--larger", type=size, help="At least so large: 500, 64kB, 1MB."),
+    "smaller": click.option("--smaller", type=size, help="At most so large."),
+    "text": click.option("--text", help="With this text in the input."),
+}
+
+
+def filtered(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Gives a command the options of *names*, as one `Wanted`."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(command)
+        def run(*args: Any, **options: Any) -> Any:
+            wanted = Wanted(**{name: options.pop(name) for name in names})
+            return command(*args, wanted=wanted, **options)
+
+        decorated: Callable[..., Any] = run
+        for name in reversed(names):
+            decorated = _OPTIONS[name](decorated)
+        return decorated
+
+    return decorate
+
+
+def _full_name(kept: Maintenance, name: str) -> str:
+    """The function that ends with *name*; what nobody knows is looked for as it is, with a note."""
+    if any(kept.catalog.select(Selection(status, name), count=1) for status in ("kept", "failed")):
+        return name
+    known = sorted({found.function for found in kept.catalog.functions()})
+    fitting = [function for function in known if function.endswith(f".{name}")]
+    if len(fitting) > 1:
+        raise ConfigurationError(f"more than one function is called {name}: {', '.join(fitting)}; write one in full")
+    if fitting:
+        return fitting[0]
+    names = ", ".join(known[:_NAMED]) + ", …" * (len(known) > _NAMED)
+    click.echo(f"nothing is kept of a function {name}; there is {names or 'nothing of any'}", err=True)
+    return name

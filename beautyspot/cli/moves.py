@@ -1,0 +1,76 @@
+"""``export`` and ``import``: results to a file, and from one."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import closing
+from typing import Any
+
+import click
+
+from beautyspot.archive import Archive, is_archive
+from beautyspot.cli.filters import Wanted, filtered
+from beautyspot.cli.output import bar
+from beautyspot.cli.places import Place, at_index, pairs_of, secret, storage_options
+from beautyspot.moving import Moved, Shelf, Sink, Source, move
+from beautyspot.readable import one_line
+from beautyspot.tables import FORMATS, Format, table_format
+
+
+@click.command()
+@at_index("FILE")
+@filtered("function", "version", "older_than", "newer_than", "larger", "smaller", "text")
+@click.option("--format", "form", type=click.Choice(FORMATS), help="Of a table.  [default: as FILE's name says]")
+@click.option("--no-values", is_flag=True, help="What is known of the results, without their values.")
+def export(place: Place, file: str, wanted: Wanted, form: Format | None, no_values: bool) -> None:
+    """Write the results of DB to FILE.
+
+    A FILE that ends with .jsonl, .csv or .parquet becomes a table for other programs; '-' is the output, with
+    --format. Any other becomes an archive of all results with their blobs, for `beautyspot import`; stopped or
+    killed, the same command goes on where it was.
+    """
+    form = form or table_format(file)
+    if form is None and (file == "-" or wanted or no_values):
+        raise click.UsageError("A table is asked for: FILE ends with .jsonl, .csv or .parquet, or say --format.")
+    with place.open() as kept:
+        if form is None:
+            with closing(Archive(file)) as archive:
+                return _tell(_moved(Shelf(kept.db, kept.storage), archive))
+        selection = wanted.selection(kept)
+        target: Any = sys.stdout.buffer if file == "-" else file
+        with bar("results", kept.catalog.count(selection)) as told:
+            count = kept.export(target, selection, form=form, values=not no_values, progress=told)
+    click.echo(f"{count:,} results written", err=file == "-")
+    return None
+
+
+@click.command(name="import")
+@at_index("SOURCE")
+@storage_options("from-", "SOURCE, if that is an index")
+def import_(place: Place, source: str, from_storage_path: str | None, from_s3_opt: tuple[str, ...]) -> None:
+    """Take over into DB all results, with their blobs, of SOURCE: an archive, or another index.
+
+    Every result is checked as it arrives. What DB has already stays as it is, so stopped or killed, the same
+    command goes on where it was.
+    """
+    index = place.index(must_exist=False)
+    target = Shelf(index, place.storage(index))
+    with closing(target.db), closing(target.storage):
+        if is_archive(source):
+            return _tell(_moved(Archive(source), target))
+        with Place(source, from_storage_path, pairs_of(from_s3_opt)).open() as kept:
+            return _tell(_moved(Shelf(kept.db, kept.storage), target))
+
+
+def _moved(source: Source, sink: Sink) -> Moved:
+    with bar("results") as told:
+        return move(source, sink, secret(), told)
+
+
+def _tell(moved: Moved) -> None:
+    """Say what became of the results; exit status 1 where some were left out."""
+    click.echo(str(moved))
+    for problem in moved.problems:
+        click.echo(f"  {one_line(problem)}", err=True)
+    if moved.left_out:
+        sys.exit(1)
