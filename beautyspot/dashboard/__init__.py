@@ -8,6 +8,7 @@ comes from a result becomes HTML in `markup`, `seeing` and `pictures`, escaped, 
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from beautyspot.errors import ConfigurationError
@@ -60,10 +61,6 @@ def check_panel() -> None:
     Raises:
         ConfigurationError: If they are not.
     """
-    try:
-        import panel  # noqa: F401
-        import panel_material_ui  # noqa: F401
-    except ImportError as missing:
-        raise ConfigurationError(
-            f'the results app needs Panel ({missing}): pip install "beautyspot[dashboard]"'
-        ) from missing
+    missing = [name for name in ("panel", "panel_material_ui") if find_spec(name) is None]
+    if missing:
+        raise ConfigurationError(f'the results app needs {" and ".join(missing)}: pip install "beautyspot[dashboard]"')

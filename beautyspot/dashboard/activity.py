@@ -33,11 +33,11 @@ class FunctionsView(pn.viewable.Viewer):
         self._chart = Markup(markup.block(markup.note("Counting …")))
         self._table = Markup()
         super().__init__(**params)
-        self._select = labelled("Select", "Activity", list(_PERIODS), value=self.period, max_width=200)
+        self._select = labelled("Select", "Activity", list(_PERIODS), value=self.period, width=200)
         self._select.link(self, value="period")
 
     def __panel__(self) -> Any:
-        return pn.Column(self._select, self._chart, self._table, sizing_mode="stretch_width")
+        return pn.Column(self._select, self._chart, self._table, sizing_mode="stretch_width", margin=(8, 0))
 
     @param.depends("period", watch=True)
     async def refresh(self) -> None:
@@ -114,7 +114,7 @@ def _map(m: MapProgress, state: str, now: float) -> str:
     share = done / m.total if m.total else (1.0 if state == "ended" else None)
     left = None
     if state == "running" and m.total and rate:
-        left = markup.seconds_text((m.total - done) / rate - (now - m.updated) * 0)
+        left = markup.seconds_text((m.total - done) / rate)
     elif state == "killed":
         left = "it has said nothing for a minute, and may have been killed: the same line again goes on"
     total = f"{done:,} of {m.total:,}" if m.total is not None else f"{done:,}"

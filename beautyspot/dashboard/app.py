@@ -19,6 +19,7 @@ __all__ = ["ResultsApp"]
 
 TABS = ("results", "functions", "maps", "health")
 _TITLES = ("Results", "Functions", "Maps", "Health")
+_OTHERS: dict[str, Any] = {"functions": FunctionsView, "maps": MapsView, "health": HealthView}
 _STATE = (*TaskBrowser.FILTERS, "page", "key")
 _EVERY = 1000  # milliseconds between two looks
 
@@ -39,17 +40,21 @@ class ResultsApp(pn.viewable.Viewer):
         given = _state_of_address()
         tab = given.pop("tab", "results")
         super().__init__(tab=tab if tab in TABS else "results", **params)
+        self._source = source
         self.browser = TaskBrowser(source, per_page, **given)
         self.detail = ResultView(source, key=self.browser.key)
-        self.functions = FunctionsView(source)
-        self.maps = MapsView(source)
-        self.health = HealthView(source)
+        # Made when they are first looked at: each costs a new page a tenth of a second.
+        self._others: dict[str, FunctionsView | MapsView | HealthView] = {}
+        self._pages = {name: pn.Column(sizing_mode="stretch_width") for name in _OTHERS}
         self._layout = self._laid_out()
         self._ticks = 0
         self.browser.param.watch(self._on_state, list(_STATE))
         self.detail.param.watch(self._on_dropped, "dropped")
         self.param.watch(self._on_tab, "tab")
-        pn.state.onload(self._start)
+        # In a session at once: the first rows are there when the page asks for them.
+        has_session = pn.state.curdoc is not None and pn.state.curdoc.session_context is not None
+        start: Any = self._start
+        (pn.state.execute if has_session else pn.state.onload)(start)
 
     def __panel__(self) -> Any:
         return self._layout
@@ -61,12 +66,21 @@ class ResultsApp(pn.viewable.Viewer):
             sizing_mode="stretch_width",
             gap="16px",
         )
-        pages = (results, self.functions, self.maps, self.health)
+        pages = (results, *self._pages.values())
         tabs = pmui.Tabs(
             *zip(_TITLES, pages, strict=True), active=TABS.index(self.tab), dynamic=True, sizing_mode="stretch_width"
         )
         tabs.param.watch(lambda event: self.param.update(tab=TABS[event.new]), "active")
         return tabs
+
+    def _view(self) -> FunctionsView | MapsView | HealthView | None:
+        """What is looked at, beside the results."""
+        if self.tab not in _OTHERS:
+            return None
+        if self.tab not in self._others:
+            self._others[self.tab] = _OTHERS[self.tab](self._source)
+            self._pages[self.tab].append(self._others[self.tab])
+        return self._others[self.tab]
 
     async def _start(self) -> None:
         if pn.state.curdoc is not None:
@@ -77,22 +91,19 @@ class ResultsApp(pn.viewable.Viewer):
 
     async def _tick(self) -> None:
         self._ticks += 1
-        if self.tab == "health":
-            self.health.tick()
-        if self.tab == "maps":
-            await self.maps.refresh()
-        if self._ticks % 2 == 0:
-            if self.tab == "results":
-                await self.browser.tick()
-            elif self.tab == "functions":
-                await self.functions.refresh()
+        view = self._view()
+        if isinstance(view, HealthView):
+            view.tick()
+        elif isinstance(view, MapsView) or (view is not None and self._ticks % 2 == 0):
+            await view.refresh()
+        elif view is None and self._ticks % 2 == 0:
+            await self.browser.tick()
 
     async def _on_tab(self, *_: Any) -> None:
         self._write_address()
-        if self.tab == "functions":
-            await self.functions.refresh()
-        elif self.tab == "maps":
-            await self.maps.refresh()
+        view = self._view()
+        if isinstance(view, FunctionsView | MapsView):
+            await view.refresh()
 
     def _on_state(self, *_: Any) -> None:
         if self.detail.key != self.browser.key:

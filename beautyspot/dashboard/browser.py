@@ -83,7 +83,7 @@ class TaskBrowser(pn.viewable.Viewer):
         self.param.watch(lambda _: self.table.param.update(page=self.page), "page")
 
     def _make_inputs(self) -> list[Any]:
-        text = labelled("TextInput", "Text of the input", placeholder="any part of it")
+        text = labelled("TextInput", "Input contains")
         text.link(self, value="text")
         text.value = self.text
         self._function = labelled("Select", "Function", [ANY], value=ANY, searchable=True)
@@ -106,13 +106,14 @@ class TaskBrowser(pn.viewable.Viewer):
 
     def __panel__(self) -> Any:
         filters = pn.FlexBox(
-            *[pn.Column(w, styles={"flex": "1 1 110px"}, margin=(8, 0, 0, 0)) for w in self._inputs[:-1]],
-            self._inputs[-1],
+            *self._inputs[:-1],
             sizing_mode="stretch_width",
             align_items="center",
             gap="8px",
+            margin=(10, 0, 0, 0),
         )
-        return pn.Column(filters, self._new, self.table, sizing_mode="stretch_width")
+        live = pn.Row(self._inputs[-1], self._new, height=40)
+        return pn.Column(filters, live, self.table, sizing_mode="stretch_width")
 
     def _offer(self, select: Any, value: str, options: list[str]) -> None:
         """Give a select its options; the value that it has stays one of them."""
@@ -149,6 +150,7 @@ class TaskBrowser(pn.viewable.Viewer):
     async def _on_filter(self, *events: Any) -> None:
         if self._ready:
             self.page = 1
+            self.table.total = -1
             await self.refresh()
             if any(event.name == "function" for event in events):
                 await self.offer_functions()

@@ -49,12 +49,15 @@ class HealthView(pn.viewable.Viewer):
             markup.block(markup.note("Reads every result once, and compares checksums. Nothing is changed by looking."))
         )
         super().__init__(**params)
-        self._check.on_click(lambda _: self.check(fix=False))
+        self._check.on_click(self._on_check)
         self._cancel.on_click(self._on_cancel)
         self._fix.on_click(self._on_fix)
 
     def __panel__(self) -> Any:
         return pn.Column(pn.Row(self._check, self._cancel, self._fix), self._told, sizing_mode="stretch_width")
+
+    async def _on_check(self, _: Any) -> None:
+        await self.check()
 
     def _on_cancel(self, _: Any) -> None:
         self._stop = True

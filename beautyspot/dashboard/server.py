@@ -110,9 +110,15 @@ def _free_port(address: str | None) -> int:
 def page(source: Source) -> Any:
     """The app with the head of its page."""
     ui: Any = panel_material_ui
-    return ui.Page(
+    made = ui.Page(
         title=f"beautyspot · {source.name}",
         main=[pn.Column(ResultsApp(source), sizing_mode="stretch_width", margin=12)],
         theme_toggle=True,
-        theme_config={"palette": {"primary": {"main": "#1f2430"}}},
+        busy_indicator=None,
+        theme_config={"palette": {"primary": {"main": "#3a70c8"}}},
     )
+    # Else every event of every session would be told to every page, at half of what a page costs the server.
+    util: Any = pn.util
+    with util.edit_readonly(made):
+        made.busy = False
+    return made

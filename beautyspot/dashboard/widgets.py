@@ -55,5 +55,5 @@ def labelled(kind: str, label: str, options: Any = None, **more: Any) -> Any:
     import panel_material_ui as pmui
 
     given = {} if options is None else {"options": options}
-    shape = {} if "width" in more else {"sizing_mode": "stretch_width"}
+    shape = {} if "width" in more else {"sizing_mode": "stretch_width", "styles": {"flex": "1 1 110px"}}
     return getattr(pmui, kind)(label=label, size="small", margin=0, **shape, **given, **more)
