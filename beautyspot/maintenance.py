@@ -152,19 +152,20 @@ class Maintenance:
                 health.mended += mend(self.results, self.form, self._flights, faults)
         self._add_orphans(health)
         if fix and health.counts["orphaned"]:
-            health.mended += self.gc().blobs
+            health.mended += self.gc(grace=GRACE).blobs
         return health
 
     def mend(self, health: Health) -> int:
         """Drop what a look has found and tells one by one, as ``verify(fix=True)`` does; how much there was."""
         dropped = mend(self.results, self.form, self._flights, health.faults)
-        return dropped + (self.gc().blobs if health.counts["orphaned"] else 0)
+        return dropped + (self.gc(grace=GRACE).blobs if health.counts["orphaned"] else 0)
 
     def _add_orphans(self, health: Health) -> None:
-        for blob in unused(self.results, sharers(self.db, self.storage)):
-            if blob.modified <= time() - GRACE:
-                text = f"no result refers to the blob {blob.location}"
-                health.add(Fault("orphaned", text, location=blob.location, size=blob.size))
+        with sharers(self.db, self.storage) as others:
+            for blob in unused(self.results, others):
+                if blob.modified <= time() - GRACE:
+                    text = f"no result refers to the blob {blob.location}"
+                    health.add(Fault("orphaned", text, location=blob.location, size=blob.size))
 
     def prune(
         self, selection: Selection, *, dry_run: bool = False, progress: Callable[[int], object] | None = None
@@ -226,9 +227,9 @@ class Maintenance:
         Raises:
             IndexUnavailableError: If the index, or one that shares the storage, cannot be read; nothing is removed.
         """
-        others = sharers(self.db, self.storage)
-        grace = max(grace, GRACE) if others else grace
-        garbage = collect(self.results, self._flights, grace, dry_run, progress, others)
+        with sharers(self.db, self.storage) as others:
+            grace = max(grace, GRACE) if others else grace
+            garbage = collect(self.results, self._flights, grace, dry_run, progress, others)
         if compact and not dry_run and isinstance(self.db, Compacts):
             self.db.compact()
         return garbage

@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 
 from beautyspot.db import SQLiteTaskDB
 from beautyspot.errors import ForeignIndexError
 from beautyspot.protocols import BlobStorage, InDirectory, TaskDB
 
 
-def sharers(db: TaskDB, storage: BlobStorage) -> list[TaskDB]:
+@contextmanager
+def sharers(db: TaskDB, storage: BlobStorage) -> Iterator[list[TaskDB]]:
     """Other SQLite indexes beside a directory of blobs, or beside the index *db*: their blobs are no garbage.
 
     Raises:
         IndexUnavailableError: If one of them cannot be read, so that nobody can tell which blobs are its own.
     """
+    with ExitStack() as stack:
+        others = [stack.enter_context(closing(SQLiteTaskDB(path, read_only=True))) for path in _paths(db, storage)]
+        yield [other for other in others if _is_ours(other)]
+
+
+def _paths(db: TaskDB, storage: BlobStorage) -> list[str]:
     if not isinstance(storage, InDirectory):
         return []
     places = {os.path.dirname(os.path.abspath(storage.directory))}
     if isinstance(db, InDirectory):
         places.add(os.path.abspath(db.directory))
-    own = os.path.realpath(db.path) if isinstance(db, SQLiteTaskDB) else None
-    paths = {os.path.realpath(path) for place in places for path in _indexes_in(place)}
-    return [other for path in sorted(paths - {own}) if (other := _opened(path)) is not None]
+    own = {os.path.realpath(db.path)} if isinstance(db, SQLiteTaskDB) else set()
+    return sorted({os.path.realpath(path) for place in places for path in _indexes_in(place)} - own)
 
 
 def _indexes_in(directory: str) -> list[str]:
@@ -33,13 +41,9 @@ def _indexes_in(directory: str) -> list[str]:
     return [path for name in names if os.path.isfile(path := os.path.join(directory, name))]
 
 
-def _opened(path: str) -> TaskDB | None:
-    """The index in a file; ``None`` where it is another program's."""
-    other = SQLiteTaskDB(path, read_only=True)
+def _is_ours(other: TaskDB) -> bool:
     try:
         other.lookup([bytes(16)])
     except ForeignIndexError:
-        return None
-    finally:
-        other.close()
-    return other
+        return False
+    return True

@@ -137,7 +137,7 @@ def _print_results(rows: list[Summary]) -> None:
         Column("function"),
         Column("input", gives=True),
         Column("size", right=True),
-        Column("seconds", right=True),
+        Column("took", right=True),
     ]
     print_table(columns, ([*_begun(row), size_text(row.size), seconds_text(row.seconds)] for row in rows))
 

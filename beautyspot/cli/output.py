@@ -39,15 +39,31 @@ def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]], total:
     from rich.table import Table
     from rich.text import Text
 
+    console = Console(highlight=False)
+    cells = [[one_line(cell) for cell in row] for row in rows]
+    widths = _widths(columns, [*cells, total or []], console.width)
     table = Table(box=None, pad_edge=False, header_style="bold", show_footer=total is not None, footer_style="bold")
-    for i, column in enumerate(columns):
-        options: dict[str, Any] = {"ratio": 1} if column.gives else {}
-        footer = Text(total[i]) if total is not None else ""
+    for column, width, footer in zip(columns, widths, total or [""] * len(columns), strict=True):
         justify: Any = "right" if column.right else "left"
-        table.add_column(column.name, footer, justify=justify, no_wrap=True, overflow="ellipsis", **options)
+        table.add_column(column.name, Text(footer), justify=justify, no_wrap=True, overflow="ellipsis", max_width=width)
+    for row in cells:
+        table.add_row(*map(Text, row))
+    console.print(table)
+
+
+def _widths(columns: Sequence[Column], rows: Iterable[Sequence[str]], available: int) -> list[int]:
+    """How wide each column may be: as wide as it wants, but for those that give way, which share what is left."""
+    from rich.cells import cell_len
+
+    wanted = [cell_len(column.name) for column in columns]
     for row in rows:
-        table.add_row(*(Text(one_line(cell)) for cell in row))
-    Console(highlight=False).print(table)
+        wanted[: len(row)] = map(max, wanted, map(cell_len, row))
+    giving = sorted((i for i, column in enumerate(columns) if column.gives), key=wanted.__getitem__)
+    left = available - 2 * (len(columns) - 1) - sum(wanted) + sum(wanted[i] for i in giving)
+    for others, i in zip(range(len(giving), 0, -1), giving, strict=True):
+        wanted[i] = max(4, min(wanted[i], left // others))
+        left -= wanted[i]
+    return wanted
 
 
 def print_json(thing: Any) -> None:

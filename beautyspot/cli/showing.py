@@ -12,13 +12,13 @@ from beautyspot.cli.output import as_json, print_json
 from beautyspot.cli.places import Place, at_index
 from beautyspot.errors import BeautyspotError, ConfigurationError
 from beautyspot.inspecting import Opaque
-from beautyspot.plain import as_payload, to_plain
+from beautyspot.plain import as_payload, library_kind, to_plain
 from beautyspot.protocols import Failure, Summary
 from beautyspot.readable import full_time, one_line, printable, seconds_text, size_text
 from beautyspot.tables import as_dict
 
 _LONGEST = 20_000  # characters of a value that are shown
-_ITEMS = 100  # of a list, a dict or a set
+_ITEMS = 30  # of a list, a dict or a set
 _STRING = 2000  # characters of a text inside a value
 _DEEPEST = 50  # levels
 _CUT = re.compile(r"\.\.\.|['\"]\+\d+")  # where rich left something out
@@ -106,14 +106,16 @@ def _pretty(value: Any) -> str:
     elif isinstance(value, bytes | bytearray | memoryview):
         text, is_cut = repr(bytes(value[:64])), len(value) > 64
         text += f"… ({len(value):,} bytes)" * is_cut
+    elif library_kind(value) == "image":
+        text, is_cut = f"image of {value.width} × {value.height} pixels, {value.mode}", True
     else:
         from rich.pretty import pretty_repr
 
         text = pretty_repr(_shown(value), max_length=_ITEMS, max_string=_STRING, max_depth=_DEEPEST)
         is_cut = _CUT.search(text) is not None
     is_cut = is_cut or len(text) > _LONGEST
-    note = "\n… cut; --raw FILE writes all of it" * is_cut
-    return printable(text[:_LONGEST]) + click.style(note, dim=True)
+    note = click.style("\n… --raw FILE writes all of it", dim=True) if is_cut else ""
+    return printable(text[:_LONGEST]) + note
 
 
 def _shown(value: Any) -> Any:

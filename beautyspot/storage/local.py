@@ -110,10 +110,14 @@ class LocalStorage:
         """All blobs below the root, those included that a killed writer left unfinished."""
         if not os.path.isdir(self.root):
             return
-        for folder in sorted(os.scandir(self.root), key=lambda entry: entry.name):
-            if len(folder.name) == 2 and folder.is_dir(follow_symlinks=False):
-                for file in os.scandir(folder):
-                    location = f"{folder.name}/{file.name}"
+        with os.scandir(self.root) as found:
+            folders = sorted(
+                entry.name for entry in found if len(entry.name) == 2 and entry.is_dir(follow_symlinks=False)
+            )
+        for folder in folders:
+            with os.scandir(os.path.join(self.root, folder)) as files:
+                for file in files:
+                    location = f"{folder}/{file.name}"
                     if is_location(location):
                         stat = file.stat(follow_symlinks=False)
                         yield BlobInfo(location, stat.st_size, stat.st_mtime)
