@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from itertools import islice
 from time import time
 from typing import IO, TYPE_CHECKING, Any
 
@@ -34,15 +35,16 @@ from beautyspot.protocols import (
 from beautyspot.results import Results, form_of, is_expired
 from beautyspot.serializer import MsgpackSerializer
 from beautyspot.sharing import sharers
-from beautyspot.signing import Seal
+from beautyspot.signing import Seal, is_signed
 from beautyspot.tables import Format, write_table
-from beautyspot.verifying import Fault, Health, mend, verified
+from beautyspot.verifying import UNSEALED, Fault, Health, check_row, mend, verified
 
 if TYPE_CHECKING:
     from beautyspot.project import Project
 
 __all__ = ["Dropped", "Fault", "Garbage", "Health", "Maintenance", "of_project"]
 
+_PAGE = 200  # results that are read together
 GRACE = 3600.0  # seconds that a blob must be old to be garbage
 
 
@@ -98,13 +100,17 @@ class Maintenance:
         Raises:
             DeserializationError: If it is gone, or not signed with the secret.
         """
-        entry = self.db.lookup([key]).get(key)
+        return self._trusted(key, self.db.lookup([key]).get(key))
+
+    def _trusted(self, key: bytes, entry: Entry | None) -> Entry:
         if entry is None:
             raise DeserializationError("it was dropped meanwhile")
         if self.results.seal is not None:
             entry = self.results.seal.verified(key, entry)
             if entry is None:
                 raise DeserializationError("it is not signed with this secret")
+        elif is_signed(entry) and entry.location is not None:
+            raise DeserializationError(UNSEALED)
         return entry
 
     def value(self, key: bytes) -> Any:
@@ -112,10 +118,13 @@ class Maintenance:
 
         Raises:
             DeserializationError: If it is gone, not signed with the secret, or no value any more.
-            StorageError: If its blob is gone, damaged, or cannot be read.
+            StorageError: If its row is damaged, or its blob is gone, damaged, or cannot be read.
         """
-        entry = self.entry(key)
+        return self._decoded(self.entry(key))
+
+    def _decoded(self, entry: Entry) -> Any:
         if entry.value is not None:
+            check_row(entry)
             return self.form.serializer.loads(entry.value)
         return self.results.from_blob(self.results.checked_blob(entry, self.form), self.form)
 
@@ -255,8 +264,21 @@ class Maintenance:
         Returns:
             How many rows there are in it.
         """
-        value_of = (lambda row: self.value(row.key)) if values else None
-        return write_table(path, self.selected(selection or Selection()), value_of, form, progress)
+        rows = self.selected(selection or Selection())
+        if not values:
+            return write_table(path, rows, None, form, progress)
+        entries: dict[bytes, Entry] = {}
+
+        def looked_up() -> Iterator[Summary]:
+            while page := list(islice(rows, _PAGE)):
+                entries.clear()
+                entries.update(self.db.lookup([row.key for row in page]))
+                yield from page
+
+        def value_of(row: Summary) -> Any:
+            return self._decoded(self._trusted(row.key, entries.get(row.key)))
+
+        return write_table(path, looked_up(), value_of, form, progress)
 
     def explain(self, row: Summary | Failure) -> str:
         """What there is under a key, and which kept call is the nearest to it, in a few lines."""

@@ -20,11 +20,17 @@ from beautyspot.flight import Flights
 from beautyspot.moving import chronicle
 from beautyspot.protocols import Entry, InDirectory, MapsBlobs, Record, SelfCheck
 from beautyspot.results import Form, Results, form_of
+from beautyspot.signing import is_signed
 
 __all__ = ["Fault", "Health", "verified"]
 
 _PAGE = 200  # rows between two reports
 _TOLD = 1000  # faults that are told one by one
+
+UNSEALED = (
+    "it is signed with a secret, without which nobody can tell whether it is whole: give secret=, or set "
+    "BEAUTYSPOT_SECRET on the command line"
+)
 
 FaultKind = Literal["index", "missing", "damaged", "unsigned", "undecodable", "orphaned"]
 # Faults for which a row is dropped: its call would run again in any case.
@@ -36,8 +42,8 @@ class Fault(NamedTuple):
 
     Attributes:
         kind: ``"index"``: the index itself; ``"missing"``: a blob is gone; ``"damaged"``: a row or a blob is not what
-            was written; ``"unsigned"``: not signed with the secret; ``"undecodable"``: whole, and no value any more;
-            ``"orphaned"``: a blob that no row refers to.
+            was written; ``"unsigned"``: not signed with the secret, or with one that is not given;
+            ``"undecodable"``: whole, and no value any more; ``"orphaned"``: a blob that no row refers to.
         text: What is wrong.
         key: Of the result, where it is one.
         function: Of the result.
@@ -154,6 +160,17 @@ def mend(results: Results, form: Form, flights: Flights, faults: Iterable[Fault]
     return dropped
 
 
+def check_row(entry: Entry) -> None:
+    """Compare the checksum of a result that lies in the index itself.
+
+    Raises:
+        DamagedBlobError: If it does not fit.
+    """
+    value = entry.value or b""
+    if len(value) != entry.size or zlib.crc32(value).to_bytes(4, "big") != entry.checksum[:4]:
+        raise DamagedBlobError("its row is damaged: its checksum does not fit")
+
+
 class _Look:
     """Looks at one result after the other."""
 
@@ -183,6 +200,8 @@ class _Look:
             if bare is None:
                 return "unsigned", "it is not signed with this project's secret"
             entry = bare
+        elif is_signed(entry):
+            return "unsigned", UNSEALED
         try:
             self._check(entry)
         except MissingBlobError as error:
@@ -200,8 +219,7 @@ class _Look:
 
     def _check(self, entry: Entry) -> None:
         if entry.value is not None:
-            if len(entry.value) != entry.size or zlib.crc32(entry.value).to_bytes(4, "big") != entry.checksum[:4]:
-                raise DamagedBlobError("its row is damaged: its checksum does not fit")
+            check_row(entry)
             self._form.serializer.loads(entry.value)
         elif entry.location is None:
             raise DamagedBlobError("its row has neither a value nor a location")

@@ -144,6 +144,18 @@ def test_what_was_not_signed_with_the_secret_is_told_and_never_dropped(project: 
         maintenance.value(bytes.fromhex(task.key(1)))
 
 
+def test_signed_results_are_not_taken_for_damaged_without_the_secret(project: bs.Project) -> None:
+    with bs.Project("signed", db=project.db, storage=project.storage, secret=SECRET) as signed:
+        task = fill(signed, [1, 500])
+        health = project.maintenance.verify(fix=True)
+        assert (health.counts, health.mended) == ({"unsigned": 2}, 0)
+        assert "set BEAUTYSPOT_SECRET" in health.faults[0].text
+        assert signed.maintenance.verify()
+        assert [task.cached(n) for n in (1, 500)] == [True, True]
+        with pytest.raises(bs.DeserializationError, match="signed with a secret"):
+            project.maintenance.value(bytes.fromhex(task.key(500)))
+
+
 def test_looking_goes_on_behind_a_place(project: bs.Project) -> None:
     fill(project, list(range(300)))
     places: list[int] = []
