@@ -17,6 +17,7 @@ from beautyspot.catalog import is_selected
 from beautyspot.errors import StorageError
 from beautyspot.flight import Flights
 from beautyspot.protocols import BlobInfo, Selection, Summary, TaskDB
+from beautyspot.readable import counted
 from beautyspot.results import Results, unreferenced
 
 __all__ = ["Dropped", "Garbage"]
@@ -41,8 +42,8 @@ class Dropped(NamedTuple):
     failures: int = 0
 
     def __str__(self) -> str:
-        failures = f" and {_counted(self.failures, 'failure')}" if self.failures else ""
-        return f"{_counted(self.results, 'result')}{failures}"
+        failures = f" and {counted(self.failures, 'failure')}" if self.failures else ""
+        return f"{counted(self.results, 'result')}{failures}"
 
 
 class Garbage(NamedTuple):
@@ -59,11 +60,7 @@ class Garbage(NamedTuple):
     young: int
 
     def __str__(self) -> str:
-        return _counted(self.blobs, "blob")
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number:,} {what}{'s' * (number != 1)}"
+        return counted(self.blobs, "blob")
 
 
 def drop(results: Results, selection: Selection, progress: Progress | None = None) -> Dropped:

@@ -48,6 +48,11 @@ def full_time(when: float) -> str:
     return f"{datetime.fromtimestamp(when).astimezone():%Y-%m-%d %H:%M:%S %Z}"
 
 
+def counted(number: int, what: str) -> str:
+    """How many of something there are: ``1 result``, ``2,000 results``."""
+    return f"{number:,} {what}{'s' * (number != 1)}"
+
+
 def printable(text: str) -> str:
     """*text* without what a terminal would obey or a file could not hold; lines and tabs stay."""
     return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)

@@ -19,6 +19,7 @@ from beautyspot.errors import DamagedBlobError, MissingBlobError, StorageError, 
 from beautyspot.flight import Flights
 from beautyspot.moving import chronicle
 from beautyspot.protocols import Entry, InDirectory, MapsBlobs, Record, SelfCheck
+from beautyspot.readable import counted
 from beautyspot.results import Form, Results, form_of
 from beautyspot.signing import is_signed
 
@@ -98,7 +99,7 @@ class Health:
         told = [f"{count:,} {kind}" for kind, count in sorted(self.counts.items())]
         found = ", ".join(told) if told else "all whole" if self.complete else "nothing wrong so far"
         more = f", {self.unknown:,} of types that are not known here" if self.unknown else ""
-        return f"{self.checked:,} results looked at{more}: {found}"
+        return f"{counted(self.checked, 'result')} looked at{more}: {found}"
 
 
 def verified(

@@ -11,7 +11,7 @@ from beautyspot.cli.output import bar
 from beautyspot.cli.places import Place, at_index
 from beautyspot.errors import BeautyspotError
 from beautyspot.protocols import Selection
-from beautyspot.readable import one_line
+from beautyspot.readable import counted, one_line
 from beautyspot.verifying import HOPELESS, Health
 
 _TOLD = 20  # faults that are listed
@@ -65,7 +65,7 @@ def _mended(place: Place, health: Health, after: int, yes: bool) -> int:
     if not rows + blobs:
         click.echo("none of it can be mended by dropping it", err=True)
         return 0
-    ask(f"Drop {rows:,} results, whose calls would run again in any case, and {blobs:,} blobs?", yes)
+    ask(f"Drop {counted(rows, 'result')}, which would run again in any case, and {counted(blobs, 'blob')}?", yes)
     with place.open(to_write=True) as kept, bar("results") as told:
         if health.counts.total() == len(health.faults):
             mended = kept.mend(health)

@@ -12,7 +12,7 @@ from beautyspot.cli.output import Column, as_json, print_json, print_table, tail
 from beautyspot.cli.places import Place, at_index
 from beautyspot.maintenance import Maintenance
 from beautyspot.protocols import Failure, FunctionSummary, Order, Selection, Summary
-from beautyspot.readable import printable, seconds_text, size_text, time_text
+from beautyspot.readable import counted, printable, seconds_text, size_text, time_text
 from beautyspot.tables import as_dict
 
 _LIMIT = 50  # rows that are listed if nobody says otherwise
@@ -48,7 +48,7 @@ def list_(place: Place, wanted: Wanted, order: Order, ascending: bool, limit: in
         _print_failures([row for row in rows if isinstance(row, Failure)])
     else:
         _print_results([row for row in rows if isinstance(row, Summary)])
-    _tell_count(len(rows), count, "failures" if selection.status == "failed" else "results")
+    _tell_count(len(rows), count, "failure" if selection.status == "failed" else "result")
 
 
 @click.command()
@@ -73,7 +73,7 @@ def failures(place: Place, wanted: Wanted, traceback: bool, limit: int | None, a
             print_failure(failure)
     else:
         _print_failures(rows)
-    _tell_count(len(rows), count, "failures")
+    _tell_count(len(rows), count, "failure")
 
 
 @click.command()
@@ -164,6 +164,5 @@ def _summed_up(row: FunctionSummary) -> list[str]:
 
 
 def _tell_count(shown: int, count: int, what: str) -> None:
-    what = what if count != 1 else what[:-1]
-    more = "" if shown >= count else f"{shown:,} of "
-    click.echo(f"{more}{count:,} {what}" + f"; --limit {count} lists all" * bool(more), err=True)
+    cut = shown < count
+    click.echo(f"{shown:,} of " * cut + counted(count, what) + f"; --limit {count} lists all" * cut, err=True)

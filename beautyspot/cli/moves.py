@@ -13,7 +13,7 @@ from beautyspot.cli.filters import Wanted, filtered
 from beautyspot.cli.output import bar
 from beautyspot.cli.places import Place, at_index, pairs_of, secret, storage_options
 from beautyspot.moving import Moved, Shelf, Sink, Source, move
-from beautyspot.readable import one_line
+from beautyspot.readable import counted, one_line
 from beautyspot.tables import FORMATS, Format, table_format
 
 
@@ -40,7 +40,7 @@ def export(place: Place, file: str, wanted: Wanted, form: Format | None, no_valu
         target: Any = sys.stdout.buffer if file == "-" else file
         with bar("results", kept.catalog.count(selection)) as told:
             count = kept.export(target, selection, form=form, values=not no_values, progress=told)
-    click.echo(f"{count:,} results written", err=file == "-")
+    click.echo(f"{counted(count, 'result')} written", err=file == "-")
     return None
 
 

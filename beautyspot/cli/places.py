@@ -43,6 +43,7 @@ class Place:
         if isinstance(db, SQLiteTaskDB) and not to_write:
             db = SQLiteTaskDB(db.path, read_only=True)
         with closing(Maintenance(db, self.storage(db), secret=secret())) as kept:
+            db.lookup([bytes(16)])  # an index that is none is told of before anything else
             yield kept
 
     def index(self, must_exist: bool) -> TaskDB:
