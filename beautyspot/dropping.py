@@ -42,8 +42,9 @@ class Dropped(NamedTuple):
     failures: int = 0
 
     def __str__(self) -> str:
-        failures = f" and {counted(self.failures, 'failure')}" if self.failures else ""
-        return f"{counted(self.results, 'result')}{failures}"
+        failures = [counted(self.failures, "failure")] if self.failures else []
+        results = [counted(self.results, "result")] if self.results or not failures else []
+        return " and ".join(results + failures)
 
 
 class Garbage(NamedTuple):

@@ -1,14 +1,16 @@
-"""Runs the Python code of README.md and of every page here, each page in a directory of its own.
+"""Runs the code of README.md and of every page here, each page in a directory of its own.
 
 What a line prints stands behind it as a comment, with ``...`` for what varies. A block that begins with the
 name of a file, such as ``# job.py``, is written to that file and run: as a script, or by pytest where its name
-says so.
+says so. In a block of a console, commands of beautyspot are run on a terminal, unless they name a server of the
+reader's own or wait for a browser; a line of ``...`` stands for any lines.
 """
 
 import contextlib
 import io
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -98,6 +100,40 @@ class CodeOfPage(CodeBlockParser):
             raise AssertionError(f"{example.path}:{example.line} printed {given} and not {expected}")
 
 
+class CommandsOfPage(CodeBlockParser):
+    """Evaluates blocks of a console."""
+
+    language = "console"
+
+    def evaluate(self, example: Example) -> None:
+        """Run the commands of beautyspot, and compare what stood on the terminal."""
+        for found in _COMMAND.finditer(example.parsed):
+            command, expected = found[1].replace("\\\n", ""), found[2].rstrip("\n")
+            if command.startswith("beautyspot ") and not _ELSEWHERE.search(command):
+                given = _on_terminal(command)
+                pattern = ".*".join(map(_loosely, expected.split("...")))
+                if expected and re.fullmatch(pattern, given, re.DOTALL) is None:
+                    raise AssertionError(f"{example.path}:{example.line} {command}\n{given}\nand not\n{expected}")
+
+
+_COMMAND = re.compile(r"^\$ ((?:.*\\\n)*.*)\n?((?:(?!\$ ).*\n?)*)", re.MULTILINE)
+_ELSEWHERE = re.compile(r"user@host|^beautyspot ui")
+
+
+def _loosely(text: str) -> str:
+    """A pattern for *text*, in which columns may be of any width."""
+    return r"\s+".join(map(re.escape, re.split(r"\s+", text)))
+
+
+def _on_terminal(command: str) -> str:
+    from tests.terminal import on_terminal
+
+    words = shlex.split(command)
+    _, shown = on_terminal(str(Path(sys.executable).with_name(words[0])), *words[1:])
+    lines = [line.rpartition("\r")[2].rstrip() for line in shown.split("\n")]  # a bar is wiped out again
+    return "\n".join(lines).rstrip("\n")
+
+
 _python = PythonEvaluator()
 
 
@@ -118,7 +154,7 @@ class Pages:
 
     def __init__(self) -> None:
         self._home: list[tuple[str, tempfile.TemporaryDirectory[str]]] = []
-        parsers = [CodeOfPage(), SkipParser()]
+        parsers = [CodeOfPage(), CommandsOfPage(), SkipParser()]
         root = str(Path(__file__).parent.parent)
         patterns = ["README*.md", "docs/*.md", "docs/**/*.md"]
         sybil = Sybil(parsers, path=root, patterns=patterns, setup=self._begin, teardown=self._end)

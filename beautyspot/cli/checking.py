@@ -29,33 +29,38 @@ def verify(place: Place, fix: bool, yes: bool, after: int) -> None:
     here, is told and never dropped.
     """
     health = _looked(place, after)
+    _tell(health)
+    if not health:
+        mended = _mended(place, health, after, yes) if fix else 0
+        sys.exit(1 if mended < health.counts.total() else 0)
+
+
+def _tell(health: Health) -> None:
     for fault in health.faults[:_TOLD]:
         what = f"{fault.key.hex()[:8]} {fault.function}({fault.input}): " if fault.key is not None else ""
         click.echo(f"{click.style(fault.kind, fg='red')}  {one_line(what + fault.text)}")
     if len(health.faults) > _TOLD:
         click.echo(f"… and {health.counts.total() - _TOLD:,} more")
     click.echo(str(health))
-    if not health:
-        mended = _mended(place, health, after, yes) if fix else 0
-        sys.exit(1 if mended < health.counts.total() else 0)
 
 
 def _looked(place: Place, after: int) -> Health:
-    """Look at all; where that is ended, say from where on to go on."""
-    reached = after
+    """Look at all; where that is ended, tell what was found and from where to go on."""
+    so_far, reached = Health(), after
     try:
         with place.open() as kept, bar("results", kept.catalog.count(Selection()) if not after else None) as told:
             seen = 0
 
             def progress(health: Health) -> None:
-                nonlocal reached, seen
+                nonlocal so_far, reached, seen
                 told(health.checked - seen)
-                reached, seen = health.place, health.checked
+                so_far, reached, seen = health, health.place, health.checked
 
             return kept.verify(after=after, progress=progress)
     except (KeyboardInterrupt, BeautyspotError):
         if reached > after:
-            click.echo(f"\nnothing is wrong that was not told; to go on: --after {reached}", err=True)
+            _tell(so_far)
+            click.echo(f"not all was looked at; to go on: --after {reached}", err=True)
         raise
 
 

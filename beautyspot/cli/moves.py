@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from contextlib import closing
-from typing import Any
 
 import click
 
@@ -37,9 +36,11 @@ def export(place: Place, file: str, wanted: Wanted, form: Format | None, no_valu
             with closing(Archive(file)) as archive:
                 return _tell(_moved(Shelf(kept.db, kept.storage), archive))
         selection = wanted.selection(kept)
-        target: Any = sys.stdout.buffer if file == "-" else file
-        with bar("results", kept.catalog.count(selection)) as told:
-            count = kept.export(target, selection, form=form, values=not no_values, progress=told)
+        if file == "-":
+            count = kept.export(sys.stdout.buffer, selection, form=form, values=not no_values)
+        else:
+            with bar("results", kept.catalog.count(selection)) as told:
+                count = kept.export(file, selection, form=form, values=not no_values, progress=told)
     click.echo(f"{counted(count, 'result')} written", err=file == "-")
     return None
 

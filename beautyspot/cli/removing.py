@@ -74,4 +74,5 @@ def _drop(place: Place, selection: Selection, dry_run: bool, yes: bool) -> None:
         return
     ask(f"Drop {found}?", yes)
     with place.open(to_write=True) as kept, bar("results looked at") as told:
-        click.echo(f"dropped {kept.prune(selection, progress=told)}")
+        dropped = kept.prune(selection, progress=told)
+    click.echo(f"dropped {dropped}")

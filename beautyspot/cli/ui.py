@@ -52,12 +52,12 @@ def ui(
 ) -> None:
     """Show what is kept in DB in a browser, until Ctrl-C."""
     check_panel()
-    # Before anything else: importing it says where pages load their files from.
-    from beautyspot.dashboard.server import serve
-    from beautyspot.dashboard.source import Source
-
     with place.open(to_write=allow_delete) as kept:
         kept.catalog.latest()  # what cannot be read is said here, and not on a page
+        # Imported late, since Panel takes a second; and first, since it says where pages load their files from.
+        from beautyspot.dashboard.server import serve
+        from beautyspot.dashboard.source import Source
+
         name = place.db.rpartition("/")[2] if isinstance(kept.db, SQLiteTaskDB) else str(kept.db)
 
         def ready(url: str) -> None:
