@@ -41,10 +41,10 @@ $(VENV)/ready: requirements.lock pyproject.toml
 	$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
 	touch $@
 
-# A server that the tests need and no package of PyPI carries.
+# A server and a browser that the tests need and no package of PyPI carries.
 $(VENV)/debian: $(VENV)/ready tests/debian.py
 	rm -rf $@
-	$(PYTHON) tests/debian.py $@ pgbouncer
+	$(PYTHON) tests/debian.py $@ pgbouncer chromium-headless-shell fonts-dejavu-core
 	touch $@
 
 lock: $(VENV)/ready

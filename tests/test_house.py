@@ -290,7 +290,7 @@ def test_there_is_one_logger() -> None:
     assert logging.getLogger("beautyspot").handlers == []
 
 
-LONG = ("on_ray.py", "with_joblib.py")
+LONG = ("on_ray.py", "on_dask.py", "with_joblib.py")
 EXAMPLES = [
     pytest.param(path.name, marks=[pytest.mark.slow] * (path.name in LONG))
     for path in sorted((ROOT / "examples").glob("*.py"))

@@ -91,6 +91,7 @@ class ResultsApp(pn.viewable.Viewer):
 
     async def _tick(self) -> None:
         self._ticks += 1
+        self._write_address()  # a browser may have sent an older one back meanwhile
         view = self._view()
         if isinstance(view, HealthView):
             view.tick()

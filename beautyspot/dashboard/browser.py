@@ -235,4 +235,9 @@ def _cells(row: Summary | Failure, now: float) -> list[str]:
         state = "⌛" if row.expires is not None and row.expires <= now else "✓"
         kind, size = type_label(row.content_type), markup.size_text(row.size)
     when = markup.time_text(row.created, now)
-    return [state, when, row.function, row.input, kind, size, markup.seconds_text(row.seconds)]
+    return [state, when, _short(row.function), row.input, kind, size, markup.seconds_text(row.seconds)]
+
+
+def _short(function: str) -> str:
+    """The end of a function's name, which tells it from others: ``module.function``."""
+    return ".".join([part for part in function.split(".") if part != "<locals>"][-2:])

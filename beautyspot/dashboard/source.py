@@ -175,13 +175,34 @@ def source_of(
         return Source(of_project(place), place.name, allow_delete)
     if isinstance(place, Maintenance):
         return Source(place, str(place.db), allow_delete)
-    is_place = isinstance(place, str | os.PathLike)
-    db: Any = open_db(place) if is_place else place  # type: ignore[arg-type]
-    beside = "./blobs"
-    if isinstance(db, SQLiteTaskDB):
-        beside = os.path.join(db.directory, "blobs")
-        if is_place and not allow_delete:
-            db = SQLiteTaskDB(db.path, read_only=True)
-    storage = open_storage(storage_path if storage_path is not None else beside, s3_opts)
-    name = os.path.basename(db.path) if isinstance(db, SQLiteTaskDB) else getattr(db, "place", None) or str(db)
+    if isinstance(place, str | os.PathLike):
+        options = tuple(sorted((s3_opts or {}).items()))
+        where = None if storage_path is None else str(storage_path)
+        return _opened(os.getcwd(), str(place), where, options, secret, allow_delete)
+    storage = open_storage(storage_path or _beside(place), s3_opts)
+    return Source(Maintenance(place, storage, secret=secret), str(place), allow_delete)
+
+
+def _beside(db: TaskDB) -> str:
+    return os.path.join(db.directory, "blobs") if isinstance(db, SQLiteTaskDB) else "./blobs"
+
+
+@cache
+def _opened(
+    directory: str,
+    place: str,
+    storage_path: str | None,
+    s3_opts: tuple[tuple[str, Any], ...],
+    secret: str | None,
+    allow_delete: bool,
+) -> Source:
+    """The source of a path or a URL: opened once, however many sessions look at it.
+
+    *directory* is the one in which a path is looked for.
+    """
+    db = open_db(place)
+    if isinstance(db, SQLiteTaskDB) and not allow_delete:
+        db = SQLiteTaskDB(db.path, read_only=True)
+    storage = open_storage(storage_path or _beside(db), dict(s3_opts) or None)
+    name = os.path.basename(db.path) if isinstance(db, SQLiteTaskDB) else str(db)
     return Source(Maintenance(db, storage, secret=secret), name, allow_delete)

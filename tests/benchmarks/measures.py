@@ -15,7 +15,7 @@ import joblib
 import numpy as np
 
 import beautyspot as bs
-from tests.benchmarks import budgets, engines, scaling, scaling_model, scaling_network, scaling_simulation
+from tests.benchmarks import budgets, engines, scaling, scaling_model, scaling_network, scaling_simulation, viewing
 from tests.benchmarks.floor import Floor
 from tests.benchmarks.tables import compared, in_turns, ratio, table
 
@@ -298,5 +298,16 @@ ALL: dict[str, Callable[[Path], str]] = {
     "network": scaling_network.network,
     "simulation": scaling_simulation.simulation,
     "sizing": scaling_model.sizing,
+    "viewing": viewing.viewing,
 }
-SLOW = {"growth", "pace", "fairness", "waiting", "engines", "scaling", "network", "simulation"}  # minutes long
+SLOW = {
+    "growth",
+    "pace",
+    "fairness",
+    "waiting",
+    "engines",
+    "scaling",
+    "network",
+    "simulation",
+    "viewing",
+}  # minutes long
