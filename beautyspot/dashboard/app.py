@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
@@ -51,10 +52,9 @@ class ResultsApp(pn.viewable.Viewer):
         self.browser.param.watch(self._on_state, list(_STATE))
         self.detail.param.watch(self._on_dropped, "dropped")
         self.param.watch(self._on_tab, "tab")
-        # In a session at once: the first rows are there when the page asks for them.
-        has_session = pn.state.curdoc is not None and pn.state.curdoc.session_context is not None
-        start: Any = self._start
-        (pn.state.execute if has_session else pn.state.onload)(start)
+        begin = _begin()
+        if begin is not None:
+            begin(self._start)
 
     def __panel__(self) -> Any:
         return self._layout
@@ -126,6 +126,20 @@ class ResultsApp(pn.viewable.Viewer):
         search = f"?{urlencode(state)}" if state else ""
         if pn.state.location.search != search:
             pn.state.location.search = search
+
+
+def _begin() -> Any:
+    """How to begin: in a session at once, so that rows are there when the page asks; in a notebook when it is shown.
+
+    A program that only makes an app, and has no event loop, begins nothing.
+    """
+    if pn.state.curdoc is not None and pn.state.curdoc.session_context is not None:
+        return pn.state.execute
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+    return pn.state.onload
 
 
 def _state_of_address() -> dict[str, Any]:
