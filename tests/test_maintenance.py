@@ -402,7 +402,7 @@ def test_writers_killed_at_any_instant_leave_whole_rows_once_garbage_is_collecte
             while True:
                 bs.map(task, range(first, first := first + 50), workers=4, progress=False)
     """
-    for _ in range(3):
+    for _ in range(2):
         writer = in_process(project, script, stdout=subprocess.PIPE)
         assert writer.stdout is not None
         writer.stdout.readline()

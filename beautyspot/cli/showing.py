@@ -114,7 +114,7 @@ def _pretty(value: Any) -> str:
         text = pretty_repr(_shown(value), max_length=_ITEMS, max_string=_STRING, max_depth=_DEEPEST)
         is_cut = _CUT.search(text) is not None
     is_cut = is_cut or len(text) > _LONGEST
-    note = click.style("\n… --raw FILE writes all of it", dim=True) if is_cut else ""
+    note = "\n" + click.style("… --raw FILE writes all of it", dim=True) if is_cut else ""
     return printable(text[:_LONGEST]) + note
 
 

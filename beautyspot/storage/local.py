@@ -137,7 +137,7 @@ def _unreadable(path: str, error: OSError) -> StorageError:
     if isinstance(error, StorageError):
         return error
     kind = MissingBlobError if isinstance(error, FileNotFoundError) else StorageError
-    return kind(f"cannot read the blob {path}: {error}")
+    return kind(f"cannot read the blob {path}: {error.strerror or error}")
 
 
 def _write_all(file: Any, part: Buffer) -> None:
