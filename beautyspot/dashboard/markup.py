@@ -3,55 +3,31 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
 from html import escape
 from typing import Any
+
+from beautyspot.readable import full_time, seconds_text, size_text, time_text
+
+__all__ = [
+    "bars",
+    "block",
+    "facts",
+    "full_time",
+    "grid",
+    "line",
+    "meter",
+    "note",
+    "seconds_text",
+    "size_text",
+    "text",
+    "time_text",
+    "tree",
+]
 
 _NODES = 3000  # of a tree that are shown
 _STRING = 5000  # characters of a text in a tree
 _OPEN = 40  # items below which a branch is open at first
-
-UNITS = ("B", "kB", "MB", "GB", "TB")
-
-
-def size_text(size: float) -> str:
-    """Bytes, readable: ``1.2 kB``."""
-    unit = 0
-    while size >= 999.5 and unit < len(UNITS) - 1:
-        size, unit = size / 1000, unit + 1
-    return f"{size:.0f} {UNITS[unit]}" if unit == 0 or size >= 99.5 else f"{size:.1f} {UNITS[unit]}"
-
-
-def seconds_text(seconds: float | None) -> str:
-    """A length of time, readable: ``250 ms``, ``3.1 s``, ``2 h 5 min``."""
-    if seconds is None:
-        return ""
-    if seconds < 0.001:
-        return f"{seconds * 1e6:.0f} µs"
-    if seconds < 1:
-        return f"{seconds * 1000:.0f} ms"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
-
-
-def time_text(when: float, now: float | None = None) -> str:
-    """A time, as short as it can be told apart: today's without the day."""
-    then, today = datetime.fromtimestamp(when), datetime.fromtimestamp(time.time() if now is None else now)
-    if then.date() == today.date():
-        return f"{then:%H:%M:%S}"
-    return f"{then:%b %d %H:%M}" if then.year == today.year else f"{then:%Y-%m-%d}"
-
-
-def full_time(when: float) -> str:
-    """A time with its day and zone."""
-    return f"{datetime.fromtimestamp(when).astimezone():%Y-%m-%d %H:%M:%S %Z}"
 
 
 def block(inner: str, kind: str = "") -> str:

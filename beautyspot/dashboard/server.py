@@ -6,6 +6,7 @@ import os
 import secrets
 import socket
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from typing import Any
 
 # Before Bokeh is imported: pages load its files from this server, whatever the shell says.
@@ -118,7 +119,7 @@ def page(source: Source) -> Any:
         theme_config={"palette": {"primary": {"main": "#3a70c8"}}},
     )
     # Else every event of every session would be told to every page, at half of what a page costs the server.
-    util: Any = pn.util
+    util: Any = import_module("panel.util")
     with util.edit_readonly(made):
         made.busy = False
     return made
