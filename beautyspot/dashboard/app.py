@@ -55,6 +55,8 @@ class ResultsApp(pn.viewable.Viewer):
         begin = _begin()
         if begin is not None:
             begin(self._start)
+            # Only then: until its page is connected, Panel would ask for it again and again, without a pause.
+            pn.state.onload(self._watch)
 
     def __panel__(self) -> Any:
         return self._layout
@@ -83,11 +85,13 @@ class ResultsApp(pn.viewable.Viewer):
         return self._others[self.tab]
 
     async def _start(self) -> None:
+        await self._on_tab()
+        await self.browser.start()
+
+    def _watch(self) -> None:
         if pn.state.curdoc is not None:
             tick: Any = self._tick
             pn.state.add_periodic_callback(tick, period=_EVERY)
-        await self._on_tab()
-        await self.browser.start()
 
     async def _tick(self) -> None:
         self._ticks += 1

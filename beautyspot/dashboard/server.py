@@ -25,7 +25,7 @@ from beautyspot.errors import ConfigurationError
 __all__ = ["serve"]
 
 _EVERYWHERE = ("0.0.0.0", "::", "")  # noqa: S104 - what it means is looked at below
-_KEPT_FOR = 60_000  # milliseconds that a session outlives its page
+_KEPT_FOR = 20_000  # milliseconds that a session outlives its page
 
 
 def serve(
