@@ -65,10 +65,12 @@ def _open_files() -> set[str]:
 
 ON_SERVERS_SLOWLY = ("test_adapters.py", "test_resumable.py")  # what they test is elsewhere than in the index
 
-# A script on Ray starts a cluster of its own, and Dask gives a poisonous input several workers before it gives up.
+# Scripts that start clusters of their own, and what waits for a cluster or a server to notice that something is gone.
 SLOW = (
     "TestRay::test_tasks_of_a",
-    "TestJoblib::test_tasks_of_a_notebook",
+    "TestDaskClient::test_tasks_of_a",
+    "TestJoblib::test_tasks_of_a",
+    "TestJoblibThreads::test_tasks_of_a",
     "test_joblib_on_ray",
     "test_a_worker_is_given_a_poisonous_input",
     "test_connections_that_are_cut_in_the_middle_of_a_map",

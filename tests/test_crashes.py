@@ -20,6 +20,7 @@ from beautyspot.db import SQLiteTaskDB
 from beautyspot.db.sqlite_schema import MIGRATIONS
 from beautyspot.errors import ForeignIndexError, NewerIndexError, NotKeptWarning, UnreadableWarning
 from beautyspot.testing import Count, make_key, make_record
+from tests.servers import until
 from tests.tampering import change_blob, change_rows, rows
 
 NOBODY = 65534
@@ -489,14 +490,16 @@ def wait_for_the_end_of(groups: set[int]) -> None:
 def kill_at_random(tmp_path: Path, engine: str, times: int, seed: int) -> None:
     """Kill a map again and again; every result that was handed out is kept, and every row is whole."""
     (tmp_path / "job.py").write_text(_JOB)
-    rng, groups = random.Random(seed), set[int]()
-    for _ in range(times):
+    rng, groups, out = random.Random(seed), set[int](), tmp_path / "out.txt"
+    for turn in range(times):
         process = subprocess.Popen(
             [sys.executable, "-W", "error", "job.py", engine], cwd=tmp_path, stderr=subprocess.PIPE,
             start_new_session=True,
         )  # fmt: skip
         groups.add(process.pid)
         time.sleep(rng.uniform(0.25, 0.9))
+        if turn == times - 1:  # on a slow machine nothing may have been handed out until now
+            until(lambda: out.read_text().index("\n"), lambda: process.poll() is None)  # noqa: B023
         assert process.poll() is None, process.communicate()
         process.kill()
         process.wait()
