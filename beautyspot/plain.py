@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from beautyspot.inspecting import Opaque
 
-__all__ = ["Payload", "as_json", "as_payload", "to_plain"]
+__all__ = ["Payload", "as_json", "as_payload", "file_kind", "to_plain"]
 
 _WHOLE = 10_000  # elements of an array that are written out
 _TEXTS = (decimal.Decimal, uuid.UUID, pathlib.PurePath, complex, dt.timedelta)
@@ -133,6 +133,21 @@ class Payload(NamedTuple):
     suffix: str
 
 
+def file_kind(value: Any, content_type: str | None) -> tuple[str, str]:
+    """The content type and the suffix of *value* as a file; see `as_payload`."""
+    if isinstance(value, bytes | bytearray | memoryview):
+        kind = content_type or "application/octet-stream"
+        return kind, _SUFFIXES.get(kind, ".bin")
+    if isinstance(value, str):
+        kind = content_type or "text/plain"
+        return kind, _SUFFIXES.get(kind, ".txt")
+    kind_of = library_kind(value)
+    if kind_of == "array" and value.dtype.kind not in "OV":
+        return "application/octet-stream", ".npy"
+    others = {"frame": ("text/csv", ".csv"), "image": ("image/png", ".png")}
+    return others.get(kind_of or "", ("application/json", ".json"))
+
+
 def as_payload(value: Any, content_type: str | None) -> Payload:
     """*value* as a file: bytes as they are, texts in UTF-8, arrays as ``.npy``, frames as CSV, all else as JSON.
 
@@ -140,25 +155,25 @@ def as_payload(value: Any, content_type: str | None) -> Payload:
         value: Any kept value, or what an `Inspector` made of one.
         content_type: As its task says.
     """
+    kind, suffix = file_kind(value, content_type)
+    return Payload(_content(value, suffix), kind, suffix)
+
+
+def _content(value: Any, suffix: str) -> bytes:
     if isinstance(value, bytes | bytearray | memoryview):
-        kind = content_type or "application/octet-stream"
-        return Payload(bytes(value), kind, _SUFFIXES.get(kind, ".bin"))
+        return bytes(value)
     if isinstance(value, str):
-        kind = content_type or "text/plain"
-        return Payload(value.encode("utf-8", "surrogatepass"), kind, _SUFFIXES.get(kind, ".txt"))
-    kind_of = library_kind(value)
-    if kind_of == "array" and value.dtype.kind not in "OV":
+        return value.encode("utf-8", "surrogatepass")
+    file = io.BytesIO()
+    if suffix == ".npy":
         import numpy
 
-        file = io.BytesIO()
         numpy.save(file, value, allow_pickle=False)
-        return Payload(file.getvalue(), "application/octet-stream", ".npy")
-    if kind_of == "frame":
-        frame = value if hasattr(value, "columns") else value.to_frame()
-        text = frame.to_csv() if hasattr(frame, "iloc") else frame.write_csv()
-        return Payload(text.encode(), "text/csv", ".csv")
-    if kind_of == "image":
-        file = io.BytesIO()
+    elif suffix == ".png":
         value.save(file, "PNG")
-        return Payload(file.getvalue(), "image/png", ".png")
-    return Payload(as_json(value, indent=2).encode("utf-8", "surrogatepass"), "application/json", ".json")
+    elif suffix == ".csv":
+        frame = value if hasattr(value, "columns") else value.to_frame()
+        file.write((frame.to_csv() if hasattr(frame, "iloc") else frame.write_csv()).encode())
+    else:
+        file.write(as_json(value, indent=2).encode("utf-8", "surrogatepass"))
+    return file.getvalue()

@@ -11,10 +11,10 @@ import param
 
 from beautyspot.dashboard import markup
 from beautyspot.dashboard.seeing import see, type_label
-from beautyspot.dashboard.source import LARGEST, Source
+from beautyspot.dashboard.source import LARGEST, Large, Source
 from beautyspot.dashboard.widgets import Markup, button
 from beautyspot.errors import BeautyspotError, DeserializationError, StorageError
-from beautyspot.plain import as_payload
+from beautyspot.plain import as_payload, file_kind
 from beautyspot.protocols import Failure, Summary
 
 __all__ = ["ResultView"]
@@ -80,32 +80,35 @@ class ResultView(pn.viewable.Viewer):
             self._body.object = markup.block(failed + markup.text(row.traceback))
             return
         self._body.object = markup.block(markup.note("Reading …"))
-        shown = await self._source.run(self._seen, row, self._url(row.key))
+        shown, suffix = await self._source.run(self._seen, row, self._url(row.key))
         if turn == self._turn:
             self._body.object = markup.block(self._link(row) + shown, "value")
-            self._offer_download(row)
+            self._offer_download(row, suffix)
             self._forget.visible = self._source.allow_delete
 
     def _url(self, key: bytes) -> str | None:
         root = f"{pn.state.rel_path}/" if pn.state.rel_path else ""
         return f"{root}value/{key.hex()}" if self._source.serves_values else None
 
-    def _seen(self, row: Summary, url: str | None) -> str:
-        """Runs in a thread: reading and decoding may take a while."""
+    def _seen(self, row: Summary, url: str | None) -> tuple[str, str]:
+        """HTML that shows a result, and the suffix of its file. Runs in a thread: reading may take a while."""
         try:
-            return see(self._source.value(row.key), row.content_type, url)
+            value = self._source.value(row.key)
+            like: Any = ("" if value.is_text else b"") if isinstance(value, Large) else value
+            return see(value, row.content_type, url), file_kind(like, row.content_type)[1]
         except (DeserializationError, StorageError) as error:
-            return markup.note(f"This result cannot be read: {error}", "failed")
+            problem = f"This result cannot be read: {error}"
         except BeautyspotError as error:
-            return markup.note(str(error), "failed")
+            problem = str(error)
         except Exception as error:  # whatever a value is, the page stays and says so
-            return markup.note(f"This result cannot be shown: {type(error).__name__}: {error}", "failed")
+            problem = f"This result cannot be shown: {type(error).__name__}: {error}"
+        return markup.note(problem, "failed"), ""
 
     def _link(self, row: Summary) -> str:
         url = self._url(row.key)
         return "" if url is None else f'<p><a href="{url}?download" download>Download</a></p>'
 
-    def _offer_download(self, row: Summary) -> None:
+    def _offer_download(self, row: Summary, suffix: str) -> None:
         if self._source.serves_values:
             return
         if row.size > 5 * LARGEST:
@@ -117,7 +120,7 @@ class ResultView(pn.viewable.Viewer):
         def content() -> io.BytesIO:
             return io.BytesIO(as_payload(self._source.maintenance.value(row.key), row.content_type).content)
 
-        self._download.param.update(callback=content, filename=row.key.hex()[:12] + _suffix(row), visible=True)
+        self._download.param.update(callback=content, filename=row.key.hex()[:12] + suffix, visible=True)
 
     def _reset_forget(self) -> None:
         self._sure = False
@@ -137,10 +140,6 @@ class ResultView(pn.viewable.Viewer):
         self.dropped += 1
         await asyncio.sleep(0)
         await self.read()
-
-
-def _suffix(row: Summary) -> str:
-    return as_payload(b"" if row.content_type else "", row.content_type).suffix if row.content_type else ""
 
 
 def _head(row: Summary | Failure) -> str:
