@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterator
 from itertools import islice
 from time import time
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 from beautyspot.catalog import catalog_of
 from beautyspot.dropping import Dropped, Garbage, collect, drop, selected, unused
@@ -39,10 +39,7 @@ from beautyspot.signing import Seal, is_signed
 from beautyspot.tables import Format, write_table
 from beautyspot.verifying import UNSEALED, Fault, Health, check_row, mend, verified
 
-if TYPE_CHECKING:
-    from beautyspot.project import Project
-
-__all__ = ["Dropped", "Fault", "Garbage", "Health", "Maintenance", "of_project"]
+__all__ = ["Dropped", "Fault", "Garbage", "Health", "Maintenance"]
 
 _PAGE = 200  # results that are read together
 GRACE = 3600.0  # seconds that a blob must be old to be garbage
@@ -295,9 +292,3 @@ class Maintenance:
         """Close the index and the storage; a later use opens them again."""
         self.db.close()
         self.storage.close()
-
-
-def of_project(project: Project) -> Maintenance:
-    """The maintenance of a project's own index and storage."""
-    secret = None if project.results.seal is None else project.results.seal.secret
-    return Maintenance(project.db, project.storage, project.serializer, secret, project.flights)

@@ -195,9 +195,10 @@ class Project(Paced):
     @property
     def maintenance(self) -> Maintenance:
         """What can be done with what is kept, other than calling for it: verify, prune, collect garbage, export."""
-        from beautyspot.maintenance import of_project
+        from beautyspot.maintenance import Maintenance
 
-        return of_project(self)
+        secret = None if self.results.seal is None else self.results.seal.secret
+        return Maintenance(self.db, self.storage, self.serializer, secret, self.flights)
 
     def run_io(self, function: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
         """Run blocking I/O of an async task in a thread of this project."""

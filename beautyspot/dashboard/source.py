@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from beautyspot import frames
 from beautyspot.db import SQLiteTaskDB, open_db
-from beautyspot.maintenance import Maintenance, of_project
+from beautyspot.maintenance import Maintenance
 from beautyspot.protocols import Catalog, Failure, FunctionSummary, MapsBlobs, Selection, Summary, TaskDB
 from beautyspot.storage import open_storage
 
@@ -172,7 +172,7 @@ def source_of(
     from beautyspot.project import Project
 
     if isinstance(place, Project):
-        return Source(of_project(place), place.name, allow_delete)
+        return Source(place.maintenance, place.name, allow_delete)
     if isinstance(place, Maintenance):
         return Source(place, str(place.db), allow_delete)
     if isinstance(place, str | os.PathLike):
