@@ -90,7 +90,7 @@ def _detail(page: Page, number: int) -> float:
 
 
 def _choose(page: Page, number: int) -> None:
-    page.get_by_label("Function", exact=True).click()
+    page.get_by_label("Function", exact=True).first.click()
     page.locator("li", has_text=f"function{number}").last.click()
 
 
