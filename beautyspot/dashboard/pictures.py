@@ -8,7 +8,7 @@ from typing import Any
 
 from beautyspot.dashboard import markup
 
-_SAMPLE = 1_000_000  # elements that statistics are made of
+_STRETCHES, _STRETCH = 100, 10_000  # and elements of each, that statistics of a larger array are made of
 _SIDE = 1024  # pixels of a picture that is shown
 _POINTS = 600  # of a line
 
@@ -41,8 +41,11 @@ def _statistics(array: Any) -> list[tuple[str, Any]]:
     import numpy
 
     flat = array.ravel(order="K")  # no copy, in whichever order it lies
-    step = max(1, flat.size // _SAMPLE)
-    sample = numpy.asarray(flat[::step], dtype="float64")
+    is_part = flat.size > _STRETCHES * _STRETCH
+    # Stretches, since single elements from all over a mapped array would bring each of its pages into memory.
+    starts = numpy.linspace(0, flat.size - _STRETCH, _STRETCHES, dtype="int64") if is_part else [0]
+    parts = [flat[start : start + _STRETCH] for start in starts] if is_part else [flat]
+    sample = numpy.concatenate(parts).astype("float64")
     good = sample[numpy.isfinite(sample)]
     found: list[tuple[str, Any]] = []
     if good.size:
@@ -50,7 +53,7 @@ def _statistics(array: Any) -> list[tuple[str, Any]]:
         found.append(("deviation", f"{good.std():g}"))
     missing = sample.size - good.size
     found.append(("not finite", f"{missing:,}" if missing else None))
-    found.append(("statistics of", f"every {step}th element" if step > 1 else None))
+    found.append(("statistics of", f"{_STRETCHES} stretches of {_STRETCH:,} elements" if is_part else None))
     return found
 
 
