@@ -34,8 +34,9 @@ UNSEALED = (
 )
 
 FaultKind = Literal["index", "missing", "damaged", "unsigned", "undecodable", "orphaned"]
-# Faults for which a row is dropped: its call would run again in any case.
-HOPELESS: tuple[FaultKind, ...] = ("missing", "damaged", "undecodable")
+# Faults for which a row is dropped: its call would run again in any case. What is undecodable here is whole, and may be
+# good to a serializer that only its task knows.
+HOPELESS: tuple[FaultKind, ...] = ("missing", "damaged")
 
 
 class Fault(NamedTuple):
@@ -44,7 +45,8 @@ class Fault(NamedTuple):
     Attributes:
         kind: ``"index"``: the index itself; ``"missing"``: a blob is gone; ``"damaged"``: a row or a blob is not what
             was written; ``"unsigned"``: not signed with the secret, or with one that is not given;
-            ``"undecodable"``: whole, and no value any more; ``"orphaned"``: a blob that no row refers to.
+            ``"undecodable"``: whole, and no value to the serializer that looks; ``"orphaned"``: a blob that no row
+            refers to.
         text: What is wrong.
         key: Of the result, where it is one.
         function: Of the result.

@@ -183,3 +183,24 @@ def see(page: Page, function: str) -> Page:
         (turn if turn.is_enabled() else page.get_by_role("button", name="First page")).click()
         wait_until(page, lambda: rows_of(page) != before)  # noqa: B023 - it is called at once
     raise AssertionError(f"no row of {function}")
+
+
+def check_that_nothing_runs(watched: Watched, ui: Ui) -> None:
+    """Look at every result and every failure of an app whose texts are attacks, and at its other views."""
+    page, title = watched.page, None
+    for state in ({}, {"status": "Failed"}):
+        opened(page, ui.url, **state)
+        title = title or page.title()
+        wait_until(page, lambda: page.locator(ROWS).count() > 0)
+        for number in range(page.locator(ROWS).count()):
+            page.locator(ROWS).nth(number).click()
+            page.wait_for_timeout(350)
+            for link in page.locator(".value a[href^=javascript]").all():
+                link.click()
+    for tab in ("Functions", "Health"):
+        page.get_by_role("tab", name=tab).click()
+        page.wait_for_timeout(600)
+    assert page.title() == title != "hacked"
+    assert page.evaluate("window.hacked") is None
+    assert watched.outside == []
+    assert page.url.startswith(ui.url)

@@ -16,6 +16,7 @@ from PIL import Image
 
 import beautyspot as bs
 from beautyspot import ContentType
+from beautyspot.testing import make_failure
 
 HACKED = "document.title='hacked';window.hacked=1;top.document.title='hacked'"
 HOSTILE = f'<script>{HACKED}</script><img src=x onerror="{HACKED}"><a href="javascript:{HACKED}">link</a>'
@@ -117,3 +118,36 @@ def fill(project: bs.Project) -> None:
 
     with contextlib.suppress(ValueError):
         failing("x")
+
+
+def fill_with_attacks(project: bs.Project) -> None:
+    """Keep results in which every text is an attack: on the list, and in every view of a value."""
+    css = "<style>*{position:fixed!important;inset:0;z-index:99999;background:red}</style>"
+    frame = f'<iframe srcdoc="<script>{HACKED}</script>"></iframe><iframe src="javascript:{HACKED}"></iframe>'
+    values: list[tuple[str | None, Any]] = [
+        (None, {HOSTILE: [HOSTILE, {HOSTILE: HOSTILE}]}),
+        (None, pd.DataFrame({HOSTILE: [HOSTILE]})),
+        ("text/markdown", f"[x](javascript:{HACKED})\n\n{HOSTILE}{frame}{css}"),
+        ("text/html", HOSTILE + frame + css + f'<svg onload="{HACKED}"><meta http-equiv=refresh content="0;url=/">'),
+        ("image/svg+xml", f"<svg xmlns='http://www.w3.org/2000/svg' onload=\"{HACKED}\">{HOSTILE}</svg>"),
+        ("text/vnd.mermaid", f'graph TD; A["{HOSTILE}"]-->B; click A "javascript:{HACKED}"'),
+        ("text/vnd.graphviz", f'digraph {{ a [label=<b>, URL="javascript:{HACKED}"]; b [label="{HACKED}"] }}'),
+        ("text/vnd.graphviz", f'digraph {{ a [URL="javascript:{HACKED}", label="x"] }}'),
+        ("text/csv", f"{HOSTILE},b\n{HOSTILE},2\n"),
+        ("text/plain", HOSTILE),
+        (f'image/png"><script>{HACKED}</script>', b"x"),
+        (f"audio/x' onerror='{HACKED}", b"x"),
+        ("application/vnd.plotly.v1+json", {"data": [{"x": [1], "y": [1], "name": HOSTILE}], "layout": {"title": {"text": HOSTILE}}}),
+        ("application/json", json.dumps({HOSTILE: "</script>" + HOSTILE})),
+    ]  # fmt: skip
+    for number, (content_type, value) in enumerate(values):
+        project.task(content_type=content_type, key=lambda x: x)(lambda x, value=value: value)(number)
+    for record in list(project.db.records()):  # type: ignore[attr-defined]
+        summary = record[1].summary
+        project.db.upsert(
+            [record[1]._replace(summary=summary._replace(
+                function=HOSTILE, input=HOSTILE, version=HOSTILE, worker=HOSTILE))]
+        )  # fmt: skip
+    project.db.note_failure(  # type: ignore[attr-defined]
+        make_failure(5)._replace(function=HOSTILE, input=HOSTILE, error=HOSTILE, message=HOSTILE, traceback=HOSTILE)
+    )

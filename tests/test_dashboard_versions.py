@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import beautyspot as bs
-from tests.browser import ROWS, Ui, Watched, chromium, opened, see, wait_until
-from tests.gallery import KINDS, fill
+from tests.browser import ROWS, Ui, Watched, check_that_nothing_runs, chromium, opened, see, wait_until
+from tests.gallery import KINDS, fill, fill_with_attacks
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 ROOT = Path(__file__).parent.parent
@@ -78,3 +78,26 @@ def test_the_newest_panel_shows_the_same(ui: Ui, newest: str) -> None:
         assert page.title() == "gallery.db · beautyspot"
         assert watched.outside == []
         assert watched.errors == []
+
+
+def test_the_newest_panel_runs_nothing_of_a_hostile_result(newest: str, tmp_path: Path) -> None:
+    with bs.Project("hostile", db=tmp_path / "hostile.db", storage_path=tmp_path / "blobs") as project:
+        fill_with_attacks(project)
+    ui = Ui(tmp_path / "hostile.db", python=newest, environment={"PYTHONPATH": str(ROOT)})
+    with chromium() as browser:
+        check_that_nothing_runs(Watched(browser.new_page(viewport={"width": 1400, "height": 900})), ui)
+    ui.stop()
+
+
+def test_the_newest_panel_turns_to_the_last_page(newest: str, tmp_path: Path) -> None:
+    with bs.Project("many", db=tmp_path / "many.db") as project:
+        bs.map(project.task(version="1")(lambda x: x), range(230))
+    ui = Ui(tmp_path / "many.db", python=newest, environment={"PYTHONPATH": str(ROOT)})
+    with chromium() as browser:
+        page = opened(browser.new_page(), ui.url)
+        wait_until(page, lambda: page.locator(".bs-range").inner_text() == "1–20 of 230")
+        page.get_by_role("button", name="Last page").click()
+        wait_until(page, lambda: page.locator(".bs-range").inner_text() == "221–230 of 230")
+        page.get_by_role("button", name="First page").click()
+        wait_until(page, lambda: page.locator(".bs-range").inner_text() == "1–20 of 230")
+    ui.stop()

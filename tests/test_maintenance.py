@@ -28,7 +28,7 @@ from beautyspot.errors import ConfigurationError, StorageError
 from beautyspot.inspecting import Inspector, Opaque
 from beautyspot.maintenance import Maintenance
 from beautyspot.plain import as_json, as_payload, to_plain
-from beautyspot.protocols import Entry, Record, Selection, Summary
+from beautyspot.protocols import Buffer, Entry, Record, Selection, Summary
 from beautyspot.storage import LocalStorage, MemoryStorage, S3Storage, open_storage
 from beautyspot.testing import make_key, make_record
 from tests.servers import S3Server, free_port
@@ -71,7 +71,7 @@ def overwrite(project: bs.Project, place: str, content: bytes) -> None:
 
 
 def plant(project: bs.Project) -> Any:
-    """Nine results of which five are of no use, and a blob of none."""
+    """Nine results of which four are of no use and one cannot be decoded, and a blob of none."""
     task = fill(project, [1, 2, 3, 4, 500, 501, 502, 503, 504])
     change_rows(project, "size = 4", checksum=b"1234")
     change_rows(project, "size = 5", value=b"\xc1", size=1, checksum=zlib.crc32(b"\xc1").to_bytes(4, "big"))
@@ -105,10 +105,10 @@ def test_each_kind_of_fault_is_found(project: bs.Project, no_grace: None) -> Non
 
 def test_fix_drops_what_is_of_no_use_alone(project: bs.Project, no_grace: None) -> None:
     task = plant(project)
-    assert project.maintenance.verify(fix=True).mended == 6
-    assert project.maintenance.verify()
+    assert project.maintenance.verify(fix=True).mended == 5
+    assert project.maintenance.verify().counts == {"undecodable": 1}
     assert [task.cached(n) for n in (1, 2, 503, 504)] == [True] * 4
-    assert bs.plan(task, [3, 4, 500, 501, 502]).kept == 0
+    assert bs.plan(task, [4, 500, 501, 502]).kept == 0
     assert list(project.results.garbage()) == []
 
 
@@ -118,9 +118,29 @@ def test_what_was_looked_at_is_mended_without_looking_again(project: bs.Project,
     health = maintenance.verify()
     with pytest.warns(bs.UnreadableWarning):
         task(500)  # runs again meanwhile
-    assert maintenance.mend(health) == 5
-    assert maintenance.verify()
+    assert maintenance.mend(health) == 4
+    assert maintenance.verify().counts == {"undecodable": 1}
     assert task.cached(500)
+
+
+class Json:
+    def dumps(self, value: Any) -> bytes:
+        return json.dumps(value).encode()
+
+    def loads(self, data: Buffer) -> Any:
+        return json.loads(bytes(data))
+
+
+@pytest.mark.parametrize("save_blob", [True, False], ids=["in blobs", "in the index"])
+def test_a_result_of_a_tasks_own_serializer_is_never_dropped(project: bs.Project, save_blob: bool) -> None:
+    task = project.task(serializer=Json(), save_blob=save_blob)(lambda x: {"x": x})
+    for x in range(5):
+        task(x)
+    for maintenance in (project.maintenance, Maintenance(project.db, project.storage)):
+        health = maintenance.verify(fix=True)
+        assert (health.counts, health.mended, maintenance.mend(health)) == ({"undecodable": 5}, 0, 0)
+    assert bs.plan(task, range(5)).kept == 5
+    assert task(3) == {"x": 3}
 
 
 def test_a_result_whose_call_runs_just_now_is_not_mended(project: bs.Project) -> None:

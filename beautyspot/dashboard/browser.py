@@ -157,7 +157,7 @@ class TaskBrowser(pn.viewable.Viewer):
 
     async def _on_page(self, event: Any) -> None:
         self.page = event.new
-        if self._ready and not self._turning:
+        if self._ready:
             await self.refresh()
 
     def _on_chosen(self, event: Any) -> None:
@@ -167,8 +167,6 @@ class TaskBrowser(pn.viewable.Viewer):
     async def _on_new(self, _: Any) -> None:
         self.page = 1
         await self.refresh()
-
-    _turning = False
 
     async def refresh(self) -> None:
         """Fetch the page; an answer that comes after another question was asked is dropped."""

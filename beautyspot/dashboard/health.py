@@ -11,7 +11,8 @@ from beautyspot.dashboard import markup
 from beautyspot.dashboard.source import Source
 from beautyspot.dashboard.widgets import Markup, button
 from beautyspot.errors import BeautyspotError
-from beautyspot.verifying import Health
+from beautyspot.protocols import Selection
+from beautyspot.verifying import HOPELESS, Health
 
 __all__ = ["HealthView"]
 
@@ -22,7 +23,7 @@ _MEANS = {
     "missing": "results whose blob is gone",
     "damaged": "results that are not what was written",
     "unsigned": "results that are not signed with the secret",
-    "undecodable": "whole results that are no values any more",
+    "undecodable": "whole results that cannot be decoded here: of a serializer of a task's own, or of no use",
     "orphaned": "blobs that no result refers to",
 }
 
@@ -77,12 +78,10 @@ class HealthView(pn.viewable.Viewer):
         self._check.disabled, self._cancel.disabled = True, False
         self._fix.param.update(visible=False, label="Drop what is of no use")
         try:
-            from beautyspot.protocols import Selection
-
             self._total = await self._source.count(Selection())
             health = await self._source.run(self._source.maintenance.verify, fix=fix, progress=self._progress)
             self._told.object = markup.block(_health(health))
-            faulty = any(health.counts[kind] for kind in ("missing", "damaged", "undecodable", "orphaned"))
+            faulty = any(health.counts[kind] for kind in (*HOPELESS, "orphaned"))
             self._fix.visible = self._source.allow_delete and faulty and not fix
         except _Stopped:
             self._told.object = markup.block(markup.note("Stopped.") + (_health(self._so_far) if self._so_far else ""))
