@@ -108,7 +108,7 @@ def test_fix_drops_what_is_of_no_use_alone(project: bs.Project, no_grace: None) 
     assert project.maintenance.verify(fix=True).mended == 5
     assert project.maintenance.verify().counts == {"undecodable": 1}
     assert [task.cached(n) for n in (1, 2, 503, 504)] == [True] * 4
-    assert bs.plan(task, [4, 500, 501, 502]).kept == 0
+    assert bs.plan(task, [3, 500, 501, 502]).kept == 0
     assert list(project.results.garbage()) == []
 
 
