@@ -22,6 +22,7 @@ class Answer(NamedTuple):
         error: The exception, pickled.
         seconds: How long it took.
         away: Whether the worker did not reach the index, so that the caller keeps.
+        under_way: Whether someone else runs it just now, for whom the worker did not wait.
     """
 
     entry: Entry | None
@@ -29,9 +30,10 @@ class Answer(NamedTuple):
     error: bytes | None
     seconds: float
     away: bool = False
+    under_way: bool = False
 
 
-def run(task: Any, key: bytes, args: tuple[Any, ...], away: bool) -> tuple[Entry, bytes | None]:
+def run(task: Any, key: bytes, args: tuple[Any, ...], away: bool, waits: bool) -> tuple[Entry, bytes | None]:
     """Run a call for a caller in another process: the entry of its result, and the blob where it is not kept.
 
     Args:
@@ -39,6 +41,10 @@ def run(task: Any, key: bytes, args: tuple[Any, ...], away: bool) -> tuple[Entry
         key: Of the call, as its caller computed it.
         args: All arguments, by position.
         away: Whether the index is out of reach.
+        waits: Whether someone else who runs it just now is waited for.
+
+    Raises:
+        UnderWay: If he is not.
     """
     if away:
         encoded = task._keeper.encode(task.__wrapped__(*args))
@@ -46,7 +52,7 @@ def run(task: Any, key: bytes, args: tuple[Any, ...], away: bool) -> tuple[Entry
     entry = task._keeper.results.find(key)
     if entry is not None:
         return entry, None
-    flown = task._fly(key, task._keyer(args, {})[1], args, {})
+    flown = task._fly(key, task._keyer(args, {})[1], args, {}, wait=waits)
     return (flown.entry, None) if flown.entry is not None else _sent(task, flown.encoded)
 
 

@@ -73,7 +73,7 @@ class EngineLane:
 
     def _packed(self, calls: list[Call]) -> bytes:
         with self._sent_along():
-            return pack_chunk([(call.key, call.args) for call in calls], self._stop)
+            return pack_chunk([(call.key, call.args, call.waits) for call in calls], self._stop)
 
     def _sent_along(self) -> AbstractContextManager[None]:
         return nullcontext() if self._by_value is None else by_value(self._task.__module__)
@@ -156,6 +156,8 @@ class EngineLane:
             raise ConfigurationError(f"workers cannot import what {name} needs ({reason}): install it where they are")
 
     def _outcome(self, call: Call, answer: Answer) -> Outcome:
+        if answer.under_way:
+            return Outcome(call, under_way=True)
         if answer.error is None:
             return Outcome(call, answers.value_of(self._task, call, answer))
         error = unpack_error(answer.error)

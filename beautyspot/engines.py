@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, Protocol
 from beautyspot import answers
 from beautyspot.answers import Answer
 from beautyspot.errors import ConfigurationError, EngineLost, RemoteError
-from beautyspot.flight import MapUnderWay, NotBegun, map_under_way
+from beautyspot.flight import MapUnderWay, NotBegun, UnderWay, map_under_way
 from beautyspot.keys import pacing_layers
 from beautyspot.places import Place, is_here, place_of
 from beautyspot.plugins import Registry
@@ -142,8 +142,8 @@ def _directories(task: Task[..., Any]) -> list[str]:
     return [part.directory for part in parts if isinstance(part, InDirectory)]
 
 
-def pack_chunk(calls: Sequence[tuple[bytes, tuple[Any, ...]]], stop: bool) -> bytes:
-    """A chunk: keys and arguments of calls; with *stop*, those after a failure are not begun."""
+def pack_chunk(calls: Sequence[tuple[bytes, tuple[Any, ...], bool]], stop: bool) -> bytes:
+    """A chunk: keys and arguments of calls, and whether they wait; with *stop*, those after a failure are not begun."""
     return dumps((list(calls), stop))
 
 
@@ -168,15 +168,17 @@ def _run_chunk(payload: bytes, chunk: bytes, stopped: Callable[[], bool]) -> byt
     except BaseException as error:
         return pickle.dumps([Answer(None, None, _packed(error), 0.0)])
     map_under_way.set(MapUnderWay(pacing_layers(task.__wrapped__), stopped))
-    for key, args in calls:
+    for key, args, waits in calls:
         if stopped():
             break
         started = time.perf_counter()
         try:
-            entry, blob = answers.run(task, key, args, away)
+            entry, blob = answers.run(task, key, args, away, waits)
             answered.append(Answer(entry, blob, None, time.perf_counter() - started, away))
         except NotBegun:
             break
+        except UnderWay:
+            answered.append(Answer(None, None, None, time.perf_counter() - started, under_way=True))
         # SystemExit would end the worker, and KeyboardInterrupt is the caller's to handle.
         except BaseException as error:
             answered.append(Answer(None, None, _packed(error), time.perf_counter() - started, away))

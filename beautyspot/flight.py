@@ -52,6 +52,10 @@ class NotBegun(BaseException):
     """Ends a call of a map that has ended, before its own code has begun."""
 
 
+class UnderWay(Exception):
+    """Says to a call that is not to wait that someone else runs it just now."""
+
+
 class _Flight:
     """One key under way. Its lock is held until it has landed; those who cannot block leave a callback."""
 
@@ -97,18 +101,23 @@ class Flights(SurvivesFork):
         self._under_way = {}
         self._landing = threading.Lock()
 
-    def acquire(self, key: bytes) -> None:
+    def acquire(self, key: bytes, wait: bool = True) -> None:
         """Take *key*, waiting for whoever has it.
 
         Raises:
             RecursionError: If the code that asks has it itself.
+            UnderWay: If someone has it who is not to be waited for.
         """
         settle_batch()
         while (other := self._take(key)) is not None:
+            if not wait:
+                raise UnderWay
             other.lock.acquire()
             other.lock.release()
         try:
             if not self._try_locks(key):
+                if not wait:
+                    raise UnderWay
                 self._wait_for_locks(key)
         except BaseException as error:
             self._fail(key, error)
@@ -160,12 +169,14 @@ class Flights(SurvivesFork):
                     self._land(key)
         return taken
 
-    async def acquire_async(self, key: bytes) -> None:
+    async def acquire_async(self, key: bytes, wait: bool = True) -> None:
         """As `acquire`, without blocking the event loop; cancelling it harms no other waiter."""
         settle_batch()
         import asyncio  # half of the time that importing beautyspot may take
 
         while (other := self._take(key)) is not None:
+            if not wait:
+                raise UnderWay
             loop = asyncio.get_running_loop()
             landed = loop.create_future()
             self._when_landed(other, partial(_wake, loop, landed))
@@ -173,6 +184,8 @@ class Flights(SurvivesFork):
         try:
             pause = 0.001
             while not await self._try_locks_async(key):
+                if not wait:
+                    raise UnderWay
                 # Another process runs it. A thread that blocks in the kernel could not be cancelled.
                 await asyncio.sleep(pause)
                 pause = min(pause * 1.5, 0.05)

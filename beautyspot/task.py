@@ -241,10 +241,11 @@ class Task(_Kept[P, T]):
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
         fresh: bool = False,
+        wait: bool = True,
     ) -> Flown:
-        """Run the function unless someone did meanwhile."""
+        """Run the function unless someone did meanwhile; where he is not done yet, *wait* or say so."""
         summary = self._keeper.describe(key, parts, args, kwargs)  # before the function may change its arguments
-        self._flights.acquire(key)
+        self._flights.acquire(key, wait)
         try:
             entry = self._entry(key)  # someone else may have run it meanwhile
             if entry is not None and not fresh and not is_expired(entry):
@@ -300,7 +301,7 @@ class AsyncTask(_Kept[P, T]):
             value = await self._value(entry)
             if value is not MISSING:
                 return value  # type: ignore[no-any-return]
-        return await self._compute(key, parts, args, kwargs, fresh=False)
+        return await self._compute(key, parts, args, kwargs)
 
     async def refresh(self, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run the function and replace the kept result."""
@@ -319,12 +320,18 @@ class AsyncTask(_Kept[P, T]):
         return self._read(entry) if small else await self.project.run_io(self._read, entry)
 
     async def _compute(
-        self, key: bytes, parts: list[bytes], args: tuple[Any, ...], kwargs: Mapping[str, Any], fresh: bool
+        self,
+        key: bytes,
+        parts: list[bytes],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        fresh: bool = False,
+        wait: bool = True,
     ) -> T:
         import asyncio  # half of the time that importing beautyspot may take
 
         summary = self._keeper.describe(key, parts, args, kwargs)
-        await self._flights.acquire_async(key)
+        await self._flights.acquire_async(key, wait)
         keeping = None
         try:
             entry = await self._entry_of(key)
