@@ -11,6 +11,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from beautyspot.async_streams import AsyncStreamTask
     from beautyspot.asyncmap import amap
     from beautyspot.content import ContentType
     from beautyspot.errors import (
@@ -37,11 +38,13 @@ if TYPE_CHECKING:
     from beautyspot.fanout import Plan, imap, map, plan
     from beautyspot.keys import KeyGen
     from beautyspot.project import Project
+    from beautyspot.streams import StreamTask
     from beautyspot.task import AsyncTask, Task
 
 __version__ = "3.0.0"
 
 __all__ = [
+    "AsyncStreamTask",
     "AsyncTask",
     "BeautyspotError",
     "BeautyspotWarning",
@@ -63,6 +66,7 @@ __all__ = [
     "RemoteError",
     "SerializationError",
     "StorageError",
+    "StreamTask",
     "Task",
     "UnkeyableError",
     "UnreadableWarning",
@@ -78,10 +82,12 @@ __all__ = [
 _HOMES = {
     **dict.fromkeys(("AsyncTask", "Task"), "task"),
     **dict.fromkeys(("Plan", "imap", "map", "plan"), "fanout"),
+    "AsyncStreamTask": "async_streams",
     "ContentType": "content",
     "Explanation": "explain",
     "KeyGen": "keys",
     "Project": "project",
+    "StreamTask": "streams",
     "amap": "asyncmap",
 }
 

@@ -47,7 +47,7 @@ def run(task: Any, key: bytes, args: tuple[Any, ...], away: bool, waits: bool) -
         UnderWay: If he is not.
     """
     if away:
-        encoded = task._keeper.encode(task.__wrapped__(*args))
+        encoded = task._keeper.encode(task._run(*args))
         return _sent(task, encoded)
     entry = task._keeper.results.find(key)
     if entry is not None:

@@ -116,7 +116,7 @@ class Batch:
         summary = keeper.describe(call.key, call.parts, call.args, {})
         started = perf_counter()
         try:
-            value = task.__wrapped__(*call.args)
+            value = task._run(*call.args)
             seconds = perf_counter() - started
             encoded = keeper.encode(value)
         except NotBegun:

@@ -93,13 +93,13 @@ class Flights(SurvivesFork):
         self._bulk = locks if isinstance(locks, BulkLocks) else None
         self._run_io = run_io
         self._under_way: dict[bytes, _Flight] = {}
-        self._landing = threading.Lock()
+        self._landing = threading.RLock()  # a stream that is collected as garbage lands in whatever thread runs then
         self.survive_forks()
 
     def after_fork_in_child(self) -> None:
         """Forget the keys of the parent process, whose threads are not here."""
         self._under_way = {}
-        self._landing = threading.Lock()
+        self._landing = threading.RLock()
 
     def acquire(self, key: bytes, wait: bool = True) -> None:
         """Take *key*, waiting for whoever has it.
@@ -226,6 +226,15 @@ class Flights(SurvivesFork):
         """Say that the code which runs from here on does not have *key*; someone will `land` it."""
         _mine.set(tuple([mine for mine in _mine.get() if mine != key]))
 
+    def refuse_own(self, key: bytes) -> None:
+        """Refuse to wait for what the code that runs just now is to bring.
+
+        Raises:
+            RecursionError: If it has *key* itself.
+        """
+        if key in _mine.get():
+            raise RecursionError("a task calls itself with the arguments that it is running with")
+
     def land(self, key: bytes) -> None:
         """Wake those who wait for *key*; from any thread."""
         if self._locks is not None:
@@ -260,8 +269,7 @@ class Flights(SurvivesFork):
 
     def _take(self, key: bytes) -> _Flight | None:
         """Take *key* in this process; if someone has it, the flight to wait for."""
-        if key in _mine.get():
-            raise RecursionError("a task calls itself with the arguments that it is running with")
+        self.refuse_own(key)
         mine = _Flight()
         other = self._under_way.setdefault(key, mine)
         return None if other is mine else other

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from time import time
 from typing import Any, Literal
 from zlib import crc32
@@ -98,16 +98,36 @@ class Keeper:
             worker(),
         )
 
+    def items(self, entry: Entry) -> Any:
+        """An iterator over what a stream yielded, or ``MISSING``; see `read`."""
+        if entry.code != self._keyer.code and self._says_changed:
+            self._changed(entry)
+        return self.results.items(entry, self.form)
+
     def encode(self, value: Any) -> Encoded:
         """*value* serialized; a `SerializationError` carries it."""
         try:
             return self.results.encode(value, self.form)
         except SerializationError as error:
-            if error.value is None:
-                error = SerializationError(error.reason, error.path, value)
-            error.function = self._keyer.function_name
-            error.add_note(f"the value was returned by {self._keyer.function_name} and is at .value of this error")
-            raise error from None
+            raise self._told(error, value, "returned") from None
+
+    def encode_item(self, value: Any, number: int) -> bytes:
+        """What a stream yielded, serialized for itself; a `SerializationError` carries it."""
+        try:
+            return self.form.serializer.dumps(value)
+        except SerializationError as error:
+            raise self._told(error.inside(f"[{number}]"), value, "yielded") from None
+
+    def encode_items(self, items: Sequence[bytes]) -> Encoded:
+        """The list of what a stream yielded, serialized, of what `encode_item` gave."""
+        return self.results.encode_items(items, self.form)
+
+    def _told(self, error: SerializationError, value: Any, came: str) -> SerializationError:
+        if error.value is None:
+            error = SerializationError(error.reason, error.path, value)
+        error.function = self._keyer.function_name
+        error.add_note(f"the value was {came} by {self._keyer.function_name} and is at .value of this error")
+        return error
 
     def keep(self, summary: Summary, value: Any, seconds: float | None, replaced: str | None = None) -> None:
         """Keep what a run returned; where it cannot be written, warn or raise as the project says.

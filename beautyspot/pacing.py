@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 import os
 import threading
@@ -120,8 +119,8 @@ class Paced:
             key: Names the budget, or is a callable of the call's arguments that does; calls with one key share
                 one budget in the whole project. Without one it is the project's own, or the function's own
                 where the function has limits of its own.
-            settle: A callable of the result that gives the tokens that were really used; the difference is
-                charged or given back.
+            settle: A callable of the result, or of the list of what a generator yielded, that gives the tokens
+                that were really used; the difference is charged or given back.
             max_wait: Seconds that a call waits at most; 0 tries.
             tpm: Tokens a minute in place of the project's.
             rpm: Calls a minute in place of the project's.
@@ -233,8 +232,3 @@ def _check_function(function: Any) -> None:
         )
     if not callable(function):
         raise ConfigurationError(f"project.limiter limits the calls of a function, and {name} cannot be called")
-    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-        raise ConfigurationError(
-            f"{name} is a generator, whose cost is known when it ends: write `with project.limit(cost=...) as permit:` "
-            "inside of it, and permit.settle(...)"
-        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import threading
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from beautyspot.async_streams import AsyncStreamTask
     from beautyspot.maintenance import Maintenance
+    from beautyspot.streams import StreamTask
 
 __all__ = ["Project"]
 
@@ -219,6 +221,10 @@ class Project(Paced):
     @overload
     def task(self, function: Callable[P, Coroutine[Any, Any, T]], /) -> AsyncTask[P, T]: ...  # type: ignore[overload-overlap]
     @overload
+    def task(self, function: Callable[P, AsyncIterator[T]], /) -> AsyncStreamTask[P, T]: ...  # type: ignore[overload-overlap]
+    @overload
+    def task(self, function: Callable[P, Iterator[T]], /) -> StreamTask[P, T]: ...
+    @overload
     def task(self, function: Callable[P, T], /) -> Task[P, T]: ...
     @overload
     def task(
@@ -264,12 +270,7 @@ class Project(Paced):
             return task
         if not callable(function):
             raise ConfigurationError(f"project.task keeps the results of a function, and {function!r} cannot be called")
-        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-            raise ConfigurationError(
-                f"{function.__qualname__} is a generator: what it yields cannot be kept as a result; return a list"
-            )
-        kind = AsyncTask if inspect.iscoroutinefunction(inspect.unwrap(function)) else Task
-        return kind(function, self, options)
+        return _kind_of(inspect.unwrap(function))(function, self, options)
 
     def _options(
         self,
@@ -296,11 +297,28 @@ class Project(Paced):
         return Options(save_blob, version, key, names, content_type, ttl_seconds(ttl), _serializer(serializer), mmap)
 
 
+def _kind_of(function: Any) -> Callable[..., Any]:
+    """What a task of this kind of function is made by."""
+    if inspect.isgeneratorfunction(function):
+        from beautyspot.streams import StreamTask
+
+        return StreamTask
+    if inspect.isasyncgenfunction(function):
+        from beautyspot.async_streams import AsyncStreamTask
+
+        return AsyncStreamTask
+    return AsyncTask if inspect.iscoroutinefunction(function) else Task
+
+
 class _Decorator:
     """What ``project.task(...)`` with options returns, for type checkers."""
 
     @overload
     def __call__(self, function: Callable[P, Coroutine[Any, Any, T]], /) -> AsyncTask[P, T]: ...  # type: ignore[overload-overlap]
+    @overload
+    def __call__(self, function: Callable[P, AsyncIterator[T]], /) -> AsyncStreamTask[P, T]: ...  # type: ignore[overload-overlap]
+    @overload
+    def __call__(self, function: Callable[P, Iterator[T]], /) -> StreamTask[P, T]: ...
     @overload
     def __call__(self, function: Callable[P, T], /) -> Task[P, T]: ...
     def __call__(self, function: Any, /) -> Any: ...

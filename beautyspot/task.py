@@ -104,6 +104,7 @@ class _Kept(Generic[P, T]):
         self._keeper = Keeper(
             project.results, self._keyer, form, options.content_type, options.ttl, project.on_save_error
         )
+        self._run: Callable[..., Any] = function  # gives what is kept
         self._entry, self._read = project.results.entry, self._keeper.read
         self._flights = project.flights
 
@@ -254,7 +255,7 @@ class Task(_Kept[P, T]):
                     return Flown(value, entry, None, None)
             started = perf_counter()
             try:
-                value = self.__wrapped__(*args, **kwargs)
+                value = self._run(*args, **kwargs)
             except Exception as error:
                 self._keeper.failed(summary, error, perf_counter() - started)
                 raise
@@ -341,7 +342,7 @@ class AsyncTask(_Kept[P, T]):
                     return value  # type: ignore[no-any-return]
             started = perf_counter()
             try:
-                value = await self.__wrapped__(*args, **kwargs)
+                value = await self._run(*args, **kwargs)
             except Exception as error:
                 await self.project.run_io(self._keeper.failed, summary, error, perf_counter() - started)
                 raise

@@ -34,6 +34,7 @@ LAYERS = [
     {"tables"},
     {"keeping", "explain", "methods", "elsewhere"},
     {"task"},
+    {"streams", "async_streams"},
     {"calls"},
     {"answers"},
     {"engines"},
@@ -91,6 +92,7 @@ def test_imports_point_down(path: Path) -> None:
 
 PUBLIC = [
     "archive",
+    "async_streams",
     "catalog",
     "content",
     "db",
@@ -111,6 +113,7 @@ PUBLIC = [
     "rows",
     "serializer",
     "storage",
+    "streams",
     "tables",
     "testing",
     "verifying",
