@@ -6,6 +6,7 @@ import decimal
 import enum
 import functools
 import itertools
+import json
 import math
 import os
 import pathlib
@@ -684,41 +685,47 @@ def task_of_second(x): return of_task(x)
 _INNER = "VALUE = 1\ndef inner(x): return x + VALUE\n"
 
 
-class Modules:
+def _write_modules(place: Path) -> None:
     """A script with the modules that its task depends on."""
+    (place / "package" / "deeper").mkdir(parents=True)
+    files = {
+        "script.py": _WITH_DEPS, "first.py": _FIRST, "second.py": _SECOND, "package/__init__.py": "",
+        "package/inner.py": _INNER, "package/deeper/__init__.py": "", "package/deeper/low.py": _INNER,
+    }  # fmt: skip
+    for name, source in files.items():
+        (place / name).write_text(source)
 
-    def __init__(self, place: Path) -> None:
-        self._place = place
-        (place / "package" / "deeper").mkdir(parents=True)
-        self._write({
-            "script.py": _WITH_DEPS, "first.py": _FIRST, "second.py": _SECOND, "package/__init__.py": "",
-            "package/inner.py": _INNER, "package/deeper/__init__.py": "", "package/deeper/low.py": _INNER,
-        })  # fmt: skip
 
-    def _write(self, files: dict[str, str]) -> None:
-        for name, source in files.items():
-            (self._place / name).write_text(source)
+_CHANGES = """
+import importlib, json, linecache, sys
+from pathlib import Path
+for file, old, new in json.loads(sys.argv[1]):
+    path = Path(file)
+    source = path.read_text()
+    assert old in source, (file, old)
+    path.write_text(source.replace(old, new))
+    importlib.invalidate_caches()
+    linecache.clearcache()
+    import script
+    print(script.f.key(1))
+    path.write_text(source)
+    for name in ("script", "first", "second", "package"):
+        sys.modules.pop(name, None)
+"""
 
-    def key(self, file: str = "", old: str = "", new: str = "") -> str:
-        """The key of ``f(1)``, with one place of one file changed."""
-        source = (self._place / file).read_text() if file else ""
-        if file:
-            assert old in source
-            self._write({file: source.replace(old, new)})
-        done = subprocess.run(
-            [sys.executable, "-B", "-c", "import script; print(script.f.key(1))"],
-            cwd=self._place, capture_output=True, text=True,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        if file:
-            self._write({file: source})
-        return done.stdout
+
+def _keys_after(place: Path, changes: list[tuple[str, str, str]]) -> list[str]:
+    """The keys of ``f(1)`` after each of these changes of one place in one file, which is undone again."""
+    command = [sys.executable, "-B", "-c", _CHANGES, json.dumps(changes)]
+    done = subprocess.run(command, cwd=place, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
 
 
 def test_deps_are_followed_by_their_code_and_not_by_comments(tmp_path: Path) -> None:
-    modules = Modules(tmp_path)
-    key = modules.key()
-    for change in (
+    _write_modules(tmp_path)
+    key, *keys = _keys_after(tmp_path, [
+        ("first.py", "", ""),
         ("first.py", "return x + LIMIT", "return (x   +  LIMIT)  # comment\n\n"),
         ("first.py", "'''A module.'''", "'''Another.'''"),
         ("first.py", "'''Docstring.'''", ""),
@@ -727,8 +734,8 @@ def test_deps_are_followed_by_their_code_and_not_by_comments(tmp_path: Path) -> 
         ("second.py", "def unused(x): return x", "def unused(x): return -x"),
         ("second.py", "UNUSED = 1", "UNUSED = 2"),
         ("second.py", "version=\"auto\", deps=[dep_of_task]", "version=\"auto\", ttl=9, deps=[dep_of_task]"),
-    ):  # fmt: skip
-        assert modules.key(*change) == key, change
+    ])  # fmt: skip
+    assert set(keys) == {key}
     changed = [
         ("first.py", "LIMIT = 3", "LIMIT = 4"),
         ("first.py", "x + LIMIT", "x - LIMIT"),
@@ -746,13 +753,13 @@ def test_deps_are_followed_by_their_code_and_not_by_comments(tmp_path: Path) -> 
         ("second.py", "return n * x", "return n * x * 1"),
         ("script.py", "times(2)]", "times(3)]"),
     ]
-    keys = {modules.key(*change) for change in changed}
-    assert len(keys - {key}) == len(changed)
-    assert modules.key() == key
+    *keys, again = _keys_after(tmp_path, [*changed, ("first.py", "", "")])
+    assert len({*keys} - {key}) == len(changed)
+    assert again == key
 
 
 def test_deps_give_one_key_in_a_script_a_module_an_import_and_every_child(tmp_path: Path) -> None:
-    Modules(tmp_path)
+    _write_modules(tmp_path)
     printed: set[str] = set()
     for seed, command in enumerate([["script.py"], ["-m", "script"], ["-c", "import script; print(script.keys)"]]):
         env = {**os.environ, "PYTHONHASHSEED": str(seed)}
