@@ -8,17 +8,15 @@ import hashlib
 import inspect
 import linecache
 import sys
-from collections.abc import Iterator
-from types import CodeType, FunctionType
+from collections.abc import Iterable, Iterator
+from types import CodeType
 from typing import Any
 
-from beautyspot.naming import find, module_name
-
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+_DOCUMENTED = (*_DEFINITIONS, ast.ClassDef, ast.Module)
 # Fields that say nothing about what code does, or that not every Python version has.
-_SILENT = frozenset(
-    {"ctx", "type_comment", "type_ignores", "kind", "type_params", "decorator_list", "returns", "annotation"}
-)
+_UNSAID = frozenset({"ctx", "type_comment", "type_ignores", "kind", "type_params", "returns", "annotation"})
+_SILENT = _UNSAID | {"decorator_list"}
 
 
 def fingerprint(function: Any) -> bytes:
@@ -35,65 +33,71 @@ def fingerprint(function: Any) -> bytes:
 @functools.lru_cache(4096)
 def _of_code(code: CodeType) -> bytes:
     node = _find_node(code)
+    return _digest(_bytecode_words(code) if node is None else _words(node))
+
+
+def of_source(text: str) -> bytes:
+    """A fingerprint of a whole module: all of its source, without docstrings, annotations and layout.
+
+    Raises:
+        SyntaxError: If it is not Python.
+    """
+    return _digest(_words(_parsed(text), _UNSAID))
+
+
+def of_class(text: str, qualname: str) -> bytes:
+    """A fingerprint of a class: its bases, its constants, fields and methods; ``b""`` if it is not in *text*."""
+    nodes: list[ast.AST] = [_parsed(text)]
+    for name in qualname.split("."):
+        if name != "<locals>":
+            nodes = [inner for node in nodes for inner in _defined_in(node) if inner.name == name]
+    classes = [node for node in nodes if isinstance(node, ast.ClassDef)]
+    return _digest(word for node in classes for word in _words(node)) if classes else b""
+
+
+def source_of(filename: str) -> str:
+    """The source text of a file, of a cell or of a prompt, as far as it is at hand."""
+    if filename.startswith("<") and filename not in linecache.cache:
+        return ""
+    linecache.checkcache(filename)
+    return "".join(linecache.getlines(filename))
+
+
+def _digest(words: Iterable[str]) -> bytes:
     digest = hashlib.blake2b(digest_size=16)
-    for word in _bytecode_words(code) if node is None else _words(node):
+    for word in words:
         digest.update(word.encode("utf-8", "surrogatepass"))
         digest.update(b"\0")
     return digest.digest()
 
 
-def followed(function: Any) -> bytes:
-    """A fingerprint of *function* and of all functions and classes of its module that it calls."""
-    seen: dict[str, bytes] = {}
-    waiting = [inspect.unwrap(function)]
-    while waiting:
-        current = waiting.pop()
-        if current.__qualname__ not in seen and hasattr(current, "__code__"):
-            seen[current.__qualname__] = fingerprint(current)
-            waiting += _called(current)
-    digest = hashlib.blake2b(digest_size=16)
-    for name in sorted(seen):
-        digest.update(name.encode() + b"\0" + seen[name])
-    return digest.digest()
+def _defined_in(node: ast.AST) -> Iterator[Any]:
+    """Functions and classes that stand in *node*, though not inside one another."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, (*_DEFINITIONS, ast.ClassDef)):
+            yield child
+        else:
+            yield from _defined_in(child)
 
 
-def _called(function: FunctionType) -> Iterator[FunctionType]:
-    """Functions of the same module, or of the same class, whose names stand in the code of *function*."""
-    owner = find(module_name(function.__module__), function.__qualname__.rpartition(".")[0])
-    siblings = vars(owner) if inspect.isclass(owner) else {}
-    for name in _names(function.__code__):
-        found: Any
-        for found in (function.__globals__.get(name), siblings.get(name)):
-            if getattr(found, "__module__", None) != function.__module__:
-                continue
-            members = vars(found).values() if inspect.isclass(found) else (found,)
-            plain: Iterator[Any] = (inspect.unwrap(getattr(member, "__func__", member)) for member in members)
-            yield from (member for member in plain if inspect.isfunction(member))
-
-
-def _names(code: CodeType) -> Iterator[str]:
-    yield from code.co_names
-    for const in code.co_consts:
-        if isinstance(const, CodeType):
-            yield from _names(const)
-
-
-def _words(node: Any) -> Iterator[str]:
+def _words(node: Any, silent: frozenset[str] = _SILENT) -> Iterator[str]:
     """The tree below *node* as words, the same on every Python version."""
     if isinstance(node, ast.AST):
         yield "(" + type(node).__name__
         body: Any = getattr(node, "body", None)
-        has_docstring = isinstance(node, (*_DEFINITIONS, ast.ClassDef)) and ast.get_docstring(node, False) is not None
+        has_docstring = isinstance(node, _DOCUMENTED) and ast.get_docstring(node, False) is not None
         for field, value in ast.iter_fields(node):
             # An absent field and an empty one are the same: versions differ in which they write.
-            if field in _SILENT or value is None or value == []:
+            if field in silent or value is None or value == []:
                 continue
             yield field
-            yield from _words(value[1:] if has_docstring and value is body else value)
+            yield from _words(value[1:] if has_docstring and value is body else value, silent)
+        if isinstance(node, ast.ClassDef):  # what annotates a field of a class may be what makes it one
+            yield from _words([each.annotation for each in node.body if isinstance(each, ast.AnnAssign)], silent)
         yield ")"
     elif isinstance(node, list):
         for item in node:
-            yield from _words(item)
+            yield from _words(item, silent)
     else:
         yield f"{type(node).__name__}:{node!r}"
 
@@ -111,23 +115,24 @@ def _bytecode_words(code: CodeType) -> Iterator[str]:
 
 def _find_node(code: CodeType) -> ast.AST | None:
     """The definition that *code* was compiled from, or ``None`` where its source is not at hand."""
-    if code.co_filename.startswith("<") and code.co_filename not in linecache.cache:
-        return None
-    linecache.checkcache(code.co_filename)
-    text = "".join(linecache.getlines(code.co_filename))
     try:
-        nodes = _definitions(text)
+        nodes = _definitions(source_of(code.co_filename))
     except SyntaxError:
         return None
     here = [node for node in nodes.get(code.co_firstlineno, ()) if getattr(node, "name", "<lambda>") == code.co_name]
     return here[0] if len(here) == 1 else _at_position(here, code)
 
 
+@functools.lru_cache(4)
+def _parsed(text: str) -> ast.Module:
+    return ast.parse(text)
+
+
 @functools.lru_cache(16)
 def _definitions(text: str) -> dict[int, list[ast.AST]]:
     """Functions and lambdas of a source text by the line that their code says it starts on."""
     found: dict[int, list[ast.AST]] = {}
-    for node in ast.walk(ast.parse(text)):
+    for node in ast.walk(_parsed(text)):
         if isinstance(node, _DEFINITIONS):
             first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
             found.setdefault(first, []).append(node)

@@ -134,7 +134,11 @@ def pack_task(task: Task[..., Any]) -> bytes:
     project = task.project
     dumps(project)  # an index that cannot be sent is said now; a forked worker would keep to itself
     directories = _directories(task)
-    return dumps((task, directories, list(map(place_of, directories)), task._keyer.code))
+    return dumps((task, directories, list(map(place_of, directories)), _code(task)))
+
+
+def _code(task: Task[..., Any]) -> tuple[bytes, bytes]:
+    return task._keyer.code, task._keyer.follows
 
 
 def _directories(task: Task[..., Any]) -> list[str]:
@@ -210,7 +214,7 @@ def _loaded(payload: bytes) -> tuple[Task[..., Any], bool]:
     places: list[Place]
     task, directories, places, code = pickle.loads(payload)  # noqa: S301 - from our own caller, never from an index
     away = not all(map(is_here, places))
-    if task._keyer.code != code:  # what it returned would be kept as a result of the caller's code
+    if _code(task) != code:  # what it returned would be kept as a result of the caller's code
         raise _Other(f"{task._keyer.function_name} has other code there")
     if not away and _directories(task) != directories:
         raise _Other(f"its project is in {_directories(task)[0]} there; an absolute path as db= is one everywhere")

@@ -65,7 +65,10 @@ def explain(results: Results, form: Form, keyer: Keyer, call: Summary) -> Explan
     nearest = min(calls, key=lambda other: len(_different(keyer, call, other)))
     names = _different(keyer, call, nearest)
     if not names:
-        text = "not kept: kept for the same arguments, but for another function of this name or an earlier code of it"
+        earlier = "or an earlier code of it"
+        if keyer.version == "auto":
+            earlier = "or other code of it, of what it calls or of its deps, which its version follows"
+        text = f"not kept: kept for the same arguments, but for another function of this name {earlier}"
         return Explanation(False, "version", text, nearest=nearest.input)
     text = f"not kept: the nearest kept call differs in {', '.join(names)}; it was ({nearest.input})"
     return Explanation(False, "arguments", text, names, nearest.input)

@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from beautyspot.binding import asker, binder, signature_of
-from beautyspot.code import fingerprint, followed
+from beautyspot.code import fingerprint
 from beautyspot.encoding import captured, encode, pack, tagged
 from beautyspot.errors import ConfigurationError, UnkeyableError
+from beautyspot.following import NOTHING, Deps, followed
 from beautyspot.hashing import hasher
 from beautyspot.naming import full_name, is_interactive, module_name
 
@@ -92,6 +93,7 @@ class Keyer:
         ignore: Names of arguments, or of captured variables, that do not identify the call.
         written: Who writes the results, where that is not the built-in serializer: what one serializer wrote
             may be another value to the next.
+        deps: What the version ``"auto"`` follows beside the function.
 
     Raises:
         ConfigurationError: If a name is not an argument, or the function cannot be looked into.
@@ -105,8 +107,10 @@ class Keyer:
         key: Callable[..., Any] | Policy | None = None,
         ignore: Iterable[str] = (),
         written: str = "",
+        deps: Deps = NOTHING,
     ) -> None:
         self.function = function
+        self._deps = deps
         self._written = written
         self.version = "" if version is None else str(version)
         policy = key if isinstance(key, Policy) else Policy((), None)
@@ -127,6 +131,7 @@ class Keyer:
         self._bind = binder(name, self._signature, self.names, self._left_out)
         self._holders = list(_holders(function, self._left_out))
         self._captured()  # what cannot be keyed is said where the task is made
+        self._captured_by_deps()
 
     def __reduce__(self) -> tuple[Any, ...]:
         raise TypeError("a Keyer is made from its function and does not travel")
@@ -151,11 +156,16 @@ class Keyer:
         return fingerprint(self._core)[:8]
 
     @functools.cached_property
+    def follows(self) -> bytes:
+        """What the version ``"auto"`` stands for; empty for any other."""
+        return followed(self._core, self._deps) + self._captured_by_deps() if self.version == "auto" else b""
+
+    @functools.cached_property
     def prefix(self) -> bytes:
         """What all keys of this function have in common: its identity, version and arguments' names."""
         core = self._core
         name = tagged(b"#", module_name(getattr(core, "__module__", None)), full_name(core))
-        version = followed(core) if self.version == "auto" else self.version
+        version = self.follows or self.version
         told = b""
         if "<" in full_name(core) or is_interactive(getattr(core, "__module__", None)):
             told = fingerprint(core)  # nothing else tells two of that name apart
@@ -217,6 +227,11 @@ class Keyer:
             return encode([held() for held in self._holders])
         except UnkeyableError as error:
             raise error.inside(f"{self.function_name}, ") from None
+
+    def _captured_by_deps(self) -> bytes:
+        """What the dependencies hold: a function of one factory is another one for each value that it captured."""
+        held = [captured(dep) for dep in self._deps.code if getattr(dep, "__closure__", None)]
+        return encode(held) if held else b""
 
     def captured_digest(self) -> bytes:
         """What tells whether the function still holds the same; 8 bytes, empty where it holds nothing."""

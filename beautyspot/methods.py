@@ -22,6 +22,13 @@ def arguments(args: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return (args if isinstance(args, tuple) else (args,)), {}
 
 
+class LikeCython:
+    """Ray takes what is no plain function only if it is one of Cython's, and knows these by this type's name."""
+
+
+LikeCython.__name__ = "cython_function_or_method"
+
+
 class _Bound(Generic[P, T]):
     """A task with its object: what a method is when it is looked up on an instance."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
@@ -13,6 +13,7 @@ from beautyspot.db import open_db
 from beautyspot.durations import ttl_seconds
 from beautyspot.errors import ConfigurationError
 from beautyspot.flight import Flights
+from beautyspot.following import checked_deps
 from beautyspot.keeping import OnSaveError
 from beautyspot.keys import Policy
 from beautyspot.pacing import Paced
@@ -239,6 +240,7 @@ class Project(Paced):
         ttl: str | float | timedelta | None = None,
         serializer: Serializer | str | None = None,
         mmap: bool = False,
+        deps: Iterable[Any] = (),
     ) -> _Decorator: ...
     def task(self, function: Any = None, /, **options: Any) -> Any:
         """Keep the results of a function; with or without options, as a decorator or called on a function.
@@ -246,13 +248,14 @@ class Project(Paced):
         Args:
             function: What to keep the results of; sync or async, a method, a lambda, a partial.
             save_blob: Results always in blob storage, never, or (``None``) by size.
-            version: Part of the key; ``"auto"`` follows the function's own code.
+            version: Part of the key; ``"auto"`` follows the function's own code, and that of *deps*.
             key: A callable of the call's arguments giving what identifies them, or a `KeyGen` policy.
             ignore: Names of arguments, or of captured variables, that do not identify the call.
             content_type: How viewers show the result: a `ContentType` or any MIME type.
             ttl: How long a result is good for: ``"90s"``, ``"12h"``, ``"30d"``, seconds or a timedelta.
             serializer: For this task alone: an object, or the name of an installed one.
             mmap: Arrays of kept blobs are mapped into memory, read-only, instead of read.
+            deps: Functions, classes, modules and tasks whose code ``version="auto"`` follows too.
 
         Raises:
             ConfigurationError: If an option cannot work.
@@ -282,6 +285,7 @@ class Project(Paced):
         ttl: str | float | timedelta | None = None,
         serializer: Serializer | str | None = None,
         mmap: bool = False,
+        deps: Iterable[Any] = (),
     ) -> Options:
         if save_blob not in (None, True, False):
             raise ConfigurationError(f"save_blob is True, False or None, not {save_blob!r}")
@@ -294,7 +298,8 @@ class Project(Paced):
         if mmap and not isinstance(_serializer(serializer) or self.serializer, BufferSerializer):
             raise ConfigurationError("mmap=True needs a serializer that keeps buffers apart, as the built-in one does")
         names = (ignore,) if isinstance(ignore, str) else tuple(ignore)
-        return Options(save_blob, version, key, names, content_type, ttl_seconds(ttl), _serializer(serializer), mmap)
+        own, followed = _serializer(serializer), checked_deps(deps, version)
+        return Options(save_blob, version, key, names, content_type, ttl_seconds(ttl), own, mmap, followed)
 
 
 def _kind_of(function: Any) -> Callable[..., Any]:

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, NamedTuple, ParamSpec, TypeVar, cast, overload
 
+from beautyspot.following import NOTHING, Deps
 from beautyspot.keeping import Keeper
 from beautyspot.keys import Keyer, Policy
-from beautyspot.methods import BoundAsyncTask, BoundTask, arguments
+from beautyspot.methods import BoundAsyncTask, BoundTask, LikeCython, arguments
 from beautyspot.naming import full_name
 from beautyspot.protocols import Entry
 from beautyspot.results import MISSING, Encoded, form_of, is_expired
@@ -45,6 +46,7 @@ class Options:
     ttl: float | None = None
     serializer: Any = None
     mmap: bool = False
+    deps: Deps = NOTHING
 
 
 class Flown(NamedTuple):
@@ -63,13 +65,6 @@ class Flown(NamedTuple):
     seconds: float | None
 
 
-class _LikeCython:
-    """Ray takes what is no plain function only if it is one of Cython's, and knows these by this type's name."""
-
-
-_LikeCython.__name__ = "cython_function_or_method"
-
-
 class _Kept(Generic[P, T]):
     """What sync and async tasks have in common: all that runs nothing.
 
@@ -80,7 +75,7 @@ class _Kept(Generic[P, T]):
     """
 
     __wrapped__: Callable[..., Any]
-    __func__ = _LikeCython()
+    __func__ = LikeCython()
     binds: Literal["instance", "class", "nothing"] = "instance"  # what looking a method up binds it to
 
     def __init__(self, function: Callable[..., Any], project: Any, options: Options) -> None:
@@ -99,7 +94,7 @@ class _Kept(Generic[P, T]):
         self.options = options
         serializer = options.serializer or project.serializer
         written = "" if type(serializer) is MsgpackSerializer else full_name(type(serializer))
-        self._keyer = Keyer(function, options.version, options.key, options.ignore, written)
+        self._keyer = Keyer(function, options.version, options.key, options.ignore, written, options.deps)
         form = form_of(serializer, options.save_blob, options.mmap)
         self._keeper = Keeper(
             project.results, self._keyer, form, options.content_type, options.ttl, project.on_save_error
@@ -110,7 +105,7 @@ class _Kept(Generic[P, T]):
 
     def __reduce__(self) -> str | tuple[Any, ...]:
         def state() -> dict[str, Any]:
-            identity = {name: getattr(self._keyer, name) for name in ("prefix", "function_name", "code")}
+            identity = {name: getattr(self._keyer, name) for name in ("prefix", "function_name", "code", "follows")}
             names = {name: getattr(self, name, None) for name in functools.WRAPPER_ASSIGNMENTS}
             return {
                 "parts": (self.__wrapped__, self.project, self.options),

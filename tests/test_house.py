@@ -25,7 +25,7 @@ ROOT = Path(__file__).parent.parent
 LAYERS = [
     {"errors", "content", "naming", "forks", "rows", "readable"},
     {"notices", "plugins", "places", "protocols", "code", "hashing", "binding", "durations"},
-    {"library_keys", "builtin_types", "db", "storage", "frames", "flight", "shipping", "signing", "preview"},
+    {"library_keys", "builtin_types", "db", "storage", "frames", "flight", "shipping", "signing", "preview", "following"},
     {"encoding", "library_types", "limiter"},
     {"keys"},
     {"serializer", "results", "catalog"},

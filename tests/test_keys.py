@@ -6,8 +6,12 @@ import decimal
 import enum
 import functools
 import itertools
+import json
+import math
 import os
 import pathlib
+import pickle
+import re
 import subprocess
 import sys
 import textwrap
@@ -19,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import joblib
+import msgpack
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -627,3 +632,243 @@ def test_every_pair_of_similar_tables_differs() -> None:
         )
     ]
     assert len({encode(frame) for frame in frames}) == len(frames)
+
+
+_WITH_DEPS = """
+import sys
+import beautyspot as bs
+import first, package
+from second import Second, scale, task_of_second, times
+project = bs.Project("p")
+@project.task(version="auto", deps=[first, package, Second, scale, task_of_second, times(2)])
+def f(x): return first.one(x) + scale(x)
+@project.task(version="auto", deps=[sys.modules[__name__]])
+def of_itself(x): return x
+keys = [f.key(1), of_itself.key(1)]
+def show(_=None): return keys
+if __name__ == "__main__":
+    import multiprocessing
+    print(keys)
+    for method in ("spawn", "forkserver", "fork"):
+        with multiprocessing.get_context(method).Pool(1) as pool: print(pool.apply(show))
+"""
+_FIRST = """
+'''A module.'''
+LIMIT = 3
+def one(x: int) -> int:
+    '''Docstring.'''
+    return x + LIMIT
+"""
+_SECOND = """
+import beautyspot as bs
+from dataclasses import dataclass
+project = bs.Project("q")
+UNUSED = 1
+def scale(x): return halved(x)
+def halved(x): return x / 2
+def unused(x): return x
+class Base:
+    def base(self): return 1
+@dataclass
+class Second(Base):
+    rate: float = 0.5
+    def use(self): return called(self.rate)
+def called(x): return x + 10
+def of_task(x): return x + 20
+def dep_of_task(x): return x + 30
+def times(n):
+    def inner(x): return n * x
+    return inner
+@project.task(version="auto", deps=[dep_of_task])
+def task_of_second(x): return of_task(x)
+"""
+_INNER = "VALUE = 1\ndef inner(x): return x + VALUE\n"
+
+
+def _write_modules(place: Path) -> None:
+    """A script with the modules that its task depends on."""
+    (place / "package" / "deeper").mkdir(parents=True)
+    files = {
+        "script.py": _WITH_DEPS, "first.py": _FIRST, "second.py": _SECOND, "package/__init__.py": "",
+        "package/inner.py": _INNER, "package/deeper/__init__.py": "", "package/deeper/low.py": _INNER,
+    }  # fmt: skip
+    for name, source in files.items():
+        (place / name).write_text(source)
+
+
+_CHANGES = """
+import importlib, json, linecache, sys
+from pathlib import Path
+for file, old, new in json.loads(sys.argv[1]):
+    path = Path(file)
+    source = path.read_text()
+    assert old in source, (file, old)
+    path.write_text(source.replace(old, new))
+    importlib.invalidate_caches()
+    linecache.clearcache()
+    import script
+    print(script.f.key(1))
+    path.write_text(source)
+    for name in ("script", "first", "second", "package"):
+        sys.modules.pop(name, None)
+"""
+
+
+def _keys_after(place: Path, changes: list[tuple[str, str, str]]) -> list[str]:
+    """The keys of ``f(1)`` after each of these changes of one place in one file, which is undone again."""
+    command = [sys.executable, "-B", "-c", _CHANGES, json.dumps(changes)]
+    done = subprocess.run(command, cwd=place, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+def test_deps_are_followed_by_their_code_and_not_by_comments(tmp_path: Path) -> None:
+    _write_modules(tmp_path)
+    key, *keys = _keys_after(tmp_path, [
+        ("first.py", "", ""),
+        ("first.py", "return x + LIMIT", "return (x   +  LIMIT)  # comment\n\n"),
+        ("first.py", "'''A module.'''", "'''Another.'''"),
+        ("first.py", "'''Docstring.'''", ""),
+        ("first.py", "(x: int) -> int", "(x)"),
+        ("package/inner.py", "VALUE = 1", "VALUE = 1  # comment"),
+        ("second.py", "def unused(x): return x", "def unused(x): return -x"),
+        ("second.py", "UNUSED = 1", "UNUSED = 2"),
+        ("second.py", "version=\"auto\", deps=[dep_of_task]", "version=\"auto\", ttl=9, deps=[dep_of_task]"),
+    ])  # fmt: skip
+    assert set(keys) == {key}
+    changed = [
+        ("first.py", "LIMIT = 3", "LIMIT = 4"),
+        ("first.py", "x + LIMIT", "x - LIMIT"),
+        ("package/inner.py", "VALUE = 1", "VALUE = 2"),
+        ("package/deeper/low.py", "VALUE = 1", "VALUE = 2"),
+        ("second.py", "return halved(x)", "return halved(-x)"),
+        ("second.py", "return x / 2", "return x / 3"),
+        ("second.py", "rate: float = 0.5", "rate: float = 0.6"),
+        ("second.py", "rate: float", "rate: int"),
+        ("second.py", "return called(self.rate)", "return called(-self.rate)"),
+        ("second.py", "return x + 10", "return x + 11"),
+        ("second.py", "def base(self): return 1", "def base(self): return 2"),
+        ("second.py", "return x + 20", "return x + 21"),
+        ("second.py", "return x + 30", "return x + 31"),
+        ("second.py", "return n * x", "return n * x * 1"),
+        ("script.py", "times(2)]", "times(3)]"),
+    ]
+    *keys, again = _keys_after(tmp_path, [*changed, ("first.py", "", "")])
+    assert len({*keys} - {key}) == len(changed)
+    assert again == key
+
+
+def test_deps_give_one_key_in_a_script_a_module_an_import_and_every_child(tmp_path: Path) -> None:
+    _write_modules(tmp_path)
+    printed: set[str] = set()
+    for seed, command in enumerate([["script.py"], ["-m", "script"], ["-c", "import script; print(script.keys)"]]):
+        env = {**os.environ, "PYTHONHASHSEED": str(seed)}
+        done = subprocess.run([sys.executable, *command], cwd=tmp_path, env=env, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        printed |= set(done.stdout.splitlines())
+    assert len(printed) == 1
+
+
+_HELPED = """
+import sys
+import beautyspot as bs
+import helper
+project = bs.Project("p")
+@project.task(version="auto", deps=[helper])
+def f(x): return helper.double(x)
+print(f.cached(1), f.explain(1).reason, f(1))
+print(f.explain(1))
+"""
+
+
+def test_results_of_an_earlier_helper_stay_beside_those_of_the_new_one(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(_HELPED)
+    printed = []
+    for source in ("def double(x): return 2 * x", "def double(x): return 3 * x", "def double(x): return 2 * x  # "):
+        (tmp_path / "helper.py").write_text(source)
+        done = subprocess.run(
+            [sys.executable, "-B", "script.py"], cwd=tmp_path, capture_output=True, text=True, check=True
+        )
+        printed.append(done.stdout.splitlines()[0])
+    assert printed == ["False never run 2", "False version 3", "True kept 2"]
+
+
+def test_a_task_with_deps_that_travels_keeps_its_key(project: bs.Project) -> None:
+    def helper(x: int) -> int:
+        return x
+
+    @project.task(version="auto", deps=[helper])
+    def f(x: int) -> int:
+        return x
+
+    copy = pickle.loads(pickle.dumps(f))
+    assert copy.key(1) == f.key(1)
+    script = "import pickle, sys; print(pickle.loads(sys.stdin.buffer.read()).key(1))"
+    done = subprocess.run([sys.executable, "-c", script], input=pickle.dumps(f), capture_output=True, check=True)
+    assert done.stdout.decode().strip() == f.key(1)
+
+
+def test_explain_says_that_what_a_version_follows_has_changed(project: bs.Project) -> None:
+    def made(n: int) -> Any:
+        def helper(x: int) -> int:
+            return x + n
+
+        def f(x: int) -> int:
+            return x
+
+        return project.task(version="auto", deps=[helper])(f)
+
+    made(1)(5)
+    explanation = made(2).explain(5)
+    assert explanation.reason == "version"
+    assert "of its deps, which its version follows" in explanation.text
+
+
+@pytest.mark.parametrize(
+    ("deps", "message"),
+    [
+        ([3], "deps names 3, which has no Python source to follow"),
+        ([len], "deps names <built-in function len>"),
+        ([int], "deps names <class 'int'>"),
+        ([functools.partial(print)], "deps names functools.partial"),
+        (textwrap, "deps is a list, not <module 'textwrap'"),
+        ("textwrap", "deps is a list, not 'textwrap'"),
+        ([math], "deps cannot follow the module math, which has no Python source"),
+        ([msgpack], "deps cannot follow the module msgpack._cmsgpack, which has no Python source"),
+    ],
+)
+def test_what_cannot_be_followed_is_refused_and_named(project: bs.Project, deps: Any, message: str) -> None:
+    with pytest.raises(bs.ConfigurationError, match=re.escape(message)):
+        project.task(version="auto", deps=deps)(lambda x: x)
+
+
+@pytest.mark.parametrize("version", [None, "2"])
+def test_deps_without_version_auto_are_refused(project: bs.Project, version: str | None) -> None:
+    with pytest.raises(bs.ConfigurationError, match=r'deps are followed by version="auto", and the version is .*write'):
+        project.task(version=version, deps=[textwrap])
+
+
+def test_a_dependency_that_captured_what_cannot_be_keyed_is_refused_where_the_task_is_made(
+    project: bs.Project,
+) -> None:
+    lock = threading.Lock()
+
+    def helper() -> None:
+        with lock:
+            pass
+
+    with pytest.raises(bs.UnkeyableError, match="captured variable 'lock'"):
+        project.task(version="auto", deps=[helper])(lambda x: x)
+
+
+def test_the_version_of_a_task_among_the_deps_counts(project: bs.Project) -> None:
+    def helper(x: int) -> int:
+        return x
+
+    def f(x: int) -> int:
+        return x
+
+    tasks = [project.task(helper), project.task(version="2")(helper), project.task(version="3")(helper)]
+    keys = [project.task(version="auto", deps=[task])(f).key(1) for task in tasks]
+    assert len(set(keys)) == 3
+    assert project.task(version="auto", deps=[helper])(f).key(1) == keys[0]
