@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         UnreadableWarning,
         WorkerDied,
     )
+    from beautyspot.events import Event
     from beautyspot.explain import Explanation
     from beautyspot.fanout import Plan, imap, map, plan
     from beautyspot.keys import KeyGen
@@ -51,6 +52,7 @@ __all__ = [
     "ContentType",
     "DeserializationError",
     "EngineLost",
+    "Event",
     "Explanation",
     "IndexUnavailableError",
     "KeyGen",
@@ -79,6 +81,7 @@ _HOMES = {
     **dict.fromkeys(("AsyncTask", "Task"), "task"),
     **dict.fromkeys(("Plan", "imap", "map", "plan"), "fanout"),
     "ContentType": "content",
+    "Event": "events",
     "Explanation": "explain",
     "KeyGen": "keys",
     "Project": "project",

@@ -101,11 +101,13 @@ class _Kept(Generic[P, T]):
         written = "" if type(serializer) is MsgpackSerializer else full_name(type(serializer))
         self._keyer = Keyer(function, options.version, options.key, options.ignore, written)
         form = form_of(serializer, options.save_blob, options.mmap)
-        self._keeper = Keeper(
-            project.results, self._keyer, form, options.content_type, options.ttl, project.on_save_error
-        )
-        self._entry, self._read = project.results.entry, self._keeper.read
+        self._use(Keeper(project.results, self._keyer, form, options.content_type, options.ttl, project.on_save_error))
         self._flights = project.flights
+        project.events.follow(self)
+
+    def _use(self, keeper: Keeper) -> None:
+        """Keep results with *keeper* from now on; the events of the project exchange it while anybody listens."""
+        self._keeper, self._entry, self._read = keeper, keeper.results.entry, keeper.read
 
     def __reduce__(self) -> str | tuple[Any, ...]:
         def state() -> dict[str, Any]:
@@ -152,7 +154,7 @@ class _Kept(Generic[P, T]):
 
     def cached(self, *args: P.args, **kwargs: P.kwargs) -> bool:
         """Whether a usable result is kept; runs nothing."""
-        return self._kept(args, kwargs) is not MISSING
+        return self._keeper.holds(self._keyer(args, kwargs)[0])
 
     @overload
     def peek(self, *args: P.args, **kwargs: P.kwargs) -> T | None: ...
@@ -160,7 +162,7 @@ class _Kept(Generic[P, T]):
     def peek(self, *args: Any, default: D, **kwargs: Any) -> T | D: ...
     def peek(self, *args: Any, default: Any = None, **kwargs: Any) -> Any:
         """The kept result, or *default*; runs nothing. An argument named ``default`` is passed by position."""
-        value = self._kept(args, kwargs)
+        value = self._keeper.recall(self._keyer(args, kwargs)[0])
         return default if value is MISSING else value
 
     def forget(self, *args: P.args, **kwargs: P.kwargs) -> bool:
@@ -207,10 +209,6 @@ class _Kept(Generic[P, T]):
             return kind(self, type(instance) if owner is None else owner)
         return self if instance is None or self.binds == "nothing" else kind(self, instance)
 
-    def _kept(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        entry = self._keeper.results.find(self._keyer(args, kwargs)[0])
-        return MISSING if entry is None else self._read(entry)
-
 
 class Task(_Kept[P, T]):
     """A function whose results are kept; called as the function is."""
@@ -244,23 +242,22 @@ class Task(_Kept[P, T]):
     ) -> Flown:
         """Run the function unless someone did meanwhile."""
         summary = self._keeper.describe(key, parts, args, kwargs)  # before the function may change its arguments
-        self._flights.acquire(key)
+        if waited := self._flights.acquire(key):
+            self.project.events.tell("wait", summary.function, key, input=summary.input, seconds=waited)
         try:
             entry = self._entry(key)  # someone else may have run it meanwhile
             if entry is not None and not fresh and not is_expired(entry):
                 value = self._read(entry)
                 if value is not MISSING:
                     return Flown(value, entry, None, None)
-            started = perf_counter()
+            started = self._keeper.begin(summary)
             try:
                 value = self.__wrapped__(*args, **kwargs)
             except Exception as error:
                 self._keeper.failed(summary, error, perf_counter() - started)
                 raise
             seconds = perf_counter() - started
-            encoded = self._keeper.encode(value)
-            kept = self._keeper.write(summary, encoded, seconds, entry and entry.location)
-            return Flown(value, kept, encoded, seconds)
+            return Flown(value, *self._keeper.keep(summary, value, seconds, entry and entry.location), seconds)
         finally:
             self._flights.release(key)
 
@@ -324,7 +321,8 @@ class AsyncTask(_Kept[P, T]):
         import asyncio  # half of the time that importing beautyspot may take
 
         summary = self._keeper.describe(key, parts, args, kwargs)
-        await self._flights.acquire_async(key)
+        if waited := await self._flights.acquire_async(key):
+            self.project.events.tell("wait", summary.function, key, input=summary.input, seconds=waited)
         keeping = None
         try:
             entry = await self._entry_of(key)
@@ -332,7 +330,7 @@ class AsyncTask(_Kept[P, T]):
                 value = await self._value(entry)
                 if value is not MISSING:
                     return value  # type: ignore[no-any-return]
-            started = perf_counter()
+            started = self._keeper.begin(summary)
             try:
                 value = await self.__wrapped__(*args, **kwargs)
             except Exception as error:
