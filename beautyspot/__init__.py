@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         UnreadableWarning,
         WorkerDied,
     )
+    from beautyspot.events import Event
     from beautyspot.explain import Explanation
     from beautyspot.fanout import Plan, imap, map, plan
     from beautyspot.keys import KeyGen
@@ -54,6 +55,7 @@ __all__ = [
     "ContentType",
     "DeserializationError",
     "EngineLost",
+    "Event",
     "Explanation",
     "IndexUnavailableError",
     "KeyGen",
@@ -84,6 +86,7 @@ _HOMES = {
     **dict.fromkeys(("Plan", "imap", "map", "plan"), "fanout"),
     "AsyncStreamTask": "async_streams",
     "ContentType": "content",
+    "Event": "events",
     "Explanation": "explain",
     "KeyGen": "keys",
     "Project": "project",

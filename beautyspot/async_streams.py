@@ -102,8 +102,10 @@ class _Reading:
     async def _drive(self) -> None:
         flights = self._task._flights
         try:
-            await flights.acquire_async(self._key, self._wait)
+            waited = await flights.acquire_async(self._key, self._wait)
             try:
+                if waited:
+                    self._task._waited(self._summary, waited)
                 await self._run()
             finally:
                 flights.land_async(self._key)
@@ -120,9 +122,10 @@ class _Reading:
         task, keeper, run_io = self._task, self._task._keeper, self._task.project.run_io
         entry: Entry | None = await task._entry_of(self._key)
         if entry is not None and not self._fresh and not is_expired(entry):
-            self.was_kept = await run_io(keeper.items, entry) is not MISSING
+            self.was_kept = await run_io(keeper.results.items, entry, keeper.form) is not MISSING
             if self.was_kept:
                 return
+        keeper.begin(self._summary)
         seconds = 0.0
         generator = self._call()
         try:

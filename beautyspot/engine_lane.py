@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import replace
 from typing import Any
 
 from beautyspot import answers, preview
@@ -128,8 +129,12 @@ class EngineLane:
         return outcomes
 
     def _lost(self, call: Call, reason: EngineLost) -> Outcome:
-        name = self._task._keyer.function_name
-        return Outcome(call, error=WorkerDied(name, preview.of_call(*self._named(call)), str(reason)))
+        name, input_ = self._task._keyer.function_name, preview.of_call(*self._named(call))
+        died = WorkerDied(name, input_, str(reason))
+        tell = self._task.project.events.tell  # what the worker had to tell was lost with it
+        tell("miss", name, call.key, input=input_)
+        tell("error", name, call.key, input=input_, error=died)
+        return Outcome(call, error=died)
 
     def _named(self, call: Call) -> tuple[Any, Any]:
         keyer = self._task._keyer
@@ -156,6 +161,9 @@ class EngineLane:
             raise ConfigurationError(f"workers cannot import what {name} needs ({reason}): install it where they are")
 
     def _outcome(self, call: Call, answer: Answer) -> Outcome:
+        for event, raised in answer.told:
+            events = self._task.project.events
+            events.hand_on(event if raised is None else replace(event, error=unpack_error(raised)))
         if answer.under_way:
             return Outcome(call, under_way=True)
         if answer.error is None:

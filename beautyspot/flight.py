@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
 from functools import partial
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from beautyspot.errors import IndexUnavailableError, UnusableIndexError
@@ -101,28 +102,32 @@ class Flights(SurvivesFork):
         self._under_way = {}
         self._landing = threading.RLock()
 
-    def acquire(self, key: bytes, wait: bool = True) -> None:
-        """Take *key*, waiting for whoever has it.
+    def acquire(self, key: bytes, wait: bool = True) -> float:
+        """Take *key*, waiting for whoever has it; how many seconds that was, 0 where nobody had it.
 
         Raises:
             RecursionError: If the code that asks has it itself.
             UnderWay: If someone has it who is not to be waited for.
         """
         settle_batch()
+        began = 0.0
         while (other := self._take(key)) is not None:
             if not wait:
                 raise UnderWay
+            began = began or perf_counter()
             other.lock.acquire()
             other.lock.release()
         try:
             if not self._try_locks(key):
                 if not wait:
                     raise UnderWay
+                began = began or perf_counter()
                 self._wait_for_locks(key)
         except BaseException as error:
             self._fail(key, error)
             raise
         self.own(key)
+        return began and perf_counter() - began
 
     def try_acquire(self, key: bytes, surely: bool = False) -> bool:
         """Take *key* if nobody has it; the code that runs from here on does not have it yet.
@@ -169,14 +174,16 @@ class Flights(SurvivesFork):
                     self._land(key)
         return taken
 
-    async def acquire_async(self, key: bytes, wait: bool = True) -> None:
+    async def acquire_async(self, key: bytes, wait: bool = True) -> float:
         """As `acquire`, without blocking the event loop; cancelling it harms no other waiter."""
         settle_batch()
         import asyncio  # half of the time that importing beautyspot may take
 
+        began = 0.0
         while (other := self._take(key)) is not None:
             if not wait:
                 raise UnderWay
+            began = began or perf_counter()
             loop = asyncio.get_running_loop()
             landed = loop.create_future()
             self._when_landed(other, partial(_wake, loop, landed))
@@ -187,12 +194,14 @@ class Flights(SurvivesFork):
                 if not wait:
                     raise UnderWay
                 # Another process runs it. A thread that blocks in the kernel could not be cancelled.
+                began = began or perf_counter()
                 await asyncio.sleep(pause)
                 pause = min(pause * 1.5, 0.05)
         except BaseException:
             self._land(key)
             raise
         self.own(key)
+        return began and perf_counter() - began
 
     async def _try_locks_async(self, key: bytes) -> bool:
         if self._locks is None or self._run_io is None:
@@ -308,6 +317,12 @@ class Flights(SurvivesFork):
         flight.lock.release()
         for callback in flight.callbacks:
             callback()
+
+
+def key_under_way() -> bytes | None:
+    """The key of the call that runs just now, if there is one."""
+    mine = _mine.get()
+    return mine[-1] if mine else None
 
 
 def settle_batch() -> None:

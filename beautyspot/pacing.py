@@ -6,6 +6,7 @@ import math
 import os
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from beautyspot.errors import BudgetWarning, ConfigurationError
@@ -14,6 +15,7 @@ from beautyspot.protocols import KeyLocks, LocalFile, TaskDB
 from beautyspot.task import AsyncTask, Task
 
 if TYPE_CHECKING:
+    from beautyspot.events import Events
     from beautyspot.limiter.budgets import Budgets
     from beautyspot.limiter.permit import Permit
     from beautyspot.limiter.rates import Limit
@@ -33,6 +35,7 @@ class Paced:
 
     name: str
     db: TaskDB
+    events: Events
 
     def __init__(self, tpm: int | None, rpm: int | None, burst: float, limiter_uri: str | None) -> None:
         check_limits(tpm, rpm, burst)
@@ -179,7 +182,7 @@ class Paced:
         from beautyspot.limiter.budgets import named
         from beautyspot.limiter.permit import Permit
 
-        return Permit(self.budgets, cost, named(key), max_wait)
+        return Permit(self.budgets, cost, named(key), max_wait, partial(self.events.waited, ""))
 
     def defer(self, seconds: float, key: str | int | None = None) -> None:
         """Let no limited call begin before *seconds* have passed, in any process: for a 429 or a ``Retry-After``.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import inspect
 import os
 import threading
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 from beautyspot.db import open_db
 from beautyspot.durations import ttl_seconds
 from beautyspot.errors import ConfigurationError
+from beautyspot.events import Events, Observed
 from beautyspot.flight import Flights
 from beautyspot.following import checked_deps
 from beautyspot.keeping import OnSaveError
@@ -45,7 +47,7 @@ BLOB_THRESHOLD = 1 << 16  # chosen by measurement: docs/benchmarks.md
 SERIALIZERS = Registry("serializer", "beautyspot.serializers", {"msgpack": "beautyspot.serializer:MsgpackSerializer"})
 
 
-class Project(Paced):
+class Project(Paced, Observed):
     """A place where results are kept, and the decorator that keeps them there.
 
     Args:
@@ -116,6 +118,7 @@ class Project(Paced):
         self._own_executor: Executor | None = None
         self._lock = threading.Lock()
         self.results = Results(self.db, self.storage, blob_threshold, None if secret is None else Seal(secret))
+        self.events = Events(name)
         self.flights = Flights(
             self.db if isinstance(self.db, KeyLocks) else None,
             None if isinstance(self.db, QuickLookup) else self.run_io,
@@ -204,10 +207,11 @@ class Project(Paced):
         return Maintenance(self.db, self.storage, self.serializer, secret, self.flights)
 
     def run_io(self, function: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
-        """Run blocking I/O of an async task in a thread of this project."""
+        """Run blocking I/O of an async task in a thread of this project, in the context of the call."""
         import asyncio
 
-        return asyncio.get_running_loop().run_in_executor(self._io_executor(), function, *args)
+        context = contextvars.copy_context()
+        return asyncio.get_running_loop().run_in_executor(self._io_executor(), context.run, function, *args)
 
     def _io_executor(self) -> Executor:
         if self._executor is not None:

@@ -66,12 +66,15 @@ class _Reading:
         with self._drawing:
             if self._generator is not None or self.is_over:
                 return True
-            task._flights.acquire(self.key)
+            waited = task._flights.acquire(self.key)
             task._flights.disown(self.key)  # it is the run's, and not that of the thread which reads just now
             try:
                 entry: Entry | None = task._entry(self.key)
+                if waited:
+                    task._waited(self._summary, waited)
                 if entry is not None and not fresh and not is_expired(entry) and _is_readable(task, entry):
                     return False
+                task._keeper.begin(self._summary)
                 self._replaced = None if entry is None else entry.location
                 self._generator = iter(self._call())
             finally:
@@ -248,9 +251,10 @@ class StreamTask(Task[P, list[T]]):
         if reading is None:
             return super()._put(args, kwargs, list(value))
         try:  # we may be who reads it: to wait for its end would be to wait for ourselves
-            return self._keeper.put(self._keeper.describe(key, parts, args, kwargs), list(value))
+            self._keeper.put(self._keeper.describe(key, parts, args, kwargs), list(value))
         finally:
             self._readings.leave(reading)
+        return None
 
     @overload
     def __get__(self, instance: None, owner: type | None = None) -> Self: ...
@@ -263,4 +267,4 @@ class StreamTask(Task[P, list[T]]):
 
 
 def _is_readable(task: Any, entry: Entry) -> bool:
-    return task._keeper.items(entry) is not MISSING
+    return task._keeper.results.items(entry, task._keeper.form) is not MISSING

@@ -95,6 +95,10 @@ class Charge:
             self._gate = self._budgets.gate(self._kind, self._key, self._limit)
         return self._gate
 
+    def waited(self, gate: Gate, seconds: float) -> None:
+        """Tell whoever listens that a call waited at *gate*."""
+        self._project.events.waited(self.name, gate.name, seconds)
+
 
 def _limited_stream(function: Callable[..., Any], charge: Charge) -> Any:
     """A generator function, whose calls pay before the first item and settle after the last one, by the list of all."""
@@ -156,7 +160,8 @@ def limited(function: Callable[..., Any], charge: Charge) -> Callable[..., Any]:
     def call(*args: Any, **kwargs: Any) -> Any:
         gate = charge.gate(args, kwargs)
         cost = charge.cost(*args, **kwargs) if charge.asks_cost else charge.cost
-        gate.acquire(cost, charge.max_wait, call)
+        if waited := gate.acquire(cost, charge.max_wait, call):
+            charge.waited(gate, waited)
         try:
             result = function(*args, **kwargs)
         except Exception as error:
@@ -173,7 +178,8 @@ def limited(function: Callable[..., Any], charge: Charge) -> Callable[..., Any]:
     async def call_async(*args: Any, **kwargs: Any) -> Any:
         gate = charge.gate(args, kwargs)
         cost = charge.cost(*args, **kwargs) if charge.asks_cost else charge.cost
-        await gate.acquire_async(cost, charge.max_wait, call_async)
+        if waited := await gate.acquire_async(cost, charge.max_wait, call_async):
+            charge.waited(gate, waited)
         try:
             result = await function(*args, **kwargs)
         except Exception as error:
