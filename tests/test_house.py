@@ -33,6 +33,7 @@ LAYERS = [
     {"plain"},
     {"tables"},
     {"keeping", "explain", "methods", "elsewhere"},
+    {"telling"},
     {"events"},
     {"task"},
     {"calls"},
