@@ -210,8 +210,8 @@ class Project(Paced, Observed):
         """Run blocking I/O of an async task in a thread of this project, in the context of the call."""
         import asyncio
 
-        context = contextvars.copy_context()
-        return asyncio.get_running_loop().run_in_executor(self._io_executor(), context.run, function, *args)
+        call: Any = contextvars.copy_context().run
+        return asyncio.get_running_loop().run_in_executor(self._io_executor(), call, function, *args)
 
     def _io_executor(self) -> Executor:
         if self._executor is not None:

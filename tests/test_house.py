@@ -44,6 +44,7 @@ LAYERS = [
     {"plain"},
     {"tables"},
     {"keeping", "explain", "methods", "elsewhere"},
+    {"telling"},
     {"events"},
     {"task"},
     {"streams", "async_streams"},
