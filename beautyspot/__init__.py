@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         NotKeptWarning,
         RateLimitExceeded,
         RemoteError,
+        RetentionWarning,
         SerializationError,
         StorageError,
         UnkeyableError,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from beautyspot.fanout import Plan, imap, map, plan
     from beautyspot.keys import KeyGen
     from beautyspot.project import Project
+    from beautyspot.retention import Retention
     from beautyspot.task import AsyncTask, Task
 
 __version__ = "3.0.0"
@@ -61,6 +63,8 @@ __all__ = [
     "Project",
     "RateLimitExceeded",
     "RemoteError",
+    "Retention",
+    "RetentionWarning",
     "SerializationError",
     "StorageError",
     "Task",
@@ -82,6 +86,7 @@ _HOMES = {
     "Explanation": "explain",
     "KeyGen": "keys",
     "Project": "project",
+    "Retention": "retention",
     "amap": "asyncmap",
 }
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from beautyspot.errors import ConfigurationError
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800, "y": 31_536_000}
 
 
 def seconds_in(text: str, name: str) -> float:
@@ -20,9 +20,9 @@ def seconds_in(text: str, name: str) -> float:
     Raises:
         ConfigurationError: If it is no length of time.
     """
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhdw])\s*", text)
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhdwy])\s*", text)
     if found is None:
-        raise ConfigurationError(f'{name} is a number with one of s, m, h, d, w, such as "90s" or "30d", not {text!r}')
+        raise ConfigurationError(f'{name} is a number with one of s, m, h, d, w, y, such as "90s" or "30d", not {text!r}')
     return float(found[1]) * _UNITS[found[2]]
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import inspect
 import os
 import threading
+import weakref
 from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
@@ -14,16 +16,16 @@ from beautyspot.durations import ttl_seconds
 from beautyspot.errors import ConfigurationError
 from beautyspot.flight import Flights
 from beautyspot.keeping import OnSaveError
-from beautyspot.keys import Policy
+from beautyspot.keys import Policy, function_name
 from beautyspot.pacing import Paced
 from beautyspot.plugins import Registry
 from beautyspot.protocols import BlobStorage, BufferSerializer, KeyLocks, MapsBlobs, QuickLookup, Serializer, TaskDB
-from beautyspot.results import Results
 from beautyspot.serializer import MsgpackSerializer
 from beautyspot.shipping import ByValue
 from beautyspot.signing import Seal
 from beautyspot.storage import open_storage
 from beautyspot.task import AsyncTask, Options, Task
+from beautyspot.tending import results_of, tender_of
 
 if TYPE_CHECKING:
     import asyncio
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from beautyspot.maintenance import Maintenance
+    from beautyspot.retention import Retention
 
 __all__ = ["Project"]
 
@@ -66,6 +69,7 @@ class Project(Paced):
             ``"raise"``: its call raises.
         secret: Signs what is kept: a result that was not signed with it is none. At least 16 bytes that nobody
             can guess; ``None``: nothing is signed.
+        retention: For how long results are kept, and how many bytes of them; ``None``: nothing is ever dropped.
 
     Raises:
         ConfigurationError: If an option cannot work.
@@ -89,6 +93,7 @@ class Project(Paced):
         blob_threshold: int = BLOB_THRESHOLD,
         on_save_error: OnSaveError = "warn",
         secret: str | bytes | None = None,
+        retention: Retention | None = None,
     ) -> None:
         if not isinstance(name, str) or not name:
             raise ConfigurationError(f"a project's name is a text that is not empty, not {name!r}")
@@ -112,7 +117,10 @@ class Project(Paced):
         self._executor = executor
         self._own_executor: Executor | None = None
         self._lock = threading.Lock()
-        self.results = Results(self.db, self.storage, blob_threshold, None if secret is None else Seal(secret))
+        self.retention = retention
+        self._tender = tender_of(retention, self.db, weakref.WeakMethod(self._evict))
+        seal = None if secret is None else Seal(secret)
+        self.results = results_of(self._tender, self.db, self.storage, blob_threshold, seal)
         self.flights = Flights(
             self.db if isinstance(self.db, KeyLocks) else None,
             None if isinstance(self.db, QuickLookup) else self.run_io,
@@ -135,6 +143,7 @@ class Project(Paced):
             "blob_threshold": self.results.blob_threshold,
             "on_save_error": self.on_save_error,
             "secret": None if self.results.seal is None else self.results.seal.secret,
+            "retention": self.retention,
         }
         return _reopened, (self.name, options, ByValue(self._registered))
 
@@ -157,6 +166,8 @@ class Project(Paced):
             executor, self._own_executor = self._own_executor, None
         if executor is not None:
             executor.shutdown()
+        if self._tender is not None:
+            self._tender.close()
         if self._budgets is not None:
             self._budgets.close()
         if self._owns_db:
@@ -198,7 +209,10 @@ class Project(Paced):
         from beautyspot.maintenance import Maintenance
 
         secret = None if self.results.seal is None else self.results.seal.secret
-        return Maintenance(self.db, self.storage, self.serializer, secret, self.flights)
+        return Maintenance(self.db, self.storage, self.serializer, secret, self.flights, self.retention, self._tender)
+
+    def _evict(self, progress: Callable[[int], None]) -> None:
+        self.maintenance.evict(wait=False, progress=progress)
 
     def run_io(self, function: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
         """Run blocking I/O of an async task in a thread of this project."""
@@ -268,6 +282,8 @@ class Project(Paced):
             raise ConfigurationError(
                 f"{function.__qualname__} is a generator: what it yields cannot be kept as a result; return a list"
             )
+        if self.retention is not None and options.ttl is None:
+            options = replace(options, ttl=self.retention.ttl_of(function_name(function)))
         kind = AsyncTask if inspect.iscoroutinefunction(inspect.unwrap(function)) else Task
         return kind(function, self, options)
 

@@ -188,7 +188,9 @@ class PostgresTaskDB(PostgresUses):
 
     def compact(self) -> None:
         """Make the space of dropped rows free for new ones, and what it can of it free for others."""
-        self._write(f"VACUUM {self._schema}.results, {self._schema}.uses, {self._schema}.failures, {self._schema}.maps", ())
+        self._write(
+            f"VACUUM {self._schema}.results, {self._schema}.uses, {self._schema}.failures, {self._schema}.maps", ()
+        )
 
     def mean_seconds(self, function: str) -> float | None:
         """Mean run time of the latest 200 calls of *function*."""

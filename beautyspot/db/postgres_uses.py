@@ -24,9 +24,10 @@ class PostgresUses(PostgresCatalog):
         name = self._schema
         # In the order of their keys, as results are written: two who note the same ones must not wait for each other.
         given = "SELECT * FROM unnest(%s::uuid[], %s::float8[]) AS given (key, used)"
+        kept = f"SELECT 1 FROM {name}.results WHERE results.key = given.key"
         self._write(
-            f"INSERT INTO {name}.uses ({given} WHERE EXISTS (SELECT 1 FROM {name}.results WHERE results.key = given.key) "
-            "ORDER BY key) ON CONFLICT (key) DO UPDATE SET used = greatest(uses.used, excluded.used)",
+            f"INSERT INTO {name}.uses ({given} WHERE EXISTS ({kept}) ORDER BY key) "
+            "ON CONFLICT (key) DO UPDATE SET used = greatest(uses.used, excluded.used)",
             (array_of(list(uses)), list(uses.values())),
         )
 
