@@ -22,7 +22,9 @@ def seconds_in(text: str, name: str) -> float:
     """
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhdwy])\s*", text)
     if found is None:
-        raise ConfigurationError(f'{name} is a number with one of s, m, h, d, w, y, such as "90s" or "30d", not {text!r}')
+        raise ConfigurationError(
+            f'{name} is a number with one of s, m, h, d, w, y, such as "90s" or "30d", not {text!r}'
+        )
     return float(found[1]) * _UNITS[found[2]]
 
 

@@ -42,7 +42,10 @@ class Uses(SurvivesFork):
 
     Args:
         db: Where it is written.
-        noted: Called when there is something to write.
+        noted: Called when there is something to write, and told whether that is much.
+
+    Attributes:
+        lately: Those that were noted within the last minute.
     """
 
     def __init__(self, db: UseLog, noted: Callable[[bool], None]) -> None:
@@ -53,7 +56,7 @@ class Uses(SurvivesFork):
 
     def _reset(self) -> None:
         self._lock = threading.Lock()
-        self._lately: set[bytes] = set()
+        self.lately: set[bytes] = set()
         self._since = time.monotonic()
         self._new: dict[bytes, float] = {}
 
@@ -61,29 +64,28 @@ class Uses(SurvivesFork):
         """Begin anew: what the parent used it writes itself."""
         self._reset()
 
-    def note(self, key: bytes) -> None:
-        """Note that the result of *key* is used just now."""
-        if key not in self._lately:
-            self.note_many((key,))
-
-    def note_many(self, keys: Iterable[bytes]) -> None:
+    def note(self, keys: Iterable[bytes]) -> None:
         """Note that the results of *keys* are used just now."""
         now = time.time()
         with self._lock:
-            new = [key for key in keys if key not in self._lately]
+            new = [key for key in keys if key not in self.lately]
             if not new or len(self._new) > _MOST:
                 return
-            self._lately.update(new)
+            self.lately.update(new)
             self._new.update(dict.fromkeys(new, now))
             many = len(self._new) > _MANY
         self._noted(many)
 
-    def write(self) -> None:
-        """Write what is new; where that fails it is lost, and these results count as unused for longer."""
+    def write(self, last: bool = False) -> None:
+        """Write what is new; where that fails it is lost, and these results count as unused for longer.
+
+        Args:
+            last: Whether the next use of any result is to be noted, however soon: it begins a new thread.
+        """
         with self._lock:
             new, self._new = self._new, {}
-            if time.monotonic() - self._since > _AGAIN:
-                self._lately, self._since = set(), time.monotonic()
+            if last or time.monotonic() - self._since > _AGAIN:
+                self.lately, self._since = set(), time.monotonic()
         if new:
             self._db.note_uses(new)
 
@@ -172,14 +174,14 @@ class Tender(SurvivesFork):
         if thread is not None:
             thread.join()
             atexit.unregister(self.close)
-        self.write_uses()
+        self.write_uses(last=True)
 
-    def write_uses(self) -> None:
-        """Write which results were used. That it does not work must not hold up the job, and is said once."""
+    def write_uses(self, last: bool = False) -> None:
+        """Write which results were used, as `Uses.write`. Where that fails the job goes on, and it is said once."""
         if self.uses is None:
             return
         try:
-            self.uses.write()
+            self.uses.write(last)
         except Exception as error:
             if self._says_unwritten:
                 self._says_unwritten = False
@@ -244,19 +246,19 @@ class Noted(Tended):
 
     def __init__(self, uses: Uses, *rest: Any) -> None:
         super().__init__(*rest)
-        self._uses, self._note = uses, uses.note
+        self._uses = uses
 
     def entry(self, key: bytes) -> Entry | None:
         """The entry of *key*, which is used now."""
-        entry = super().entry(key)
-        if entry is not None:
-            self._note(key)
+        entry = Results.entry(self, key)  # `super()` would take as long as all the rest
+        if entry is not None and key not in self._uses.lately:
+            self._uses.note((key,))
         return entry
 
     def find_raw(self, keys: Sequence[bytes]) -> dict[bytes, Entry]:
         """The entries of *keys*, which are used now."""
         found = super().find_raw(keys)
-        self._uses.note_many(found)
+        self._uses.note(found)
         return found
 
 

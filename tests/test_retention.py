@@ -1,5 +1,6 @@
 """Results are dropped as a retention says, and never otherwise: by time, by bytes, by gc and in the background."""
 
+import asyncio
 import gc
 import logging
 import pickle
@@ -335,6 +336,47 @@ def test_what_is_dropped_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     assert [r.getMessage() for r in caplog.records] == [
         "dropped from SQLiteTaskDB('./p.db'): 3 results over max_bytes, 3.0 kB"
     ]
+
+
+def test_what_is_used_after_closing_is_noted_too(tmp_path: Path) -> None:
+    with bs.Project("p", retention=bs.Retention(max_bytes="1GB")) as project:
+        task = bytes_of(project)
+        for n in range(2):
+            task(n)
+        task(0)
+        project.close()
+        age(project, -1)  # as if both were kept again
+        time.sleep(1.1)
+        task(0)
+        project.close()
+        assert isinstance(project.db, UseLog)
+        assert next(project.db.least_used()).key == bytes.fromhex(task.key(1))
+
+
+def test_awaited_hits_count_as_used() -> None:
+    async def double(x: int) -> int:
+        return 2 * x
+
+    async def run(task: Any) -> None:
+        for x in (1, 2, 1):
+            assert await task(x) == 2 * x
+
+    with bs.Project("p", retention=bs.Retention(max_bytes=1)) as project:
+        task = project.task(double)
+        asyncio.run(run(task))
+        age(project, 100)
+        assert project.maintenance.gc().evicted.over.results == 1
+        assert (task.cached(1), task.cached(2)) == (True, False)
+
+
+def test_the_file_is_smaller_once_it_is_compacted() -> None:
+    with bs.Project("p", retention=bs.Retention(max_bytes=100_000)) as project:
+        bs.map(project.task(version="1", save_blob=False)(lambda n: "x" * 10_000), range(200))
+        project.close()
+        before = Path("p.db").stat().st_size
+        assert project.maintenance.gc(compact=True).evicted.over.results == 191
+        project.close()
+        assert Path("p.db").stat().st_size < before / 8
 
 
 # --- killed, and several at once

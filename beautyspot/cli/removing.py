@@ -105,7 +105,7 @@ def _all(garbage: Garbage) -> str:
 
 def _evicted(evicted: Evicted) -> str:
     """What a retention drops, in words, with its bytes."""
-    left = f"; {counted(evicted.oversized, 'larger one')} left" if evicted.oversized else ""
+    left = f"; {counted(evicted.oversized, 'result')} larger than that left" if evicted.oversized else ""
     return f"{evicted}, {size_text(evicted.size)}{left}"
 
 
