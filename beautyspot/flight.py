@@ -153,10 +153,10 @@ class Flights(SurvivesFork):
         else:
             self.land(key)
 
-    def try_acquire_many(self, keys: Sequence[bytes]) -> set[bytes]:
+    def try_acquire_many(self, keys: Sequence[bytes], surely: bool = False) -> set[bytes]:
         """As `try_acquire`, for many keys in few questions; those that were taken."""
         if self._bulk is None:
-            return {key for key in keys if self.try_acquire(key)}
+            return self._try_acquire_each(keys, surely)
         mine: list[bytes] = []
         taken: set[bytes] = set()
         try:
@@ -167,11 +167,24 @@ class Flights(SurvivesFork):
         except UnusableIndexError:
             raise
         except IndexUnavailableError:  # each is asked for by itself then, as in `_try_locks`
+            if surely:
+                raise
             taken = set()
         finally:
             for key in mine:
                 if key not in taken:
                     self._land(key)
+        return taken
+
+    def _try_acquire_each(self, keys: Sequence[bytes], surely: bool) -> set[bytes]:
+        taken: set[bytes] = set()
+        try:
+            for key in keys:
+                if self.try_acquire(key, surely):
+                    taken.add(key)
+        except BaseException:
+            self.land_many(list(taken))
+            raise
         return taken
 
     async def acquire_async(self, key: bytes, wait: bool = True) -> float:

@@ -246,6 +246,12 @@ class Keyer:
         return (*(("key",) if self._custom else self.names), _CAPTURED)
 
 
+def function_name(function: Any) -> str:
+    """``module.qualname`` of the function that is meant, whatever wraps it."""
+    *_, core = _layers(function)
+    return full_name(core)
+
+
 def _layers(function: Any) -> Iterator[Any]:
     """*function*, what it wraps, what that wraps, down to the function that is meant."""
     while True:

@@ -6,7 +6,9 @@ import contextvars
 import inspect
 import os
 import threading
+import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
@@ -17,16 +19,16 @@ from beautyspot.events import Events, Observed
 from beautyspot.flight import Flights
 from beautyspot.following import checked_deps
 from beautyspot.keeping import OnSaveError
-from beautyspot.keys import Policy
+from beautyspot.keys import Policy, function_name
 from beautyspot.pacing import Paced
 from beautyspot.plugins import Registry
 from beautyspot.protocols import BlobStorage, BufferSerializer, KeyLocks, MapsBlobs, QuickLookup, Serializer, TaskDB
-from beautyspot.results import Results
 from beautyspot.serializer import MsgpackSerializer
 from beautyspot.shipping import ByValue
 from beautyspot.signing import Seal
 from beautyspot.storage import open_storage
 from beautyspot.task import AsyncTask, Options, Task
+from beautyspot.tending import results_of, tender_of
 
 if TYPE_CHECKING:
     import asyncio
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 
     from beautyspot.async_streams import AsyncStreamTask
     from beautyspot.maintenance import Maintenance
+    from beautyspot.retention import Retention
     from beautyspot.streams import StreamTask
 
 __all__ = ["Project"]
@@ -71,6 +74,7 @@ class Project(Paced, Observed):
             ``"raise"``: its call raises.
         secret: Signs what is kept: a result that was not signed with it is none. At least 16 bytes that nobody
             can guess; ``None``: nothing is signed.
+        retention: For how long results are kept, and how many bytes of them; ``None``: nothing is ever dropped.
 
     Raises:
         ConfigurationError: If an option cannot work.
@@ -94,6 +98,7 @@ class Project(Paced, Observed):
         blob_threshold: int = BLOB_THRESHOLD,
         on_save_error: OnSaveError = "warn",
         secret: str | bytes | None = None,
+        retention: Retention | None = None,
     ) -> None:
         if not isinstance(name, str) or not name:
             raise ConfigurationError(f"a project's name is a text that is not empty, not {name!r}")
@@ -117,8 +122,11 @@ class Project(Paced, Observed):
         self._executor = executor
         self._own_executor: Executor | None = None
         self._lock = threading.Lock()
-        self.results = Results(self.db, self.storage, blob_threshold, None if secret is None else Seal(secret))
         self.events = Events(name)
+        self.retention = retention
+        self._tender = tender_of(retention, self.db, weakref.WeakMethod(self._evict))
+        seal = None if secret is None else Seal(secret)
+        self.results = results_of(self._tender, self.db, self.storage, blob_threshold, seal)
         self.flights = Flights(
             self.db if isinstance(self.db, KeyLocks) else None,
             None if isinstance(self.db, QuickLookup) else self.run_io,
@@ -141,6 +149,7 @@ class Project(Paced, Observed):
             "blob_threshold": self.results.blob_threshold,
             "on_save_error": self.on_save_error,
             "secret": None if self.results.seal is None else self.results.seal.secret,
+            "retention": self.retention,
         }
         return _reopened, (self.name, options, ByValue(self._registered))
 
@@ -163,6 +172,8 @@ class Project(Paced, Observed):
             executor, self._own_executor = self._own_executor, None
         if executor is not None:
             executor.shutdown()
+        if self._tender is not None:
+            self._tender.close()
         if self._budgets is not None:
             self._budgets.close()
         if self._owns_db:
@@ -204,7 +215,10 @@ class Project(Paced, Observed):
         from beautyspot.maintenance import Maintenance
 
         secret = None if self.results.seal is None else self.results.seal.secret
-        return Maintenance(self.db, self.storage, self.serializer, secret, self.flights)
+        return Maintenance(self.db, self.storage, self.serializer, secret, self.flights, self.retention, self._tender)
+
+    def _evict(self, progress: Callable[[int], None]) -> None:
+        self.maintenance.evict(wait=False, progress=progress)
 
     def run_io(self, function: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
         """Run blocking I/O of an async task in a thread of this project, in the context of the call."""
@@ -277,6 +291,8 @@ class Project(Paced, Observed):
             return task
         if not callable(function):
             raise ConfigurationError(f"project.task keeps the results of a function, and {function!r} cannot be called")
+        if self.retention is not None and options.ttl is None:
+            options = replace(options, ttl=self.retention.ttl_of(function_name(function)))
         return _kind_of(inspect.unwrap(function))(function, self, options)
 
     def _options(

@@ -24,7 +24,7 @@ ROOT = Path(__file__).parent.parent
 # From the ground up: a module imports only from floors below its own, wherever the import stands.
 LAYERS = [
     {"errors", "content", "naming", "forks", "rows", "readable"},
-    {"notices", "plugins", "places", "protocols", "code", "hashing", "binding", "durations"},
+    {"notices", "plugins", "places", "protocols", "code", "hashing", "binding", "durations", "sizes"},
     {
         "library_keys",
         "builtin_types",
@@ -36,6 +36,7 @@ LAYERS = [
         "signing",
         "preview",
         "following",
+        "retention",
     },
     {"encoding", "library_types", "limiter"},
     {"keys"},
@@ -43,7 +44,7 @@ LAYERS = [
     {"inspecting"},
     {"plain"},
     {"tables"},
-    {"keeping", "explain", "methods", "elsewhere"},
+    {"keeping", "explain", "methods", "elsewhere", "tending"},
     {"telling"},
     {"events"},
     {"task"},
@@ -61,7 +62,7 @@ LAYERS = [
     {"project"},
     {"__init__"},
     {"adapters", "testing", "moving", "dropping", "sharing"},
-    {"archive", "verifying"},
+    {"archive", "verifying", "evicting"},
     {"maintenance"},
     {"dashboard"},
     {"cli"},
@@ -124,6 +125,7 @@ PUBLIC = [
     "moving",
     "plain",
     "protocols",
+    "retention",
     "rows",
     "serializer",
     "storage",
