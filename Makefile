@@ -50,6 +50,8 @@ $(VENV)/debian: $(VENV)/ready tests/debian.py
 lock: $(VENV)/ready
 	$(BIN)/uv pip compile -q pyproject.toml --group dev --generate-hashes --universal --python-version 3.11 \
 		--no-emit-index-url --no-header --upgrade -o requirements.lock
+	set -e; for engine in dagster prefect; do echo $$engine | $(BIN)/uv pip compile -q pyproject.toml - --generate-hashes --universal \
+		--python-version 3.11 --no-emit-index-url --no-header --upgrade -o examples/with_$$engine.lock; done
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

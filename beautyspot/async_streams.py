@@ -158,6 +158,8 @@ class _Reading:
 class AsyncStreamTask(AsyncTask[P, list[T]]):
     """An async generator function whose items are kept; calling it gives an async iterator, as the function does."""
 
+    __slots__ = ("_readings",)
+
     def _setup(self, function: Callable[..., Any], project: Any, options: Any) -> None:
         super()._setup(function, project, options)
         self._readings: dict[tuple[bytes, asyncio.AbstractEventLoop], _Reading] = {}

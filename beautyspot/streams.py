@@ -193,6 +193,8 @@ class _Readings(SurvivesFork):
 class StreamTask(Task[P, list[T]]):
     """A generator function whose items are kept; calling it gives an iterator, as the function does."""
 
+    __slots__ = ("_readings",)
+
     def _setup(self, function: Callable[..., Any], project: Any, options: Any) -> None:
         super()._setup(function, project, options)
         self._run = lambda *args, **kwargs: list(function(*args, **kwargs))

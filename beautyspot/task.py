@@ -74,13 +74,16 @@ class _Kept(Generic[P, T]):
         options: As given to ``@project.task``.
     """
 
+    # functools.wraps copies a __dict__: what is ours stays out of it, and of the pickles of whatever wraps a task.
+    __slots__ = ("__dict__", "__weakref__", "_entry", "_flights", "_keeper", "_keyer", "_read", "_run", "_token",
+                 "binds", "options", "project")  # fmt: skip
     __wrapped__: Callable[..., Any]
     __func__ = LikeCython()
-    binds: Literal["instance", "class", "nothing"] = "instance"  # what looking a method up binds it to
+    binds: Literal["instance", "class", "nothing"]  # what looking a method up binds it to
 
     def __init__(self, function: Callable[..., Any], project: Any, options: Options) -> None:
         functools.update_wrapper(cast("Any", self), function)
-        self._token = os.urandom(16).hex()
+        self._token, self.binds = os.urandom(16).hex(), "instance"
         made_here(self, self._token)
         self._setup(function, project, options)
 
@@ -95,6 +98,7 @@ class _Kept(Generic[P, T]):
         serializer = options.serializer or project.serializer
         written = "" if type(serializer) is MsgpackSerializer else full_name(type(serializer))
         self._keyer = Keyer(function, options.version, options.key, options.ignore, written, options.deps)
+        self.__signature__ = self._keyer.signature  # Dagster else takes the type hints of __call__ for its own
         form = form_of(serializer, options.save_blob, options.mmap)
         self._run: Callable[..., Any] = function  # gives what is kept
         self._use(Keeper(project.results, self._keyer, form, options.content_type, options.ttl, project.on_save_error))
@@ -106,26 +110,21 @@ class _Kept(Generic[P, T]):
         self._keeper, self._entry, self._read = keeper, keeper.results.entry, keeper.read
 
     def __reduce__(self) -> str | tuple[Any, ...]:
-        def state() -> dict[str, Any]:
+        def state() -> tuple[Any, ...]:
             identity = {name: getattr(self._keyer, name) for name in ("prefix", "function_name", "code", "follows")}
             names = {name: getattr(self, name, None) for name in functools.WRAPPER_ASSIGNMENTS}
-            return {
-                "parts": (self.__wrapped__, self.project, self.options),
-                "identity": identity,
-                "names": names,
-                "rest": {"_token": self._token, "binds": self.binds},
-            }
+            return (self.__wrapped__, self.project, self.options), identity, names, (self._token, self.binds)
 
         return reduce(self, self._token, self._keyer.captured_digest(), state)
 
     def __setstate__(self, sealed: Any) -> None:
-        if "_token" in self.__dict__:
+        if hasattr(self, "_token"):
             return  # it is here already
-        state = opened(sealed)
-        self.__dict__.update(state["names"], **state["rest"])
-        self._setup(*state["parts"])
+        parts, identity, names, (self._token, self.binds) = opened(sealed)
+        self.__dict__.update(names)
+        self._setup(*parts)
         # Its function has another module here, or no source: it stays who it was.
-        self._keyer.__dict__.update(state["identity"])
+        self._keyer.__dict__.update(identity)
 
     def __repr__(self) -> str:
         return f"<task {self._keyer.function_name} of {self.project!r}>"
@@ -138,7 +137,7 @@ class _Kept(Generic[P, T]):
     def __beautyspot_key__(self) -> bytes:
         """What stands for this task where it is an argument of another or captured by it."""
         # While it is being unpickled, its function may refer to it already.
-        return self._keyer.prefix if "_keyer" in self.__dict__ else b""
+        return self._keyer.prefix if hasattr(self, "_keyer") else b""
 
     def key(self, *args: P.args, **kwargs: P.kwargs) -> str:
         """The call's key, 32 hexadecimal digits.
