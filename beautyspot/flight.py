@@ -139,10 +139,15 @@ class Flights(SurvivesFork):
         else:
             self.land(key)
 
-    def try_acquire_many(self, keys: Sequence[bytes]) -> set[bytes]:
-        """As `try_acquire`, for many keys in few questions; those that were taken."""
+    def try_acquire_many(self, keys: Sequence[bytes], anyway: bool = False) -> set[bytes]:
+        """As `try_acquire`, for many keys in few questions; those that were taken.
+
+        Args:
+            keys: Which.
+            anyway: Where nobody can tell, take what is free in this process, as `try_acquire` does.
+        """
         if self._bulk is None:
-            return {key for key in keys if self.try_acquire(key)}
+            return self._try_each(keys)
         mine: list[bytes] = []
         taken: set[bytes] = set()
         try:
@@ -153,12 +158,23 @@ class Flights(SurvivesFork):
         except UnusableIndexError:
             raise
         except IndexUnavailableError:  # each is asked for by itself then, as in `_try_locks`
-            taken = set()
+            taken = set(mine) if anyway else set()
         finally:
             for key in mine:
                 if key not in taken:
                     self._land(key)
         return taken
+
+    def _try_each(self, keys: Sequence[bytes]) -> set[bytes]:
+        taken: list[bytes] = []
+        try:
+            for key in keys:
+                if self.try_acquire(key):
+                    taken.append(key)
+        except BaseException:  # one is had by the code that asks, or the index is not ours to use
+            self.land_many(taken)
+            raise
+        return set(taken)
 
     async def acquire_async(self, key: bytes) -> None:
         """As `acquire`, without blocking the event loop; cancelling it harms no other waiter."""
@@ -212,6 +228,15 @@ class Flights(SurvivesFork):
     def disown(self, key: bytes) -> None:
         """Say that the code which runs from here on does not have *key*; someone will `land` it."""
         _mine.set(tuple([mine for mine in _mine.get() if mine != key]))
+
+    def own_many(self, keys: Sequence[bytes]) -> None:
+        """As `own`, for many keys."""
+        _mine.set((*_mine.get(), *keys))
+
+    def disown_many(self, keys: Sequence[bytes]) -> None:
+        """As `disown`, for many keys."""
+        gone = frozenset(keys)
+        _mine.set(tuple([mine for mine in _mine.get() if mine not in gone]))
 
     def land(self, key: bytes) -> None:
         """Wake those who wait for *key*; from any thread."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
+from beautyspot.batching import Batching
 from beautyspot.db import open_db
 from beautyspot.durations import ttl_seconds
 from beautyspot.errors import ConfigurationError
@@ -43,7 +44,7 @@ BLOB_THRESHOLD = 1 << 16  # chosen by measurement: docs/benchmarks.md
 SERIALIZERS = Registry("serializer", "beautyspot.serializers", {"msgpack": "beautyspot.serializer:MsgpackSerializer"})
 
 
-class Project(Paced):
+class Project(Paced, Batching):
     """A place where results are kept, and the decorator that keeps them there.
 
     Args:
@@ -260,9 +261,9 @@ class Project(Paced):
             return lambda function: self._make(function, checked)
         return self._make(function, checked)
 
-    def _make(self, function: Any, options: Options) -> Any:
+    def _make(self, function: Any, options: Options, kinds: tuple[type, type] = (Task, AsyncTask)) -> Any:
         if isinstance(function, staticmethod | classmethod):
-            task = self._make(function.__func__, options)
+            task = self._make(function.__func__, options, kinds)
             task.binds = "nothing" if isinstance(function, staticmethod) else "class"
             return task
         if not callable(function):
@@ -271,8 +272,7 @@ class Project(Paced):
             raise ConfigurationError(
                 f"{function.__qualname__} is a generator: what it yields cannot be kept as a result; return a list"
             )
-        kind = AsyncTask if inspect.iscoroutinefunction(inspect.unwrap(function)) else Task
-        return kind(function, self, options)
+        return kinds[inspect.iscoroutinefunction(inspect.unwrap(function))](function, self, options)
 
     def _options(
         self,
