@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from beautyspot.async_streams import AsyncStreamTask
     from beautyspot.asyncmap import amap
+    from beautyspot.batch_task import AsyncBatchTask, BatchTask
     from beautyspot.content import ContentType
     from beautyspot.errors import (
+        BatchError,
         BeautyspotError,
         BeautyspotWarning,
         BudgetWarning,
@@ -47,8 +49,11 @@ if TYPE_CHECKING:
 __version__ = "3.0.0"
 
 __all__ = [
+    "AsyncBatchTask",
     "AsyncStreamTask",
     "AsyncTask",
+    "BatchError",
+    "BatchTask",
     "BeautyspotError",
     "BeautyspotWarning",
     "BudgetWarning",
@@ -86,6 +91,7 @@ __all__ = [
 
 # Each name loads its module when it is first used: a program that imports us and keeps nothing pays nothing.
 _HOMES = {
+    **dict.fromkeys(("AsyncBatchTask", "BatchTask"), "batch_task"),
     **dict.fromkeys(("AsyncTask", "Task"), "task"),
     **dict.fromkeys(("Plan", "imap", "map", "plan"), "fanout"),
     "AsyncStreamTask": "async_streams",

@@ -11,10 +11,10 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 
-from beautyspot.flight import UnderWay
 from beautyspot.methods import BoundAsyncStreamTask
 from beautyspot.results import MISSING, is_expired
 from beautyspot.task import AsyncTask
+from beautyspot.under_way import UnderWay
 
 if TYPE_CHECKING:
     from typing import Self

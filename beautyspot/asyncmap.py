@@ -7,14 +7,16 @@ import contextvars
 from collections.abc import AsyncIterator, Iterable
 from typing import Any, TypeVar
 
+from beautyspot.batch_lane import Lists, gathered, landed
+from beautyspot.batch_task import AsyncBatchTask, check_mapped
 from beautyspot.calls import Call, Outcome
 from beautyspot.fanout import check_workers
-from beautyspot.flight import MapUnderWay, NotBegun, UnderWay, map_under_way
 from beautyspot.keys import pacing_layers
 from beautyspot.methods import BoundAsyncTask
 from beautyspot.results import MISSING
 from beautyspot.run import Landed, OnError, Recall, Run, Step
 from beautyspot.task import AsyncTask
+from beautyspot.under_way import MapUnderWay, NotBegun, UnderWay, map_under_way
 
 __all__ = ["amap"]
 
@@ -22,7 +24,7 @@ T = TypeVar("T")
 
 
 async def amap(
-    task: AsyncTask[..., T] | BoundAsyncTask[..., T],
+    task: AsyncTask[..., T] | BoundAsyncTask[..., T] | AsyncBatchTask[Any, ..., T],
     *iterables: Iterable[Any],
     workers: int = 8,
     progress: bool | None = None,
@@ -42,12 +44,13 @@ async def amap(
         MapError: With ``on_error="continue"``, if anything failed.
         Exception: With ``on_error="raise"``, what the first failing call raised.
     """
-    if not isinstance(task, AsyncTask | BoundAsyncTask):
+    if not isinstance(getattr(task, "task", task), AsyncTask | AsyncBatchTask):
         name = getattr(task, "__name__", repr(task))
         raise TypeError(f"bs.amap needs an async task and got {name}: use bs.map for a task that is not async")
     check_workers(workers)
+    check_mapped(task, iterables)
     inputs = list(zip(*iterables, strict=False))
-    run = Run(task, inputs, len(inputs), lambda task, stop: _AsyncLane(task, workers), progress, on_error)
+    run = Run(task, inputs, len(inputs), lambda task, stop: _lane(task, workers, stop), progress, on_error)
     results: list[Any] = [MISSING] * len(inputs)
     async for number, value, error in _outcomes(run):
         results[number] = value if error is None else error
@@ -117,6 +120,40 @@ class _AsyncLane:
 
     def close(self, now: bool = False) -> None:
         """Nothing is held."""
+
+
+class _AsyncBatchLane(_AsyncLane):
+    """Lists of calls run as tasks of the event loop."""
+
+    def __init__(self, task: AsyncBatchTask[Any, ..., Any], width: int, stop: bool) -> None:
+        super().__init__(Lists(task, stop), width)
+        self._size = task.options.size
+        self._gathered: list[Call] = []
+
+    def busy(self) -> bool:
+        return bool(self._gathered) or super().busy()
+
+    def submit(self, call: Call) -> None:
+        self._gathered.append(call)
+        if len(self._gathered) >= self._size:
+            self._send()
+
+    def _send(self) -> None:
+        calls, self._gathered = self._gathered, []
+        super().submit(gathered(calls))
+
+    async def finished(self) -> list[Outcome]:
+        if self._gathered:
+            self._send()
+        return landed(await super().finished())
+
+    def stop(self) -> None:
+        super().stop()
+        self._gathered.clear()
+
+
+def _lane(task: Any, width: int, stop: bool) -> _AsyncLane:
+    return _AsyncBatchLane(task, width, stop) if isinstance(task, AsyncBatchTask) else _AsyncLane(task, width)
 
 
 def _outcome(call: Call, task: asyncio.Task[Any]) -> Outcome:

@@ -4,6 +4,7 @@
     ├── ConfigurationError        (ValueError)  an option, a path or a URL that cannot work
     ├── UnkeyableError            (TypeError)   an argument that cannot be part of a key
     ├── SerializationError        (TypeError)   a result that cannot be kept; carries it as .value
+    ├── BatchError                (ValueError)  a batch function that did not return one result for each item
     ├── DeserializationError      (ValueError)  kept bytes that cannot be turned back into a value
     │   └── UnknownTypeError                    they need a class that is not loaded, or a type nobody registered
     ├── StorageError              (OSError)     a blob that cannot be written, read or trusted
@@ -36,6 +37,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 __all__ = [
+    "BatchError",
     "BeautyspotError",
     "BeautyspotWarning",
     "BudgetWarning",
@@ -129,6 +131,28 @@ class SerializationError(BeautyspotError, TypeError):
     def __reduce__(self) -> tuple[Any, ...]:
         # The value may be what cannot be pickled; the error must travel all the same.
         return type(self), (self.reason, self.path, None)
+
+
+class BatchError(BeautyspotError, ValueError):
+    """A batch function did not return one result for each item. Nothing of that batch was kept.
+
+    Args:
+        function: Its name.
+        items: How many it was given.
+        returned: What it returned, such as ``"3 results"`` or ``"a dict"``.
+    """
+
+    def __init__(self, function: str, items: int, returned: str) -> None:
+        super().__init__(function, items, returned)
+        self.function = function
+        self.items = items
+        self.returned = returned
+
+    def __str__(self) -> str:
+        return (
+            f"{self.function} was given a list of {self.items} items and returned {self.returned}: return a list with "
+            "one result for each item, in their order. Nothing of this batch was kept"
+        )
 
 
 class DeserializationError(BeautyspotError, ValueError):

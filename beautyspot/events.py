@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from beautyspot.errors import ConfigurationError
-from beautyspot.flight import key_under_way
 from beautyspot.forks import SurvivesFork
 from beautyspot.telling import HitTellingKeeper, TellingKeeper
+from beautyspot.under_way import key_under_way
 
 __all__ = ["KINDS", "Event", "Kind", "listen"]
 

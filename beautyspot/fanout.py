@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from beautyspot.batch_task import AsyncBatchTask, BatchTask, calls_of, check_mapped
 from beautyspot.calls import Lane
 from beautyspot.errors import ConfigurationError
 from beautyspot.keys import pacing_layers
@@ -51,7 +52,7 @@ class Plan:
 
 
 def map(
-    task: Task[..., T] | BoundTask[..., T],
+    task: Task[..., T] | BoundTask[..., T] | BatchTask[Any, ..., T],
     *iterables: Iterable[Any],
     workers: int | None = None,
     engine: Any = "threads",
@@ -76,7 +77,7 @@ def map(
         Exception: With ``on_error="raise"``, what the first failing call raised.
     """
     inputs = list(_in_step(iterables))
-    run = Run(_sync(task), inputs, len(inputs), _lanes(engine, workers), progress, on_error)
+    run = Run(_sync(task, iterables), inputs, len(inputs), _lanes(engine, workers), progress, on_error)
     results: list[Any] = [MISSING] * len(inputs)
     for number, value, error in run.outcomes(block=len(inputs)):
         results[number] = value if error is None else error
@@ -85,7 +86,7 @@ def map(
 
 
 def imap(
-    task: Task[..., T] | BoundTask[..., T],
+    task: Task[..., T] | BoundTask[..., T] | BatchTask[Any, ..., T],
     *iterables: Iterable[Any],
     workers: int | None = None,
     engine: Any = "threads",
@@ -113,7 +114,7 @@ def imap(
     """
     total = operator.length_hint(iterables[0], -1) if len(iterables) == 1 else -1
     known = total if total >= 0 else None
-    run = Run(_sync(task), _in_step(iterables), known, _lanes(engine, workers), progress, on_error)
+    run = Run(_sync(task, iterables), _in_step(iterables), known, _lanes(engine, workers), progress, on_error)
     return _in_order(run) if ordered else _as_they_come(run)
 
 
@@ -126,6 +127,7 @@ def plan(task: Any, *iterables: Iterable[Any], workers: int = 8) -> Plan:
         workers: How many calls would run at a time, for the time it would take.
     """
     bare, prefix = unbound(task)
+    check_mapped(task, iterables)
     calls: dict[bytes, list[tuple[Any, ...]]] = {}
     total = kept = 0
     for inputs in _in_step(iterables):
@@ -139,7 +141,7 @@ def plan(task: Any, *iterables: Iterable[Any], workers: int = 8) -> Plan:
     failures = db.failed(missing) if isinstance(db, FailureLog) else {}
     mean = db.mean_seconds(bare._keyer.function_name) if isinstance(db, Statistics) else None
     to_run = [calls[key][0] for key in missing]
-    times = [layer.__beautyspot_charge__.seconds(to_run) for layer in pacing_layers(bare.__wrapped__)]
+    times = [layer.__beautyspot_charge__.seconds(calls_of(bare, to_run)) for layer in pacing_layers(bare.__wrapped__)]
     if mean is not None:
         times.append(mean * len(missing) / max(1, min(workers, len(missing))))
     failed = tuple(calls[key][0][len(prefix) :] for key in missing if key in failures)
@@ -185,8 +187,9 @@ def _in_step(iterables: tuple[Iterable[Any], ...]) -> Iterator[tuple[Any, ...]]:
     return zip(*iterables, strict=False)
 
 
-def _sync(task: Any) -> Any:
-    if isinstance(task, AsyncTask | BoundAsyncTask):
+def _sync(task: Any, iterables: tuple[Iterable[Any], ...]) -> Any:
+    check_mapped(task, iterables)
+    if isinstance(getattr(task, "task", task), AsyncTask | BoundAsyncTask | AsyncBatchTask):
         name = getattr(task, "__name__", "the task")
         raise TypeError(f"{name} is async: write `await bs.amap({name}, ...)`")
     return task

@@ -199,6 +199,31 @@ class Keyer:
             parts.append(self._captured())
         return hashlib.blake2b(self.prefix + b"".join(parts), digest_size=16).digest(), parts
 
+    def each(
+        self, name: str, values: Iterable[Any], call: Callable[[Any], tuple[tuple[Any, ...], Mapping[str, Any]]]
+    ) -> list[tuple[bytes, list[bytes]]]:
+        """As a call, for many calls that differ in one argument: all others are encoded once.
+
+        Args:
+            name: Of that argument.
+            values: Of that argument.
+            call: Gives the arguments of a whole call for one of the values.
+        """
+        if self._custom or self._readings:
+            return [self(*call(value)) for value in values]
+        _, parts = self(*call(None))
+        at = self.names.index(name)
+        before, after = self.prefix + b"".join(parts[:at]), b"".join(parts[at + 1 :])
+        keyed = []
+        for i, value in enumerate(values):
+            try:
+                part = encode(value)
+            except UnkeyableError as error:
+                raise error.inside(f"{self.function_name}, argument {name!r}[{i}]") from None
+            key = hashlib.blake2b(before + part + after, digest_size=16).digest()
+            keyed.append((key, [*parts[:at], part, *parts[at + 1 :]]))
+        return keyed
+
     def _carefully(self, values: tuple[Any, ...]) -> list[bytes]:
         parts = []
         for name, value in zip(self.names if not self._custom else ("key",), values, strict=True):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from beautyspot.batch_lane import BatchLane
+from beautyspot.batch_task import BatchTask
 from beautyspot.calls import Lane
 from beautyspot.engine_lane import EngineLane
 from beautyspot.engines import ENGINES, ENGINES_OF, Engine, Threads
@@ -18,6 +20,12 @@ def make_lane(task: Any, engine: Any, workers: int | None, stop: bool) -> Lane:
     Raises:
         ConfigurationError: If nothing is known under that name, or the object is none of these.
     """
+    if isinstance(task, BatchTask):
+        if engine != "threads":
+            raise ConfigurationError(
+                f"a map of a batch task runs in threads of this process, and not on {engine!r}: leave engine= out"
+            )
+        return BatchLane(task, workers or 8, stop)
     if engine == "threads":
         return ThreadLane(task, workers or 8, stop)
     if isinstance(engine, ThreadPoolExecutor):

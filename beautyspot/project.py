@@ -3,31 +3,25 @@
 from __future__ import annotations
 
 import contextvars
-import inspect
 import os
 import threading
 import weakref
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
-from dataclasses import replace
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
+from beautyspot.batching import Batching
 from beautyspot.db import open_db
-from beautyspot.durations import ttl_seconds
+from beautyspot.decorating import Decorating, serializer_of
 from beautyspot.errors import ConfigurationError
 from beautyspot.events import Events, Observed
 from beautyspot.flight import Flights
-from beautyspot.following import checked_deps
 from beautyspot.keeping import OnSaveError
-from beautyspot.keys import Policy, function_name
 from beautyspot.pacing import Paced
-from beautyspot.plugins import Registry
-from beautyspot.protocols import BlobStorage, BufferSerializer, KeyLocks, MapsBlobs, QuickLookup, Serializer, TaskDB
+from beautyspot.protocols import BlobStorage, KeyLocks, QuickLookup, Serializer, TaskDB
 from beautyspot.serializer import MsgpackSerializer
 from beautyspot.shipping import ByValue
 from beautyspot.signing import Seal
 from beautyspot.storage import open_storage
-from beautyspot.task import AsyncTask, Options, Task
 from beautyspot.tending import results_of, tender_of
 
 if TYPE_CHECKING:
@@ -36,10 +30,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from beautyspot.async_streams import AsyncStreamTask
     from beautyspot.maintenance import Maintenance
     from beautyspot.retention import Retention
-    from beautyspot.streams import StreamTask
 
 __all__ = ["Project"]
 
@@ -47,10 +39,9 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 BLOB_THRESHOLD = 1 << 16  # chosen by measurement: docs/benchmarks.md
-SERIALIZERS = Registry("serializer", "beautyspot.serializers", {"msgpack": "beautyspot.serializer:MsgpackSerializer"})
 
 
-class Project(Paced, Observed):
+class Project(Decorating, Paced, Observed, Batching):
     """A place where results are kept, and the decorator that keeps them there.
 
     Args:
@@ -117,7 +108,7 @@ class Project(Paced, Observed):
         place = f"./{name}.db" if db is None else db
         self.db: TaskDB = open_db(place) if isinstance(place, str | os.PathLike) else place
         self.storage = open_storage(storage_path, s3_opts) if storage is None else storage
-        self.serializer: Serializer = _serializer(serializer) or MsgpackSerializer()
+        self.serializer: Serializer = serializer_of(serializer) or MsgpackSerializer()
         self._registered: list[tuple[type, int, Any, Any]] = []
         self._executor = executor
         self._own_executor: Executor | None = None
@@ -236,123 +227,6 @@ class Project(Paced, Observed):
 
                 self._own_executor = ThreadPoolExecutor(self.io_workers, f"beautyspot-{self.name}")
             return self._own_executor
-
-    @overload
-    def task(self, function: Callable[P, Coroutine[Any, Any, T]], /) -> AsyncTask[P, T]: ...  # type: ignore[overload-overlap]
-    @overload
-    def task(self, function: Callable[P, AsyncIterator[T]], /) -> AsyncStreamTask[P, T]: ...  # type: ignore[overload-overlap]
-    @overload
-    def task(self, function: Callable[P, Iterator[T]], /) -> StreamTask[P, T]: ...
-    @overload
-    def task(self, function: Callable[P, T], /) -> Task[P, T]: ...
-    @overload
-    def task(
-        self,
-        /,
-        *,
-        save_blob: bool | None = None,
-        version: str | int | None = None,
-        key: Callable[..., Any] | Policy | None = None,
-        ignore: str | tuple[str, ...] = (),
-        content_type: str | None = None,
-        ttl: str | float | timedelta | None = None,
-        serializer: Serializer | str | None = None,
-        mmap: bool = False,
-        deps: Iterable[Any] = (),
-    ) -> _Decorator: ...
-    def task(self, function: Any = None, /, **options: Any) -> Any:
-        """Keep the results of a function; with or without options, as a decorator or called on a function.
-
-        Args:
-            function: What to keep the results of; sync or async, a method, a lambda, a partial.
-            save_blob: Results always in blob storage, never, or (``None``) by size.
-            version: Part of the key; ``"auto"`` follows the function's own code, and that of *deps*.
-            key: A callable of the call's arguments giving what identifies them, or a `KeyGen` policy.
-            ignore: Names of arguments, or of captured variables, that do not identify the call.
-            content_type: How viewers show the result: a `ContentType` or any MIME type.
-            ttl: How long a result is good for: ``"90s"``, ``"12h"``, ``"30d"``, seconds or a timedelta.
-            serializer: For this task alone: an object, or the name of an installed one.
-            mmap: Arrays of kept blobs are mapped into memory, read-only, instead of read.
-            deps: Functions, classes, modules and tasks whose code ``version="auto"`` follows too.
-
-        Raises:
-            ConfigurationError: If an option cannot work.
-            UnkeyableError: If the function captured something that cannot be part of a key.
-        """
-        checked = self._options(**options)
-        if function is None:
-            return lambda function: self._make(function, checked)
-        return self._make(function, checked)
-
-    def _make(self, function: Any, options: Options) -> Any:
-        if isinstance(function, staticmethod | classmethod):
-            task = self._make(function.__func__, options)
-            task.binds = "nothing" if isinstance(function, staticmethod) else "class"
-            return task
-        if not callable(function):
-            raise ConfigurationError(f"project.task keeps the results of a function, and {function!r} cannot be called")
-        if self.retention is not None and options.ttl is None:
-            options = replace(options, ttl=self.retention.ttl_of(function_name(function)))
-        return _kind_of(inspect.unwrap(function))(function, self, options)
-
-    def _options(
-        self,
-        save_blob: bool | None = None,
-        version: str | int | None = None,
-        key: Callable[..., Any] | Policy | None = None,
-        ignore: str | tuple[str, ...] = (),
-        content_type: str | None = None,
-        ttl: str | float | timedelta | None = None,
-        serializer: Serializer | str | None = None,
-        mmap: bool = False,
-        deps: Iterable[Any] = (),
-    ) -> Options:
-        if save_blob not in (None, True, False):
-            raise ConfigurationError(f"save_blob is True, False or None, not {save_blob!r}")
-        if key is not None and not callable(key) and not isinstance(key, Policy):
-            raise ConfigurationError(f"key is a callable or a policy of KeyGen, not {key!r}")
-        if mmap and (save_blob is False or not isinstance(self.storage, MapsBlobs)):
-            raise ConfigurationError(
-                "mmap=True maps blobs, so it needs a storage of local files and no save_blob=False"
-            )
-        if mmap and not isinstance(_serializer(serializer) or self.serializer, BufferSerializer):
-            raise ConfigurationError("mmap=True needs a serializer that keeps buffers apart, as the built-in one does")
-        names = (ignore,) if isinstance(ignore, str) else tuple(ignore)
-        own, followed = _serializer(serializer), checked_deps(deps, version)
-        return Options(save_blob, version, key, names, content_type, ttl_seconds(ttl), own, mmap, followed)
-
-
-def _kind_of(function: Any) -> Callable[..., Any]:
-    """What a task of this kind of function is made by."""
-    if inspect.isgeneratorfunction(function):
-        from beautyspot.streams import StreamTask
-
-        return StreamTask
-    if inspect.isasyncgenfunction(function):
-        from beautyspot.async_streams import AsyncStreamTask
-
-        return AsyncStreamTask
-    return AsyncTask if inspect.iscoroutinefunction(function) else Task
-
-
-class _Decorator:
-    """What ``project.task(...)`` with options returns, for type checkers."""
-
-    @overload
-    def __call__(self, function: Callable[P, Coroutine[Any, Any, T]], /) -> AsyncTask[P, T]: ...  # type: ignore[overload-overlap]
-    @overload
-    def __call__(self, function: Callable[P, AsyncIterator[T]], /) -> AsyncStreamTask[P, T]: ...  # type: ignore[overload-overlap]
-    @overload
-    def __call__(self, function: Callable[P, Iterator[T]], /) -> StreamTask[P, T]: ...
-    @overload
-    def __call__(self, function: Callable[P, T], /) -> Task[P, T]: ...
-    def __call__(self, function: Any, /) -> Any: ...
-
-
-def _serializer(given: Serializer | str | None) -> Serializer | None:
-    """A serializer, looked up where its name was given."""
-    found: Serializer | None = SERIALIZERS[given]() if isinstance(given, str) else given
-    return found
 
 
 def _reopened(name: str, options: dict[str, Any], registered: Callable[[], Any]) -> Project:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Literal
 
+from beautyspot.batch_task import AsyncBatchTask, BatchTask, BoundBatchTask, size_of
 from beautyspot.calls import Call, Outcome
 from beautyspot.errors import ConfigurationError, MapError
 from beautyspot.methods import BoundAsyncTask, BoundTask
@@ -73,7 +74,8 @@ class Run:
         self._stops = on_error == "raise"
         self._progress_options = (total, progress)
         self._exhausted = False
-        self._block = 1
+        self._together = size_of(self.task)
+        self._block = self._together
         self._read = 0  # inputs
         self._todo: deque[Call] = deque()
         self._ready: deque[Landed | Recall] = deque()
@@ -166,7 +168,11 @@ class Run:
                 return
 
     def _wants_input(self) -> bool:
-        if self._exhausted or self._todo or (self.consumed is not None and self._read - self.consumed > _WINDOW):
+        if (
+            self._exhausted
+            or self._todo
+            or (self.consumed is not None and self._read - self.consumed > _WINDOW * self._together)
+        ):
             return False
         return len(self._elsewhere) < _WINDOW and (self.lane is None or bool(self.lane.room()))
 
@@ -201,7 +207,7 @@ class Run:
                 self._enlist(call)
         self._read += len(keyed)
         self.progress.recalled(recalled)
-        self._block = min(_BLOCK, 2 * self._block) if recalled == len(keyed) else max(1, self._block // 2)
+        self._block = min(_BLOCK, 2 * self._block) if recalled == len(keyed) else max(self._together, self._block // 2)
 
     def recalled(self, call: Call, value: Any) -> None:
         """The blob of a kept result was read; one that could not be is run again."""
@@ -287,9 +293,9 @@ def unbound(task: Any) -> tuple[Any, tuple[Any, ...]]:
     Raises:
         TypeError: If it is no task.
     """
-    if isinstance(task, BoundTask | BoundAsyncTask):
+    if isinstance(task, BoundTask | BoundAsyncTask | BoundBatchTask):
         return task.task, (task.instance,)
-    if not isinstance(task, Task | AsyncTask):
+    if not isinstance(task, Task | AsyncTask | BatchTask | AsyncBatchTask):
         name = getattr(task, "__name__", repr(task))
         raise TypeError(f"a map needs a task: decorate {name} with @project.task, or pass project.task({name})")
     return task, ()

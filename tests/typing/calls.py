@@ -80,6 +80,58 @@ class Client:
         return len(path)
 
 
+@project.batch_task
+def embed(texts: list[str], model: str = "small") -> list[list[float]]:
+    return [[float(len(text))] for text in texts]
+
+
+@project.batch_task(size=16, ttl="30d")
+def measure(texts: list[str]) -> tuple[int, ...]:
+    return tuple(map(len, texts))
+
+
+@project.batch_task(batch="texts")
+def embed_second(model: str, texts: list[str]) -> list[int]:
+    return [len(text) for text in texts]
+
+
+@project.batch_task(size=16)
+async def embed_async(texts: list[str]) -> list[int]:
+    return [len(text) for text in texts]
+
+
+class Model:
+    @project.batch_task
+    def embed(self, texts: list[str], scale: int = 1) -> list[int]:
+        return [scale * len(text) for text in texts]
+
+    @project.batch_task(size=8)
+    async def embed_async(self, texts: list[str]) -> list[int]:
+        return [len(text) for text in texts]
+
+
+assert_type(embed(["a"], model="large"), list[list[float]])
+assert_type(embed(text for text in "abc"), list[list[float]])
+assert_type(embed.refresh("a"), list[float])
+assert_type(embed.key("a", model="large"), str)
+assert_type(embed.cached("a"), bool)
+assert_type(embed.peek("a"), list[float] | None)
+assert_type(embed.map(["a"]), list[list[float]])
+assert_type(bs.map(embed, ["a"]), list[list[float]])
+assert_type(next(bs.imap(embed, ["a"])), list[float])
+assert_type(measure(["a"]), list[int])
+assert_type(embed_second("m", ["a"]), list[int])
+assert_type(embed_second.key("m", "a"), str)
+assert_type(Model().embed(["a"], scale=2), list[int])
+assert_type(Model().embed.refresh("a"), int)
+assert_type(bs.map(Model().embed, ["a"]), list[int])
+embed([1])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
+embed.key(["a"])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+embed(["a"], mode="large")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+Model().embed([1])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
+project.batch_task(sizes=3)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+
+
 assert_type(plain(1, "a"), list[str])
 assert_type(plain.refresh(1), list[str])
 assert_type(plain.key(1, y="a"), str)
@@ -125,6 +177,10 @@ async def main() -> None:
     assert_type(await Client().get_async("a"), int)
     assert_type(await bs.amap(fetch, ["a"]), list[bytes])
     assert_type(await limited_async("m"), bytes)
+    assert_type(await embed_async(["a"]), list[int])
+    assert_type(await embed_async.refresh("a"), int)
+    assert_type(await bs.amap(embed_async, ["a"]), list[int])
+    assert_type(await Model().embed_async(["a"]), list[int])
     async with project.limit(cost=5) as permit:
         permit.settle(3)
     await fetch(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

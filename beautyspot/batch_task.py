@@ -1,0 +1,315 @@
+"""Batch tasks: what ``@project.batch_task`` makes of a function that takes a list and returns one of the same length.
+
+Each item of the list is a call of its own: it has its own key, its own row and its own failure. A function is called
+with the items that are not kept, and never with more than ``size`` of them.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, get_origin
+
+from beautyspot.base_task import BaseTask, Options
+from beautyspot.batch_run import Arguments, BatchRun, Item
+from beautyspot.binding import signature_of
+from beautyspot.errors import ConfigurationError
+from beautyspot.keys import Policy
+from beautyspot.methods import _Bound
+from beautyspot.naming import full_name
+from beautyspot.preview import of_value
+from beautyspot.under_way import settle_batch
+
+__all__ = ["AsyncBatchTask", "BatchOptions", "BatchTask", "BoundBatchTask"]
+
+A = TypeVar("A")
+Q = ParamSpec("Q")
+R = TypeVar("R")
+
+_LISTS = frozenset({"list", "List", "Sequence", "MutableSequence", "Collection", "Iterable"})
+
+
+@dataclass(frozen=True, slots=True)
+class BatchOptions(Options):
+    """The options of ``@project.batch_task``, checked.
+
+    Attributes:
+        size: How many items the function is called with at most.
+        batch: The parameter that takes the list.
+    """
+
+    size: int = 64
+    batch: str = ""
+
+
+def batch_options(function: Any, options: Options, size: int, batch: str | None) -> BatchOptions:
+    """Options of a task, as those of a batch task.
+
+    Raises:
+        ConfigurationError: If one of them cannot work for *function*.
+    """
+    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+        raise ConfigurationError(f"size is how many items a batch has at most, a whole number from 1, not {size!r}")
+    name = _batch_of(full_name(function), signature_of(function), batch)
+    ignored = options.key.names if isinstance(options.key, Policy) and options.key.reading is None else ()
+    if name in (*options.ignore, *ignored):
+        raise ConfigurationError(
+            f"{full_name(function)} ignores {name!r}, which is its list of items: all of them would be one call"
+        )
+    given = {field.name: getattr(options, field.name) for field in fields(options)}
+    return BatchOptions(**given, size=size, batch=name)
+
+
+def _batch_of(function: str, signature: inspect.Signature, given: str | None) -> str:
+    """The parameter that takes the list: the one that was named, the first that is annotated so, or the first."""
+    closed = [p for p in signature.parameters.values() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    if closed and closed[0].name in ("self", "cls"):
+        closed = closed[1:]
+    names = [p.name for p in closed]
+    if given is not None and given not in names:
+        raise ConfigurationError(f"{function} has no argument batch={given!r}; it has {', '.join(names) or 'none'}")
+    if not names:
+        raise ConfigurationError(f"{function} has no argument that takes the list of items: give it one")
+    listed = [p.name for p in closed if _is_list(p.annotation)]
+    return given or (listed or names)[0]
+
+
+def _is_list(annotation: Any) -> bool:
+    if not isinstance(annotation, str):
+        annotation = getattr(get_origin(annotation) or annotation, "__name__", "")
+    return annotation.strip("\"' ").partition("[")[0].rpartition(".")[2] in _LISTS
+
+
+class _Batching(BaseTask[Concatenate[A, Q], R], Generic[A, Q, R]):
+    """What sync and async batch tasks have in common."""
+
+    options: BatchOptions
+
+    def _setup(self, function: Callable[..., Any], project: Any, options: Any) -> None:
+        super()._setup(function, project, options)
+        parameters = signature_of(function).parameters
+        self._default = parameters[options.batch].default
+        positional = [p.name for p in parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+        self._at = positional.index(options.batch) if options.batch in positional else len(positional)
+
+    def _placed(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, Callable[[Any], Arguments]]:
+        """What a call gives as its list, and what makes the same call with another one."""
+        at, name = self._at, self.options.batch
+        if len(args) > at:
+            return args[at], lambda value: ((*args[:at], value, *args[at + 1 :]), kwargs)
+        if name not in kwargs and self._default is inspect.Parameter.empty:
+            self._keyer.values(args, kwargs)  # raises as the function itself would
+        return kwargs.get(name, self._default), lambda value: (args, {**kwargs, name: value})
+
+    def _listed(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[BatchRun, list[Item]]:
+        """A run for a call's list, and its items, equal ones together."""
+        given, call = self._placed(args, kwargs)
+        if not isinstance(given, Iterable) or isinstance(given, str | bytes | Mapping):
+            name = self.function_name.rpartition(".")[2]
+            raise TypeError(
+                f"{self.function_name} takes a list of items as {self.options.batch!r} and got {of_value(given)}: "
+                f"write {name}([...])"
+            )
+        values = list(given)
+        items: dict[bytes, Item] = {}
+        if values:
+            for number, (key, parts) in enumerate(self._keyer.each(self.options.batch, values, call)):
+                if key in items:
+                    items[key].numbers.append(number)
+                else:
+                    items[key] = Item(values[number], key, parts, [number])
+        return BatchRun(self, call, len(values)), list(items.values())
+
+    def _alone(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> BatchRun:
+        """A run that replaces the result of one item."""
+        value, call = self._placed(args, kwargs)
+        key, parts = self._keyer(args, kwargs)
+        run = BatchRun(self, call, 1, fresh=True)
+        run.enlist([Item(value, key, parts, [0])])
+        return run
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        return self._bound(BoundBatchTask, instance, owner)
+
+
+class BatchTask(_Batching[A, Q, R]):
+    """A function of a list whose results are kept item by item; called as the function is.
+
+    ``key``, ``cached``, ``peek``, ``forget``, ``put``, ``refresh`` and ``explain`` take one item where a call takes the
+    list.
+    """
+
+    if TYPE_CHECKING:
+
+        def __call__(self, items: Iterable[A], /, *args: Q.args, **kwargs: Q.kwargs) -> list[R]:
+            """As below; the list may be given by name too, which no type can say."""
+            ...
+
+        def refresh(self, item: A, /, *args: Q.args, **kwargs: Q.kwargs) -> R:
+            """As below."""
+            ...
+
+    else:
+
+        def __call__(self, *args, **kwargs):
+            """The results of all items, in their order: the kept ones, and the function's for the others."""
+            run, items = self._listed(args, kwargs)
+            run.recall(items)
+            self._finish(run)
+            return run.results
+
+        def refresh(self, *args, **kwargs):
+            """Run the function for one item and replace its kept result."""
+            run = self._alone(args, kwargs)
+            self._finish(run)
+            return run.results[0]
+
+    def _finish(self, run: BatchRun) -> None:
+        """Run one batch after the other; each is kept before the next begins."""
+        while not run.is_over():
+            settle_batch()
+            try:
+                if run.take():
+                    self._run_batch(run)
+                    continue
+            finally:
+                self._flights.land_many(run.release())
+            # Waited for while nothing is held; whoever has it keeps it, or fails and leaves it to us.
+            if not run.is_over():
+                key = run.waits_for()
+                self._flights.acquire(key)
+                self._flights.release(key)
+
+    def _run_batch(self, run: BatchRun) -> None:
+        args, kwargs = run.begin()
+        started = perf_counter()
+        try:
+            values = run.checked(self.__wrapped__(*args, **kwargs))
+        except Exception as error:
+            run.failed(error, perf_counter() - started)
+            raise
+        run.keep(values, perf_counter() - started)
+
+
+class AsyncBatchTask(_Batching[A, Q, R]):
+    """A coroutine function of a list whose results are kept item by item; called and awaited as the function is.
+
+    What is said of `BatchTask` holds here too. ``refresh`` is awaited.
+    """
+
+    def _setup(self, function: Callable[..., Any], project: Any, options: Any) -> None:
+        super()._setup(function, project, options)
+        mark = getattr(inspect, "markcoroutinefunction", None)
+        if mark is not None:  # Python 3.11 looks at its code
+            mark(self)
+
+    if TYPE_CHECKING:
+
+        async def __call__(self, items: Iterable[A], /, *args: Q.args, **kwargs: Q.kwargs) -> list[R]:
+            """As below; the list may be given by name too, which no type can say."""
+            ...
+
+        async def refresh(self, item: A, /, *args: Q.args, **kwargs: Q.kwargs) -> R:
+            """As below."""
+            ...
+
+    else:
+
+        async def __call__(self, *args, **kwargs):
+            """The results of all items, in their order: the kept ones, and the function's for the others."""
+            run, items = self._listed(args, kwargs)
+            await self._aside(run.recall, items)
+            await self._finish(run)
+            return run.results
+
+        async def refresh(self, *args, **kwargs):
+            """Run the function for one item and replace its kept result."""
+            run = self._alone(args, kwargs)
+            await self._finish(run)
+            return run.results[0]
+
+    def _aside(self, function: Callable[..., Any], *args: Any) -> Any:
+        """*function* in a thread of the project, which knows which keys the code that runs here has."""
+        return self.project.run_io(contextvars.copy_context().run, function, *args)
+
+    async def _finish(self, run: BatchRun) -> None:
+        """As that of `BatchTask`. Cancelled while a thread takes keys or keeps results, these are freed after it."""
+        import asyncio  # half of the time that importing beautyspot may take
+
+        while not run.is_over():
+            settle_batch()
+            step = self._aside(run.take)
+            try:
+                if await asyncio.shield(step):
+                    args, kwargs = run.begin()
+                    started = perf_counter()
+                    try:
+                        values = run.checked(await self.__wrapped__(*args, **kwargs))
+                    except Exception as error:
+                        step = self._aside(run.failed, error, perf_counter() - started)
+                        await asyncio.shield(step)
+                        raise
+                    step = self._aside(run.keep, values, perf_counter() - started)
+                    await asyncio.shield(step)
+                    continue
+            finally:
+                run.disown()
+                if step.done():
+                    self._land(run)
+                else:
+                    step.add_done_callback(lambda _: self._land(run))
+            if not run.is_over():
+                key = run.waits_for()
+                await self._flights.acquire_async(key)
+                self._flights.disown(key)
+                self._flights.land_async(key)
+
+    def _land(self, run: BatchRun) -> None:
+        keys = run.release()
+        if keys:
+            self.project.run_io(self._flights.land_many, keys)
+
+
+class BoundBatchTask(_Bound[Any, Any]):
+    """A batch task with its object: what a method is when it is looked up on an instance."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The results of all items; to be awaited where the method is."""
+        return self.task(self.instance, *args, **kwargs)
+
+    def refresh(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the method for one item and replace its kept result; to be awaited where the method is."""
+        return self.task.refresh(self.instance, *args, **kwargs)
+
+
+def check_mapped(task: Any, iterables: tuple[Iterable[Any], ...]) -> None:
+    """Refuse a map of a batch task that says anything but the items of its list.
+
+    Raises:
+        TypeError: It says what to write.
+    """
+    bare, before = (task.task, 1) if isinstance(task, BoundBatchTask) else (task, 0)
+    if isinstance(bare, _Batching) and (len(iterables) > 1 or bare._at != before):
+        name = bare._keyer.function_name
+        raise TypeError(
+            f"a map of a batch task takes one iterable, the items of its first argument: for other arguments call it, "
+            f"as in {name}(items, ...), or make a batch task of a functools.partial of its function"
+        )
+
+
+def size_of(task: Any) -> int:
+    """How many inputs of a map run together at most."""
+    size: int = task.options.size if isinstance(task, _Batching) else 1
+    return size
+
+
+def calls_of(task: Any, calls: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """The calls of its function that a map with *calls* to run would make."""
+    if not isinstance(task, _Batching):
+        return list(calls)
+    size = task.options.size
+    lists = [calls[i : i + size] for i in range(0, len(calls), size)]
+    return [(*some[0][:-1], [args[-1] for args in some]) for some in lists]
