@@ -22,6 +22,7 @@ from beautyspot.errors import (
     BeautyspotError,
     DamagedBlobError,
     DeserializationError,
+    MissingBlobError,
     UnreadableWarning,
     UnusableIndexError,
 )
@@ -33,6 +34,7 @@ from beautyspot.protocols import (
     Buffer,
     BufferSerializer,
     Entry,
+    Evicts,
     MapsBlobs,
     QuickLookup,
     Record,
@@ -108,6 +110,7 @@ class Results:
         self.is_quick = isinstance(db, QuickLookup)
         self._get: Callable[[bytes], Entry | None] = db.get if isinstance(db, QuickLookup) else self._look_up
         self._hasher: Callable[[int], Any] = hasher if seal is None else seal.hasher
+        self._evicts = isinstance(storage, Evicts)
         self._checked: set[str] = set()  # locations whose mapped blobs this process has checked
         self._checking = threading.Lock()
 
@@ -160,7 +163,7 @@ class Results:
         return {key: bare for key, bare in seen.items() if bare is not None}
 
     def read(self, entry: Entry, form: Form) -> Any:
-        """The value of *entry*, a fresh object; ``MISSING`` where it cannot be read (said once)."""
+        """The value of *entry*, a fresh object; ``MISSING`` where it cannot be read (said once), or was evicted."""
         try:
             if is_signed(entry):
                 raise DeserializationError(
@@ -172,7 +175,8 @@ class Results:
                 raise DeserializationError("a row of the index is damaged: its checksum does not fit")
             return form.serializer.loads(entry.value)
         except Exception as error:
-            self._unreadable(error)
+            if not (self._evicts and isinstance(error, MissingBlobError)):
+                self._unreadable(error)
             return MISSING
 
     def _read_blob(self, entry: Entry, form: Form) -> Any:
