@@ -32,7 +32,7 @@ except ImportError as error:
     raise ConfigurationError('this needs diskcache: pip install "beautyspot[diskcache]"') from error
 
 from beautyspot.adapters.plain_disk import PlainDisk
-from beautyspot.adapters.shards import InCache, Recipe, begin, notes_use, patiently
+from beautyspot.adapters.shards import InCache, Recipe, begin, keep_to_size, notes_use, patiently
 from beautyspot.db.sqlite_locks import FileLocks
 from beautyspot.storage.locations import check_location, check_size, is_location, new_location
 from beautyspot.storage.parts import PartsFile
@@ -112,6 +112,9 @@ class DiskCacheTaskDB(InCache):
                 begin(stack, shard)
             for key, (value, tag) in rows.items():  # in their order, which is that of lists
                 self._shard(key).set(key, value, tag=tag)
+        with self._asking("write to", IndexUnavailableError):
+            for shard, _ in self._by_shard(list(rows)):
+                keep_to_size(shard)
 
     def delete(self, keys: Sequence[bytes]) -> int:
         """Drop what is kept under *keys*; returns how many there were."""
@@ -198,6 +201,7 @@ class DiskCacheStorage(InCache):
                 shard.set(key, parts_file if is_large else value, read=is_large)
 
             patiently(shard, write)
+            keep_to_size(shard)
             if key not in shard:
                 raise StorageError(
                     f"a blob of {parts_file.size:,} bytes was dropped at once by the cache in {self.directory}, which "

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import groupby
 from operator import itemgetter
-from time import monotonic
+from time import monotonic, time
 from typing import Any, NamedTuple, TypeVar
 
 from diskcache import Cache, FanoutCache, Timeout
@@ -50,7 +50,9 @@ class Recipe(NamedTuple):
         os.makedirs(self.directory, mode=0o700, exist_ok=True)  # results may be confidential
         if self.shards is None:
             check_settings(self.directory)
-            return Cache(self.directory, timeout=_PATIENCE, disk=self.disk, **self.settings)
+            cache: Any = Cache(self.directory, timeout=_PATIENCE, disk=self.disk, **self.settings)
+            cache.cull_limit = 0  # it would drop ten rows at once, which may be all; `keep_to_size` drops what it must
+            return cache
         for number in range(self.shards):
             check_settings(os.path.join(self.directory, f"{number:03d}"))
         return FanoutCache(self.directory, shards=self.shards, disk=self.disk, **self.settings)
@@ -175,6 +177,17 @@ def patiently(shard: Any, action: Callable[[], T]) -> T:
 def begin(stack: ExitStack, shard: Any) -> None:
     """Begin a transaction that ends with *stack*."""
     patiently(shard, lambda: stack.enter_context(shard.transact()))
+
+
+def keep_to_size(shard: Any) -> None:
+    """Drop one row after the other, in the order of the shard's policy, until it keeps to its size."""
+
+    def drop_one() -> None:
+        with shard._transact() as (sql, cleanup):
+            shard._cull(time(), sql, cleanup, limit=1)
+
+    while shard.eviction_policy != "none" and shard.volume() >= shard.size_limit and len(shard):
+        patiently(shard, drop_one)
 
 
 def _refuse_what_lasts(shard: Any) -> None:

@@ -130,13 +130,22 @@ def test_a_dropped_blob_is_a_miss_without_a_word(project: bs.Project, count: Cou
     assert [len(task(100_000)), len(task(100_000)), len(count)] == [100_000, 100_000, 2]
 
 
-def test_the_cache_keeps_to_its_size(project: bs.Project) -> None:
+def test_the_cache_keeps_to_its_size_and_drops_no_more_than_it_must(project: bs.Project) -> None:
     task = project.task(lambda n: bytes(n))
     for i in range(12):
         task(500_000 + i)
     assert sum(blob.size for blob in project.storage.blobs()) < 3_000_000
-    assert task.cached(500_011)
-    assert not task.cached(500_000)
+    assert [task.cached(500_000 + i) for i in range(12)] == [False] * 7 + [True] * 5
+
+
+def test_an_index_keeps_to_its_size(tmp_path: Path) -> None:
+    db = DiskCacheTaskDB(tmp_path / "cache", size_limit=1 << 20)
+    for start in range(0, 3000, 100):
+        db.upsert([make_record(i, value=bytes(1000)) for i in range(start, start + 100)])
+    kept = [summary.key for summary in db.summaries()]
+    assert 300 < len(kept) < 1000
+    assert kept == [make_key(i) for i in reversed(range(3000 - len(kept), 3000))]
+    db.close()
 
 
 def test_verify_finds_nothing_wrong_where_a_blob_was_dropped(project: bs.Project) -> None:
