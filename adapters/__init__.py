@@ -9,12 +9,12 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from beautyspot.adapters import dask, futures, joblib, logging, opentelemetry, prometheus, ray
+    from beautyspot.adapters import dask, diskcache, futures, joblib, logging, opentelemetry, prometheus, ray
 
 if __name__ != "beautyspot.adapters":
     raise ImportError(f"import this package as beautyspot.adapters, not as {__name__}")
 
-__all__ = ["dask", "futures", "joblib", "logging", "opentelemetry", "prometheus", "ray"]
+__all__ = ["dask", "diskcache", "futures", "joblib", "logging", "opentelemetry", "prometheus", "ray"]
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -16,7 +16,7 @@ try:
 except ImportError as error:
     raise ConfigurationError('engine="joblib" needs joblib: pip install "beautyspot[joblib]"') from error
 
-from beautyspot.adapters.resumable import ResumableBackend, resumable  # noqa: E402 - it needs joblib
+from beautyspot.adapters.resumable import ResumableBackend, resumable
 
 __all__ = ["JoblibEngine", "resumable"]
 

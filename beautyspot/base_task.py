@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, ParamSpec, TypeVar, cast, overload
 
 from beautyspot.following import NOTHING, Deps
+from beautyspot.forms import Encoded, form_of
 from beautyspot.keeping import Keeper
 from beautyspot.keys import Keyer, Policy
 from beautyspot.methods import LikeCython, arguments
 from beautyspot.naming import full_name
 from beautyspot.protocols import Entry, Summary
-from beautyspot.results import MISSING, Encoded, form_of
+from beautyspot.results import MISSING
 from beautyspot.serializer import MsgpackSerializer
 from beautyspot.shipping import made_here, opened, reduce
 

@@ -16,6 +16,7 @@ from beautyspot.dropping import Dropped, Evicted, Garbage, collect, drop, select
 from beautyspot.errors import ConfigurationError, DeserializationError
 from beautyspot.evicting import evict
 from beautyspot.flight import Flights
+from beautyspot.forms import form_of
 from beautyspot.inspecting import Inspector
 from beautyspot.protocols import (
     BlobStorage,
@@ -33,7 +34,7 @@ from beautyspot.protocols import (
     Summary,
     TaskDB,
 )
-from beautyspot.results import Results, form_of, is_expired
+from beautyspot.results import Results, is_expired
 from beautyspot.retention import Retention
 from beautyspot.serializer import MsgpackSerializer
 from beautyspot.sharing import sharers

@@ -32,6 +32,7 @@ __all__ = [
     "Chronicle",
     "Compacts",
     "Entry",
+    "Evicts",
     "Failure",
     "FailureLog",
     "Forgetful",
@@ -304,6 +305,18 @@ class MapsBlobs(Protocol):
 
     def map(self, location: str, size: int) -> memoryview:
         """The blob at *location* as a read-only view of its file, *size* bytes long."""
+        ...
+
+
+@runtime_checkable
+class Evicts(Protocol):
+    """A storage that drops blobs by itself. Without it, a blob that is gone is a fault, which is said.
+
+    With it, the call of a blob that is gone runs again as if it had never run.
+    """
+
+    def size_limit(self) -> int:
+        """Bytes above which it drops blobs."""
         ...
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from beautyspot.forms import Encoded
 from beautyspot.keeping import Keeper
 from beautyspot.protocols import Entry, Record, Summary
-from beautyspot.results import MISSING, Encoded, Results
+from beautyspot.results import MISSING, Results
 
 if TYPE_CHECKING:
     from beautyspot.events import Events, Kind
