@@ -11,6 +11,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from beautyspot.async_streams import AsyncStreamTask
     from beautyspot.asyncmap import amap
     from beautyspot.batch_task import AsyncBatchTask, BatchTask
     from beautyspot.content import ContentType
@@ -35,16 +36,19 @@ if TYPE_CHECKING:
         UnreadableWarning,
         WorkerDied,
     )
+    from beautyspot.events import Event
     from beautyspot.explain import Explanation
     from beautyspot.fanout import Plan, imap, map, plan
     from beautyspot.keys import KeyGen
     from beautyspot.project import Project
+    from beautyspot.streams import StreamTask
     from beautyspot.task import AsyncTask, Task
 
 __version__ = "3.0.0"
 
 __all__ = [
     "AsyncBatchTask",
+    "AsyncStreamTask",
     "AsyncTask",
     "BatchError",
     "BatchTask",
@@ -56,6 +60,7 @@ __all__ = [
     "ContentType",
     "DeserializationError",
     "EngineLost",
+    "Event",
     "Explanation",
     "IndexUnavailableError",
     "KeyGen",
@@ -68,6 +73,7 @@ __all__ = [
     "RemoteError",
     "SerializationError",
     "StorageError",
+    "StreamTask",
     "Task",
     "UnkeyableError",
     "UnreadableWarning",
@@ -84,10 +90,13 @@ _HOMES = {
     **dict.fromkeys(("AsyncBatchTask", "BatchTask"), "batch_task"),
     **dict.fromkeys(("AsyncTask", "Task"), "task"),
     **dict.fromkeys(("Plan", "imap", "map", "plan"), "fanout"),
+    "AsyncStreamTask": "async_streams",
     "ContentType": "content",
+    "Event": "events",
     "Explanation": "explain",
     "KeyGen": "keys",
     "Project": "project",
+    "StreamTask": "streams",
     "amap": "asyncmap",
 }
 

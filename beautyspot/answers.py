@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple, cast
 
 from beautyspot.calls import Call
+from beautyspot.events import Event
 from beautyspot.protocols import Entry
 from beautyspot.results import MISSING, Encoded
 
@@ -22,6 +23,8 @@ class Answer(NamedTuple):
         error: The exception, pickled.
         seconds: How long it took.
         away: Whether the worker did not reach the index, so that the caller keeps.
+        told: Events of the worker, for those who listen at its caller, each with its exception, pickled.
+        under_way: Whether someone else runs it just now, for whom the worker did not wait.
     """
 
     entry: Entry | None
@@ -29,9 +32,11 @@ class Answer(NamedTuple):
     error: bytes | None
     seconds: float
     away: bool = False
+    told: tuple[tuple[Event, bytes | None], ...] = ()
+    under_way: bool = False
 
 
-def run(task: Any, key: bytes, args: tuple[Any, ...], away: bool) -> tuple[Entry, bytes | None]:
+def run(task: Any, key: bytes, args: tuple[Any, ...], away: bool, waits: bool) -> tuple[Entry, bytes | None]:
     """Run a call for a caller in another process: the entry of its result, and the blob where it is not kept.
 
     Args:
@@ -39,14 +44,20 @@ def run(task: Any, key: bytes, args: tuple[Any, ...], away: bool) -> tuple[Entry
         key: Of the call, as its caller computed it.
         args: All arguments, by position.
         away: Whether the index is out of reach.
+        waits: Whether someone else who runs it just now is waited for.
+
+    Raises:
+        UnderWay: If he is not.
     """
     if away:
-        encoded = task._keeper.encode(task.__wrapped__(*args))
+        encoded = task._keeper.encode(task._run(*args))
         return _sent(task, encoded)
     entry = task._keeper.results.find(key)
-    if entry is not None:
+    if entry is not None:  # the caller reads it
+        blob = entry.location is not None
+        task.project.events.tell("hit", task.function_name, key, size=entry.size, blob=blob)
         return entry, None
-    flown = task._fly(key, task._keyer(args, {})[1], args, {})
+    flown = task._fly(key, task._keyer(args, {})[1], args, {}, wait=waits)
     return (flown.entry, None) if flown.entry is not None else _sent(task, flown.encoded)
 
 
@@ -71,6 +82,7 @@ def _kept_here(task: Any, call: Call, answer: Answer) -> tuple[Entry, bytes | No
         return kept, None
     encoded = Encoded(sent.value, () if answer.blob is None else (answer.blob,), sent.checksum, sent.size)
     summary = keeper.describe(call.key, call.parts, call.args, {})
+    keeper.begin(summary)
     keeper.write(summary, encoded, answer.seconds, keeper.results.location(call.key))
     return sent, answer.blob
 
@@ -79,4 +91,6 @@ def note_failure(task: Any, call: Call, answer: Answer, error: BaseException) ->
     """Note a failure for viewers, where the worker could not."""
     if answer.away and isinstance(error, Exception):
         keeper = task._keeper
-        keeper.failed(keeper.describe(call.key, call.parts, call.args, {}), error, answer.seconds)
+        summary = keeper.describe(call.key, call.parts, call.args, {})
+        keeper.begin(summary)
+        keeper.failed(summary, error, answer.seconds)

@@ -11,7 +11,7 @@ from beautyspot.batch_lane import Lists, gathered, landed
 from beautyspot.batch_task import AsyncBatchTask, check_mapped
 from beautyspot.calls import Call, Outcome
 from beautyspot.fanout import check_workers
-from beautyspot.flight import MapUnderWay, NotBegun, map_under_way
+from beautyspot.flight import MapUnderWay, NotBegun, UnderWay, map_under_way
 from beautyspot.keys import pacing_layers
 from beautyspot.methods import BoundAsyncTask
 from beautyspot.results import MISSING
@@ -65,6 +65,8 @@ async def _outcomes(run: Run) -> AsyncIterator[Landed]:
         for step in run.steps(None):
             if step is Step.READ:
                 await run_io(run.read_block, None)
+            elif step is Step.LOOK_AGAIN:
+                await run_io(run.look_again)
             elif step is Step.WAIT:
                 run.landed(await run.lane.finished())
             elif isinstance(step, Recall):
@@ -98,7 +100,7 @@ class _AsyncLane:
         return bool(self._running)
 
     def submit(self, call: Call) -> None:
-        compute = self._task._compute(call.key, call.parts, call.args, {}, fresh=False)
+        compute = self._task._compute(call.key, call.parts, call.args, {}, wait=call.waits)
         context = self._context.copy()
         self._running[asyncio.get_running_loop().create_task(compute, context=context)] = call
 
@@ -158,4 +160,6 @@ def _outcome(call: Call, task: asyncio.Task[Any]) -> Outcome:
     if task.cancelled():
         return Outcome(call, error=asyncio.CancelledError())
     error = task.exception()
+    if isinstance(error, UnderWay):
+        return Outcome(call, under_way=True)
     return Outcome(call, error=error) if error is not None else Outcome(call, task.result())

@@ -114,9 +114,9 @@ class Batch:
         keeper, flights = task._keeper, task._flights
         flights.own(call.key)
         summary = keeper.describe(call.key, call.parts, call.args, {})
-        started = perf_counter()
+        started = keeper.begin(summary)
         try:
-            value = task.__wrapped__(*call.args)
+            value = task._run(*call.args)
             seconds = perf_counter() - started
             encoded = keeper.encode(value)
         except NotBegun:
@@ -151,7 +151,7 @@ class Batch:
         keeper = self._task._keeper
         records: list[Record] = [keeper.record(one.summary, one.encoded, one.seconds) for one in returned]
         try:
-            keeper.results.keep_rows(records)
+            keeper.write_together(records)
         except Exception:  # one of them may be the reason, and is told of when each is kept for itself
             return False
         self._tell(*[Outcome(one.call, one.value) for one in returned])

@@ -10,22 +10,33 @@ from beautyspot.results import MISSING
 
 @dataclass(slots=True)
 class Call:
-    """One call of a map that has to run."""
+    """One call of a map that has to run.
+
+    Attributes:
+        waits: Whether someone else who runs it just now is waited for; other calls come first.
+    """
 
     number: int
     args: tuple[Any, ...]
     key: bytes
     parts: list[bytes]
+    waits: bool = False
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of a call: its result, its exception, or that it is to be submitted *again*."""
+    """What became of a call: its result, its exception, or neither.
+
+    Attributes:
+        again: Whether it is to be submitted again.
+        under_way: Whether someone else runs it just now, for whom it did not wait.
+    """
 
     call: Call
     value: Any = MISSING
     error: BaseException | None = None
     again: bool = False
+    under_way: bool = False
 
 
 class Lane(Protocol):

@@ -34,10 +34,11 @@ class Elsewhere:
 
     def recall(self, default: Any) -> Any:
         """The kept result, or *default*."""
-        keeper = self.task._keeper
-        entry = keeper.results.find(self._summary.key)
-        value = MISSING if entry is None else keeper.read(entry)
-        return default if value is MISSING else value
+        value = self.task._keeper.recall(self._summary.key)
+        if value is not MISSING:
+            return value
+        self.task._keeper.begin(self._summary)
+        return default
 
     def keep(self, value: Any) -> None:
         """Keep what the function returned; where it cannot be written, warn or raise as the project says.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import replace
 from typing import Any
 
 from beautyspot import answers, preview
@@ -73,7 +74,7 @@ class EngineLane:
 
     def _packed(self, calls: list[Call]) -> bytes:
         with self._sent_along():
-            return pack_chunk([(call.key, call.args) for call in calls], self._stop)
+            return pack_chunk([(call.key, call.args, call.waits) for call in calls], self._stop)
 
     def _sent_along(self) -> AbstractContextManager[None]:
         return nullcontext() if self._by_value is None else by_value(self._task.__module__)
@@ -128,8 +129,12 @@ class EngineLane:
         return outcomes
 
     def _lost(self, call: Call, reason: EngineLost) -> Outcome:
-        name = self._task._keyer.function_name
-        return Outcome(call, error=WorkerDied(name, preview.of_call(*self._named(call)), str(reason)))
+        name, input_ = self._task._keyer.function_name, preview.of_call(*self._named(call))
+        died = WorkerDied(name, input_, str(reason))
+        tell = self._task.project.events.tell  # what the worker had to tell was lost with it
+        tell("miss", name, call.key, input=input_)
+        tell("error", name, call.key, input=input_, error=died)
+        return Outcome(call, error=died)
 
     def _named(self, call: Call) -> tuple[Any, Any]:
         keyer = self._task._keyer
@@ -156,6 +161,11 @@ class EngineLane:
             raise ConfigurationError(f"workers cannot import what {name} needs ({reason}): install it where they are")
 
     def _outcome(self, call: Call, answer: Answer) -> Outcome:
+        for event, raised in answer.told:
+            events = self._task.project.events
+            events.hand_on(event if raised is None else replace(event, error=unpack_error(raised)))
+        if answer.under_way:
+            return Outcome(call, under_way=True)
         if answer.error is None:
             return Outcome(call, answers.value_of(self._task, call, answer))
         error = unpack_error(answer.error)

@@ -7,6 +7,7 @@ does not take its chunk along.
 from __future__ import annotations
 
 import contextvars
+import dataclasses
 import functools
 import pickle
 import threading
@@ -18,7 +19,8 @@ from typing import Any, NamedTuple, Protocol
 from beautyspot import answers
 from beautyspot.answers import Answer
 from beautyspot.errors import ConfigurationError, EngineLost, RemoteError
-from beautyspot.flight import MapUnderWay, NotBegun, map_under_way
+from beautyspot.events import Event
+from beautyspot.flight import MapUnderWay, NotBegun, UnderWay, map_under_way
 from beautyspot.keys import pacing_layers
 from beautyspot.places import Place, is_here, place_of
 from beautyspot.plugins import Registry
@@ -134,7 +136,8 @@ def pack_task(task: Task[..., Any]) -> bytes:
     project = task.project
     dumps(project)  # an index that cannot be sent is said now; a forked worker would keep to itself
     directories = _directories(task)
-    return dumps((task, directories, list(map(place_of, directories)), _code(task)))
+    listened = bool(project.events)
+    return dumps((task, directories, list(map(place_of, directories)), _code(task), listened))
 
 
 def _code(task: Task[..., Any]) -> tuple[bytes, bytes]:
@@ -146,8 +149,8 @@ def _directories(task: Task[..., Any]) -> list[str]:
     return [part.directory for part in parts if isinstance(part, InDirectory)]
 
 
-def pack_chunk(calls: Sequence[tuple[bytes, tuple[Any, ...]]], stop: bool) -> bytes:
-    """A chunk: keys and arguments of calls; with *stop*, those after a failure are not begun."""
+def pack_chunk(calls: Sequence[tuple[bytes, tuple[Any, ...], bool]], stop: bool) -> bytes:
+    """A chunk: keys and arguments of calls, and whether they wait; with *stop*, those after a failure are not begun."""
     return dumps((list(calls), stop))
 
 
@@ -165,28 +168,43 @@ def run_chunk(payload: bytes, chunk: bytes, stopped: Callable[[], bool] = stoppi
 def _run_chunk(payload: bytes, chunk: bytes, stopped: Callable[[], bool]) -> bytes:
     answered: list[Answer] = []
     try:
-        task, away = _loaded(payload)
+        task, away, listened = _loaded(payload)
         calls, stop = pickle.loads(chunk)  # noqa: S301 - from our own caller, never from an index
     except (ImportError, AttributeError, _Other) as error:
         return pickle.dumps(Unimportable(f"{type(error).__name__}: {error}"))
     except BaseException as error:
         return pickle.dumps([Answer(None, None, _packed(error), 0.0)])
     map_under_way.set(MapUnderWay(pacing_layers(task.__wrapped__), stopped))
-    for key, args in calls:
-        if stopped():
-            break
-        started = time.perf_counter()
-        try:
-            entry, blob = answers.run(task, key, args, away)
-            answered.append(Answer(entry, blob, None, time.perf_counter() - started, away))
-        except NotBegun:
-            break
-        # SystemExit would end the worker, and KeyboardInterrupt is the caller's to handle.
-        except BaseException as error:
-            answered.append(Answer(None, None, _packed(error), time.perf_counter() - started, away))
-            if stop or not isinstance(error, Exception):
+    with task.project.events.collected(listened) as told:
+        for key, args, waits in calls:
+            if stopped():
                 break
+            started = time.perf_counter()
+            try:
+                entry, blob = answers.run(task, key, args, away, waits)
+                answered.append(Answer(entry, blob, None, time.perf_counter() - started, away, _taken(told)))
+            except NotBegun:
+                break
+            except UnderWay:
+                answered.append(Answer(None, None, None, time.perf_counter() - started, under_way=True))
+            # SystemExit would end the worker, and KeyboardInterrupt is the caller's to handle.
+            except BaseException as error:
+                took = time.perf_counter() - started
+                answered.append(Answer(None, None, _packed(error), took, away, _taken(told)))
+                if stop or not isinstance(error, Exception):
+                    break
     return pickle.dumps(answered)
+
+
+def _taken(told: list[Event]) -> tuple[tuple[Event, bytes | None], ...]:
+    """What was told since the last call, as it travels."""
+    taken, told[:] = list(told), []
+    return tuple(
+        [
+            (dataclasses.replace(event, error=None), None if event.error is None else _packed(event.error))
+            for event in taken
+        ]
+    )
 
 
 def unpack_answers(data: bytes) -> list[Answer] | Unimportable:
@@ -205,12 +223,12 @@ def unpack_error(data: bytes) -> BaseException:
 
 
 @functools.lru_cache(8)
-def _loaded(payload: bytes) -> tuple[Task[..., Any], bool]:
-    """The task of a payload, and whether its index is out of reach."""
+def _loaded(payload: bytes) -> tuple[Task[..., Any], bool, bool]:
+    """The task of a payload, whether its index is out of reach, and whether its caller listens to events."""
     task: Task[..., Any]
     directories: list[str]
     places: list[Place]
-    task, directories, places, code = pickle.loads(payload)  # noqa: S301 - from our own caller, never from an index
+    task, directories, places, code, listened = pickle.loads(payload)  # noqa: S301 - from our own caller, never from an index
     away = not all(map(is_here, places))
     if _code(task) != code:  # what it returned would be kept as a result of the caller's code
         raise _Other(f"{task._keyer.function_name} has other code there")
@@ -221,7 +239,7 @@ def _loaded(payload: bytes) -> tuple[Task[..., Any], bool]:
             f"calls of {task._keyer.function_name} are limited, and this worker does not reach the file of "
             'their budget: name a store that all reach, as in Project(limiter_uri="redis://host:6379/0")'
         )
-    return task, away
+    return task, away, listened
 
 
 def _packed(error: BaseException) -> bytes:

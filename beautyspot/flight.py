@@ -11,11 +11,13 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
 from functools import partial
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from beautyspot.errors import IndexUnavailableError, UnusableIndexError
 from beautyspot.forks import SurvivesFork
 from beautyspot.protocols import BulkLocks, KeyLocks
+from beautyspot.waking import Asked, wake
 
 if TYPE_CHECKING:
     import asyncio
@@ -52,6 +54,10 @@ class NotBegun(BaseException):
     """Ends a call of a map that has ended, before its own code has begun."""
 
 
+class UnderWay(Exception):
+    """Says to a call that is not to wait that someone else runs it just now."""
+
+
 class _Flight:
     """One key under way. Its lock is held until it has landed; those who cannot block leave a callback."""
 
@@ -62,17 +68,6 @@ class _Flight:
         self.lock.acquire()
         self.landed = False
         self.callbacks: list[Callable[[], None]] = []
-
-
-class _Asked:
-    """A lock that one asks for and another takes: whoever comes second, to leave or to take, gives it back."""
-
-    def __init__(self) -> None:
-        self._first = threading.Lock()
-
-    def comes_second(self) -> bool:
-        """Whether the other one was here before; to be called once by each."""
-        return not self._first.acquire(blocking=False)
 
 
 class Flights(SurvivesFork):
@@ -89,31 +84,40 @@ class Flights(SurvivesFork):
         self._bulk = locks if isinstance(locks, BulkLocks) else None
         self._run_io = run_io
         self._under_way: dict[bytes, _Flight] = {}
-        self._landing = threading.Lock()
+        self._landing = threading.RLock()  # a stream that is collected as garbage lands in whatever thread runs then
         self.survive_forks()
 
     def after_fork_in_child(self) -> None:
         """Forget the keys of the parent process, whose threads are not here."""
         self._under_way = {}
-        self._landing = threading.Lock()
+        self._landing = threading.RLock()
 
-    def acquire(self, key: bytes) -> None:
-        """Take *key*, waiting for whoever has it.
+    def acquire(self, key: bytes, wait: bool = True) -> float:
+        """Take *key*, waiting for whoever has it; how many seconds that was, 0 where nobody had it.
 
         Raises:
             RecursionError: If the code that asks has it itself.
+            UnderWay: If someone has it who is not to be waited for.
         """
         settle_batch()
+        began = 0.0
         while (other := self._take(key)) is not None:
+            if not wait:
+                raise UnderWay
+            began = began or perf_counter()
             other.lock.acquire()
             other.lock.release()
         try:
             if not self._try_locks(key):
+                if not wait:
+                    raise UnderWay
+                began = began or perf_counter()
                 self._wait_for_locks(key)
         except BaseException as error:
             self._fail(key, error)
             raise
         self.own(key)
+        return began and perf_counter() - began
 
     def try_acquire(self, key: bytes, surely: bool = False) -> bool:
         """Take *key* if nobody has it; the code that runs from here on does not have it yet.
@@ -176,33 +180,41 @@ class Flights(SurvivesFork):
             raise
         return set(taken)
 
-    async def acquire_async(self, key: bytes) -> None:
+    async def acquire_async(self, key: bytes, wait: bool = True) -> float:
         """As `acquire`, without blocking the event loop; cancelling it harms no other waiter."""
         settle_batch()
         import asyncio  # half of the time that importing beautyspot may take
 
+        began = 0.0
         while (other := self._take(key)) is not None:
+            if not wait:
+                raise UnderWay
+            began = began or perf_counter()
             loop = asyncio.get_running_loop()
             landed = loop.create_future()
-            self._when_landed(other, partial(_wake, loop, landed))
+            self._when_landed(other, partial(wake, loop, landed))
             await landed
         try:
             pause = 0.001
             while not await self._try_locks_async(key):
+                if not wait:
+                    raise UnderWay
                 # Another process runs it. A thread that blocks in the kernel could not be cancelled.
+                began = began or perf_counter()
                 await asyncio.sleep(pause)
                 pause = min(pause * 1.5, 0.05)
         except BaseException:
             self._land(key)
             raise
         self.own(key)
+        return began and perf_counter() - began
 
     async def _try_locks_async(self, key: bytes) -> bool:
         if self._locks is None or self._run_io is None:
             return self._try_locks(key)
         import asyncio
 
-        asked = _Asked()
+        asked = Asked()
         try:
             return bool(await asyncio.shield(self._run_io(self._ask, key, asked)))
         except asyncio.CancelledError:
@@ -210,7 +222,7 @@ class Flights(SurvivesFork):
                 self._run_io(self._unlock, key)
             raise
 
-    def _ask(self, key: bytes, asked: _Asked) -> bool:
+    def _ask(self, key: bytes, asked: Asked) -> bool:
         taken = self._try_locks(key)
         if taken and asked.comes_second():  # who asked has left
             self._unlock(key)
@@ -237,6 +249,15 @@ class Flights(SurvivesFork):
         """As `disown`, for many keys."""
         gone = frozenset(keys)
         _mine.set(tuple([mine for mine in _mine.get() if mine not in gone]))
+
+    def refuse_own(self, key: bytes) -> None:
+        """Refuse to wait for what the code that runs just now is to bring.
+
+        Raises:
+            RecursionError: If it has *key* itself.
+        """
+        if key in _mine.get():
+            raise RecursionError("a task calls itself with the arguments that it is running with")
 
     def land(self, key: bytes) -> None:
         """Wake those who wait for *key*; from any thread."""
@@ -272,8 +293,7 @@ class Flights(SurvivesFork):
 
     def _take(self, key: bytes) -> _Flight | None:
         """Take *key* in this process; if someone has it, the flight to wait for."""
-        if key in _mine.get():
-            raise RecursionError("a task calls itself with the arguments that it is running with")
+        self.refuse_own(key)
         mine = _Flight()
         other = self._under_way.setdefault(key, mine)
         return None if other is mine else other
@@ -314,20 +334,14 @@ class Flights(SurvivesFork):
             callback()
 
 
+def key_under_way() -> bytes | None:
+    """The key of the call that runs just now, if there is one."""
+    mine = _mine.get()
+    return mine[-1] if mine else None
+
+
 def settle_batch() -> None:
     """Give back what the batch of the running call holds, before that call waits for anyone."""
     batch = batch_under_way.get()
     if batch is not None:
         batch.settle()
-
-
-def _wake(loop: asyncio.AbstractEventLoop, landed: asyncio.Future[None]) -> None:
-    try:
-        loop.call_soon_threadsafe(_settle, landed)
-    except RuntimeError:  # its loop is closed: nobody waits there any more
-        return
-
-
-def _settle(landed: asyncio.Future[None]) -> None:
-    if not landed.done():  # its waiter may have been cancelled
-        landed.set_result(None)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
-from time import time
+from collections.abc import Callable, Mapping, Sequence
+from time import perf_counter, time
 from typing import Any, Literal
 from zlib import crc32
 
@@ -13,7 +13,7 @@ from beautyspot.errors import ChangedCodeWarning, NotKeptWarning, SerializationE
 from beautyspot.keys import Keyer
 from beautyspot.notices import warn_once
 from beautyspot.protocols import Entry, Failure, FailureLog, MapLog, MapProgress, Record, Summary
-from beautyspot.results import Encoded, Form, Results
+from beautyspot.results import MISSING, Encoded, Form, Results
 
 OnSaveError = Literal["warn", "raise"]
 
@@ -68,6 +68,19 @@ class Keeper:
                 return self.results.read(entry, self.form)
         return self.results.read(entry, self.form)
 
+    def recall(self, key: bytes) -> Any:
+        """The kept result of *key*, or ``MISSING``."""
+        entry = self.results.find(key)
+        return MISSING if entry is None else self.read(entry)
+
+    def holds(self, key: bytes) -> bool:
+        """Whether a usable result is kept under *key*."""
+        return self.recall(key) is not MISSING
+
+    def begin(self, summary: Summary) -> float:
+        """Say that a call was not kept and its function is to run; when that is, by `time.perf_counter`."""
+        return perf_counter()
+
     def _changed(self, entry: Entry) -> None:
         if not entry.code or not self._keyer.code:
             return
@@ -98,24 +111,50 @@ class Keeper:
             worker(),
         )
 
+    def items(self, entry: Entry) -> Any:
+        """An iterator over what a stream yielded, or ``MISSING``; see `read`."""
+        if entry.code != self._keyer.code and self._says_changed:
+            self._changed(entry)
+        return self.results.items(entry, self.form)
+
     def encode(self, value: Any) -> Encoded:
         """*value* serialized; a `SerializationError` carries it."""
         try:
             return self.results.encode(value, self.form)
         except SerializationError as error:
-            if error.value is None:
-                error = SerializationError(error.reason, error.path, value)
-            error.function = self._keyer.function_name
-            error.add_note(f"the value was returned by {self._keyer.function_name} and is at .value of this error")
-            raise error from None
+            raise self._carrying(error, value, "returned") from None
 
-    def keep(self, summary: Summary, value: Any, seconds: float | None, replaced: str | None = None) -> None:
+    def encode_item(self, value: Any, number: int) -> bytes:
+        """What a stream yielded, serialized for itself; a `SerializationError` carries it."""
+        try:
+            return self.form.serializer.dumps(value)
+        except SerializationError as error:
+            raise self._carrying(error.inside(f"[{number}]"), value, "yielded") from None
+
+    def encode_items(self, items: Sequence[bytes]) -> Encoded:
+        """The list of what a stream yielded, serialized, of what `encode_item` gave."""
+        return self.results.encode_items(items, self.form)
+
+    def _carrying(self, error: SerializationError, value: Any, came: str) -> SerializationError:
+        if error.value is None:
+            error = SerializationError(error.reason, error.path, value)
+        error.function = self._keyer.function_name
+        error.add_note(f"the value was {came} by {self._keyer.function_name} and is at .value of this error")
+        return error
+
+    def keep(
+        self, summary: Summary, value: Any, seconds: float | None, replaced: str | None = None
+    ) -> tuple[Entry | None, Encoded]:
         """Keep what a run returned; where it cannot be written, warn or raise as the project says.
+
+        Returns:
+            What `write` and `encode` do.
 
         Raises:
             SerializationError: If *value* cannot be serialized; the error carries it.
         """
-        self.write(summary, self.encode(value), seconds, replaced)
+        encoded = self.encode(value)
+        return self.write(summary, encoded, seconds, replaced), encoded
 
     def write(self, summary: Summary, encoded: Encoded, seconds: float | None, replaced: str | None) -> Entry | None:
         """Write what `encode` gave; the entry, or ``None`` where it could not be written (said once)."""
@@ -139,16 +178,20 @@ class Keeper:
         entry = Entry(encoded.value, None, encoded.checksum, encoded.size, summary.expires, self._keyer.code)
         return Record(entry, summary)
 
+    def write_together(self, records: Sequence[Record]) -> None:
+        """Commit what `record` gave, all or none."""
+        self.results.keep_rows(records)
+
     def _complete(self, summary: Summary, encoded: Encoded, seconds: float | None) -> Summary:
         now = time()
         expires = None if self._ttl is None else now + self._ttl
         # Summary._replace would take ten times as long.
         return Summary(*summary[:6], encoded.size, now, expires, seconds, summary.worker)
 
-    def put(self, summary: Summary, value: Any) -> None:
+    def put(self, summary: Summary, value: Any) -> Entry:
         """Keep a value that was computed elsewhere, or raise."""
         encoded, replaced = self.encode(value), self.results.location(summary.key)
-        self.results.keep(encoded, summary._replace(size=encoded.size), self._keyer.code, replaced)
+        return self.results.keep(encoded, summary._replace(size=encoded.size), self._keyer.code, replaced)
 
     def failed(self, summary: Summary, error: Exception, seconds: float) -> None:
         """Note a failure for viewers; that this does not work must not hide the failure itself."""

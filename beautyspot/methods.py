@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterable
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
     from beautyspot.explain import Explanation
 
-__all__ = ["BoundAsyncTask", "BoundTask"]
+__all__ = ["BoundAsyncStreamTask", "BoundAsyncTask", "BoundStreamTask", "BoundTask"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -99,6 +99,20 @@ class BoundTask(_Bound[P, T]):
         return value
 
 
+class BoundStreamTask(BoundTask[P, list[T]]):
+    """A `StreamTask` with its object."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Generator[T, None, None]:  # type: ignore[override]
+        """The items, as the method yields them, or from what is kept."""
+        items: Generator[T, None, None] = self.task(self.instance, *args, **kwargs)
+        return items
+
+    def refresh(self, *args: P.args, **kwargs: P.kwargs) -> Generator[T, None, None]:  # type: ignore[override]
+        """The items of a new run, which replaces the kept result."""
+        items: Generator[T, None, None] = self.task.refresh(self.instance, *args, **kwargs)
+        return items
+
+
 class BoundAsyncTask(_Bound[P, T]):
     """An `AsyncTask` with its object."""
 
@@ -111,3 +125,17 @@ class BoundAsyncTask(_Bound[P, T]):
         """Run the method and replace the kept result."""
         running: Coroutine[Any, Any, T] = self.task.refresh(self.instance, *args, **kwargs)
         return running
+
+
+class BoundAsyncStreamTask(BoundAsyncTask[P, list[T]]):
+    """An `AsyncStreamTask` with its object."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[T, None]:  # type: ignore[override]
+        """The items, as the method yields them, or from what is kept."""
+        items: AsyncGenerator[T, None] = self.task(self.instance, *args, **kwargs)
+        return items
+
+    def refresh(self, *args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[T, None]:  # type: ignore[override]
+        """The items of a new run, which replaces the kept result."""
+        items: AsyncGenerator[T, None] = self.task.refresh(self.instance, *args, **kwargs)
+        return items

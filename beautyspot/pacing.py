@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 import os
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from beautyspot.errors import BudgetWarning, ConfigurationError
@@ -15,6 +15,7 @@ from beautyspot.protocols import KeyLocks, LocalFile, TaskDB
 from beautyspot.task import AsyncTask, Task
 
 if TYPE_CHECKING:
+    from beautyspot.events import Events
     from beautyspot.limiter.budgets import Budgets
     from beautyspot.limiter.permit import Permit
     from beautyspot.limiter.rates import Limit
@@ -34,6 +35,7 @@ class Paced:
 
     name: str
     db: TaskDB
+    events: Events
 
     def __init__(self, tpm: int | None, rpm: int | None, burst: float, limiter_uri: str | None) -> None:
         check_limits(tpm, rpm, burst)
@@ -120,8 +122,8 @@ class Paced:
             key: Names the budget, or is a callable of the call's arguments that does; calls with one key share
                 one budget in the whole project. Without one it is the project's own, or the function's own
                 where the function has limits of its own.
-            settle: A callable of the result that gives the tokens that were really used; the difference is
-                charged or given back.
+            settle: A callable of the result, or of the list of what a generator yielded, that gives the tokens
+                that were really used; the difference is charged or given back.
             max_wait: Seconds that a call waits at most; 0 tries.
             tpm: Tokens a minute in place of the project's.
             rpm: Calls a minute in place of the project's.
@@ -180,7 +182,7 @@ class Paced:
         from beautyspot.limiter.budgets import named
         from beautyspot.limiter.permit import Permit
 
-        return Permit(self.budgets, cost, named(key), max_wait)
+        return Permit(self.budgets, cost, named(key), max_wait, partial(self.events.waited, ""))
 
     def defer(self, seconds: float, key: str | int | None = None) -> None:
         """Let no limited call begin before *seconds* have passed, in any process: for a 429 or a ``Retry-After``.
@@ -233,8 +235,3 @@ def _check_function(function: Any) -> None:
         )
     if not callable(function):
         raise ConfigurationError(f"project.limiter limits the calls of a function, and {name} cannot be called")
-    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-        raise ConfigurationError(
-            f"{name} is a generator, whose cost is known when it ends: write `with project.limit(cost=...) as permit:` "
-            "inside of it, and permit.settle(...)"
-        )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextvars
 import inspect
 import os
 import threading
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
@@ -13,6 +14,7 @@ from beautyspot.batching import Batching
 from beautyspot.db import open_db
 from beautyspot.durations import ttl_seconds
 from beautyspot.errors import ConfigurationError
+from beautyspot.events import Events, Observed
 from beautyspot.flight import Flights
 from beautyspot.following import checked_deps
 from beautyspot.keeping import OnSaveError
@@ -33,7 +35,9 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from beautyspot.async_streams import AsyncStreamTask
     from beautyspot.maintenance import Maintenance
+    from beautyspot.streams import StreamTask
 
 __all__ = ["Project"]
 
@@ -44,7 +48,7 @@ BLOB_THRESHOLD = 1 << 16  # chosen by measurement: docs/benchmarks.md
 SERIALIZERS = Registry("serializer", "beautyspot.serializers", {"msgpack": "beautyspot.serializer:MsgpackSerializer"})
 
 
-class Project(Paced, Batching):
+class Project(Paced, Observed, Batching):
     """A place where results are kept, and the decorator that keeps them there.
 
     Args:
@@ -115,6 +119,7 @@ class Project(Paced, Batching):
         self._own_executor: Executor | None = None
         self._lock = threading.Lock()
         self.results = Results(self.db, self.storage, blob_threshold, None if secret is None else Seal(secret))
+        self.events = Events(name)
         self.flights = Flights(
             self.db if isinstance(self.db, KeyLocks) else None,
             None if isinstance(self.db, QuickLookup) else self.run_io,
@@ -203,10 +208,11 @@ class Project(Paced, Batching):
         return Maintenance(self.db, self.storage, self.serializer, secret, self.flights)
 
     def run_io(self, function: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
-        """Run blocking I/O of an async task in a thread of this project."""
+        """Run blocking I/O of an async task in a thread of this project, in the context of the call."""
         import asyncio
 
-        return asyncio.get_running_loop().run_in_executor(self._io_executor(), function, *args)
+        context = contextvars.copy_context()
+        return asyncio.get_running_loop().run_in_executor(self._io_executor(), context.run, function, *args)
 
     def _io_executor(self) -> Executor:
         if self._executor is not None:
@@ -220,6 +226,10 @@ class Project(Paced, Batching):
 
     @overload
     def task(self, function: Callable[P, Coroutine[Any, Any, T]], /) -> AsyncTask[P, T]: ...  # type: ignore[overload-overlap]
+    @overload
+    def task(self, function: Callable[P, AsyncIterator[T]], /) -> AsyncStreamTask[P, T]: ...  # type: ignore[overload-overlap]
+    @overload
+    def task(self, function: Callable[P, Iterator[T]], /) -> StreamTask[P, T]: ...
     @overload
     def task(self, function: Callable[P, T], /) -> Task[P, T]: ...
     @overload
@@ -261,18 +271,14 @@ class Project(Paced, Batching):
             return lambda function: self._make(function, checked)
         return self._make(function, checked)
 
-    def _make(self, function: Any, options: Options, kinds: tuple[type, type] = (Task, AsyncTask)) -> Any:
+    def _make(self, function: Any, options: Options, kind_of: Callable[[Any], Any] | None = None) -> Any:
         if isinstance(function, staticmethod | classmethod):
-            task = self._make(function.__func__, options, kinds)
+            task = self._make(function.__func__, options, kind_of)
             task.binds = "nothing" if isinstance(function, staticmethod) else "class"
             return task
         if not callable(function):
             raise ConfigurationError(f"project.task keeps the results of a function, and {function!r} cannot be called")
-        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-            raise ConfigurationError(
-                f"{function.__qualname__} is a generator: what it yields cannot be kept as a result; return a list"
-            )
-        return kinds[inspect.iscoroutinefunction(inspect.unwrap(function))](function, self, options)
+        return (kind_of or _kind_of)(inspect.unwrap(function))(function, self, options)
 
     def _options(
         self,
@@ -301,11 +307,28 @@ class Project(Paced, Batching):
         return Options(save_blob, version, key, names, content_type, ttl_seconds(ttl), own, mmap, followed)
 
 
+def _kind_of(function: Any) -> Callable[..., Any]:
+    """What a task of this kind of function is made by."""
+    if inspect.isgeneratorfunction(function):
+        from beautyspot.streams import StreamTask
+
+        return StreamTask
+    if inspect.isasyncgenfunction(function):
+        from beautyspot.async_streams import AsyncStreamTask
+
+        return AsyncStreamTask
+    return AsyncTask if inspect.iscoroutinefunction(function) else Task
+
+
 class _Decorator:
     """What ``project.task(...)`` with options returns, for type checkers."""
 
     @overload
     def __call__(self, function: Callable[P, Coroutine[Any, Any, T]], /) -> AsyncTask[P, T]: ...  # type: ignore[overload-overlap]
+    @overload
+    def __call__(self, function: Callable[P, AsyncIterator[T]], /) -> AsyncStreamTask[P, T]: ...  # type: ignore[overload-overlap]
+    @overload
+    def __call__(self, function: Callable[P, Iterator[T]], /) -> StreamTask[P, T]: ...
     @overload
     def __call__(self, function: Callable[P, T], /) -> Task[P, T]: ...
     def __call__(self, function: Any, /) -> Any: ...

@@ -37,6 +37,7 @@ __all__ = [
     "Forgetful",
     "FunctionSummary",
     "InDirectory",
+    "ItemSerializer",
     "KeyLocks",
     "LocalFile",
     "MapLog",
@@ -314,4 +315,17 @@ class BufferSerializer(Protocol):
 
     def load_parts(self, head: Buffer, buffers: Sequence[memoryview]) -> Any:
         """The value of a head and its buffers."""
+        ...
+
+
+@runtime_checkable
+class ItemSerializer(Protocol):
+    """Reads the items of a list one by one. Without it, a stream that is replayed is decoded as a whole."""
+
+    def join_items(self, items: Sequence[bytes]) -> bytes:
+        """The bytes of the list whose *items* ``dumps`` gave one by one: those that ``dumps`` gives of the list."""
+        ...
+
+    def load_items(self, data: Buffer) -> Iterator[Any]:
+        """The items of a list, each decoded when it is asked for."""
         ...

@@ -13,7 +13,7 @@ import threading
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from time import time
 from typing import Any, Final, NamedTuple
 
@@ -33,6 +33,7 @@ from beautyspot.protocols import (
     Buffer,
     BufferSerializer,
     Entry,
+    ItemSerializer,
     MapsBlobs,
     QuickLookup,
     Record,
@@ -73,12 +74,13 @@ class Form:
     save_blob: bool | None = None
     mmap: bool = False
     buffers: BufferSerializer | None = None  # the serializer, if it keeps buffers apart
+    items: ItemSerializer | None = None  # the serializer, if it reads the items of a list one by one
 
 
 def form_of(serializer: Serializer, save_blob: bool | None = None, mmap: bool = False) -> Form:
     """A form; what the serializer is able to is looked up here, once."""
     buffers = serializer if isinstance(serializer, BufferSerializer) else None
-    return Form(serializer, save_blob, mmap, buffers)
+    return Form(serializer, save_blob, mmap, buffers, serializer if isinstance(serializer, ItemSerializer) else None)
 
 
 class Encoded(NamedTuple):
@@ -162,21 +164,31 @@ class Results:
     def read(self, entry: Entry, form: Form) -> Any:
         """The value of *entry*, a fresh object; ``MISSING`` where it cannot be read (said once)."""
         try:
-            if is_signed(entry):
-                raise DeserializationError(
-                    "a result is signed with a secret, and this project has none: give it secret="
-                )
             if entry.value is None:
-                return self._read_blob(entry, form)
-            if zlib.crc32(entry.value).to_bytes(4, "big") != entry.checksum:
-                raise DeserializationError("a row of the index is damaged: its checksum does not fit")
-            return form.serializer.loads(entry.value)
+                return self.from_blob(self.checked_blob(entry, form), form)
+            return form.serializer.loads(_checked(entry))
         except Exception as error:
             self._unreadable(error)
             return MISSING
 
-    def _read_blob(self, entry: Entry, form: Form) -> Any:
-        return self.from_blob(self.checked_blob(entry, form), form)
+    def items(self, entry: Entry, form: Form) -> Iterator[Any] | Missing:
+        """The items of a kept list, decoded when they are asked for; ``MISSING`` as `read` gives it."""
+        if form.items is None:
+            whole = self.read(entry, form)
+            return MISSING if whole is MISSING else iter(list(whole))
+        try:
+            if entry.value is not None:
+                data: Buffer = _checked(entry)
+            else:
+                blob = self.checked_blob(entry, form)
+                data, buffers = frames.split(blob)
+                if buffers:  # it was not made item by item, but put
+                    return iter(list(self.from_blob(blob, form)))
+            items = form.items.load_items(data)
+            return chain(list(islice(items, 1)), items)  # what cannot be read at all is told now
+        except Exception as error:
+            self._unreadable(error)
+            return MISSING
 
     def checked_blob(self, entry: Entry, form: Form) -> Buffer:
         """The bytes of the blob of *entry*, mapped into memory where its form says so; an error unless it is whole."""
@@ -230,6 +242,15 @@ class Results:
             return self._as_blob(frames.join(data, buffers))
         if buffers:
             data = serializer.dumps(value)
+        return Encoded(data, (), zlib.crc32(data).to_bytes(4, "big"), len(data))
+
+    def encode_items(self, items: Sequence[bytes], form: Form) -> Encoded:
+        """A list, serialized, whose *items* were serialized one by one."""
+        if form.items is None:
+            return self.encode([form.serializer.loads(item) for item in items], form)
+        data = form.items.join_items(items)
+        if form.save_blob or (form.save_blob is None and len(data) > self.blob_threshold):
+            return self._as_blob(frames.join(data, []))
         return Encoded(data, (), zlib.crc32(data).to_bytes(4, "big"), len(data))
 
     def _as_blob(self, parts: Sequence[Buffer]) -> Encoded:
@@ -302,6 +323,15 @@ class Results:
             f"a kept result cannot be used and its call runs again: {cause} (more of this kind are not reported)",
             UnreadableWarning,
         )
+
+
+def _checked(entry: Entry) -> bytes:
+    """The bytes of a result that lies in the index."""
+    if is_signed(entry):
+        raise DeserializationError("a result is signed with a secret, and this project has none: give it secret=")
+    if entry.value is None or zlib.crc32(entry.value).to_bytes(4, "big") != entry.checksum:
+        raise DeserializationError("a row of the index is damaged: its checksum does not fit")
+    return entry.value
 
 
 def unreferenced(blobs: Iterator[BlobInfo], db: TaskDB) -> Iterator[BlobInfo]:

@@ -35,6 +35,7 @@ class Step(enum.Enum):
     """What a run asks its driver to do, since a thread and an event loop do it differently."""
 
     READ = enum.auto()
+    LOOK_AGAIN = enum.auto()
     WAIT = enum.auto()
 
 
@@ -78,6 +79,7 @@ class Run:
         self._read = 0  # inputs
         self._todo: deque[Call] = deque()
         self._ready: deque[Landed | Recall] = deque()
+        self._elsewhere: dict[int, Call] = {}  # that someone else ran when their turn came, by number
         self._same: dict[bytes, list[tuple[int, tuple[Any, ...]]]] = {}  # later inputs of a key under way
         self._failed_inputs: dict[int, tuple[Any, ...]] = {}
         # Files of this machine are at hand; several blobs at once would only take more memory.
@@ -99,6 +101,8 @@ class Run:
             for step in self.steps(block):
                 if step is Step.READ:
                     self.read_block(block)
+                elif step is Step.LOOK_AGAIN:
+                    self.look_again()
                 elif step is Step.WAIT:
                     self.landed(self.lane.finished())
                 elif isinstance(step, Recall):
@@ -156,7 +160,9 @@ class Run:
                 yield self._ready.popleft()
             if self._wants_input():
                 continue
-            if self.lane is not None and self.lane.busy():
+            if self._turns_to_others():
+                yield Step.LOOK_AGAIN
+            elif self.lane is not None and self.lane.busy():
                 yield Step.WAIT
             elif not self._todo and not self._ready and self._exhausted:
                 return
@@ -168,7 +174,13 @@ class Run:
             or (self.consumed is not None and self._read - self.consumed > _WINDOW * self._together)
         ):
             return False
-        return self.lane is None or bool(self.lane.room())
+        return len(self._elsewhere) < _WINDOW and (self.lane is None or bool(self.lane.room()))
+
+    def _turns_to_others(self) -> bool:
+        """Whether to look at what others run: the user waits for it, or there is nothing of our own to run."""
+        if not self._elsewhere or self._todo or not self.lane.room():
+            return False
+        return self._exhausted or self.consumed in self._elsewhere or len(self._elsewhere) >= _WINDOW
 
     def read_block(self, block: int | None) -> None:
         """Read inputs, look them up together, and sort them into kept, the same, and to run."""
@@ -204,6 +216,21 @@ class Run:
         else:
             self._ready.appendleft((call.number, value, None))
 
+    def look_again(self) -> None:
+        """Calls that someone else ran: what he is done with is recalled together, for the rest is waited."""
+        calls, self._elsewhere = self._elsewhere, {}
+        entries = self.task._keeper.results.find_many([call.key for call in calls.values()])
+        for number, call in calls.items():
+            entry = entries.get(call.key)
+            value = MISSING if entry is None or entry.value is None else self.task._keeper.read(entry)
+            if value is not MISSING:
+                self.landed([Outcome(call, value)])
+            elif entry is None and self.consumed is not None and number != self.consumed and not self._exhausted:
+                self._elsewhere[number] = call
+            else:
+                call.waits = True
+                self._todo.append(call)
+
     def _enlist(self, call: Call) -> None:
         if call.key in self._same:
             self._same[call.key].append((call.number, call.args))
@@ -215,6 +242,9 @@ class Run:
         """Calls came back: each result goes to every input that is this call, to each a fresh one."""
         for outcome in outcomes:
             call, error = outcome.call, outcome.error
+            if outcome.under_way:
+                self._elsewhere[call.number] = call
+                continue
             for number, args in [(call.number, call.args), *self._same.pop(call.key)]:
                 self.progress.finished(error is not None)
                 value = outcome.value
@@ -234,6 +264,7 @@ class Run:
         if self._stops or not isinstance(error, Exception):
             self._stops = self._exhausted = True
             self._todo.clear()
+            self._elsewhere.clear()
             self.lane.stop()
 
     def finish(self, results: list[Any]) -> None:

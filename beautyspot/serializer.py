@@ -97,6 +97,25 @@ class MsgpackSerializer:
 
         return self._loaded(head, decode)
 
+    def join_items(self, items: Sequence[bytes]) -> bytes:
+        """The bytes of a list whose *items* were packed by `dumps` one by one."""
+        header: bytes = msgpack.Packer().pack_array_header(len(items)) or b""
+        return b"".join((header, *items))
+
+    def load_items(self, data: Buffer) -> Iterator[Any]:
+        """The items of a list one by one. See `loads`."""
+        size = max(1, len(data))
+        options: dict[str, Any] = {"strict_map_key": False, "unicode_errors": "surrogatepass"}
+        unpacker = msgpack.Unpacker(ext_hook=self._decode, max_buffer_size=size, read_size=size, **options)
+        try:
+            unpacker.feed(data)
+            for _ in range(unpacker.read_array_header()):
+                yield unpacker.unpack()
+        except DeserializationError:
+            raise
+        except Exception as cause:  # as in `_loaded`
+            raise DeserializationError(f"{type(cause).__name__}: {cause}") from cause
+
     def _loaded(self, data: Buffer, decode: Callable[..., Any]) -> Any:
         try:
             return _unpackb(data, ext_hook=decode, strict_map_key=False, unicode_errors="surrogatepass")
@@ -177,6 +196,11 @@ class _Dump:
             ENCODERS.get(kind) or library_types.family_of(kind) or builtin_types.family_of(kind) or (None, None)
         )
         if encoder is None or code is None:
+            if hasattr(kind, "__next__") or hasattr(kind, "__anext__"):
+                raise SerializationError(
+                    f"a {full_name(kind)} is used up when it is read; return a list, or have what it gives kept as it "
+                    "comes: `yield from` it in the function"
+                )
             raise SerializationError(
                 f"a {full_name(kind)} cannot be kept; return plain data instead, or say how with "
                 f"project.register_type(type_={kind.__name__}, code=..., encoder=..., decoder=...)"

@@ -15,7 +15,7 @@ from beautyspot.keeping import Keeper
 from beautyspot.keys import Keyer, Policy
 from beautyspot.methods import BoundAsyncTask, BoundTask, LikeCython, arguments
 from beautyspot.naming import full_name
-from beautyspot.protocols import Entry
+from beautyspot.protocols import Entry, Summary
 from beautyspot.results import MISSING, Encoded, form_of, is_expired
 from beautyspot.serializer import MsgpackSerializer
 from beautyspot.shipping import made_here, opened, reduce
@@ -96,11 +96,14 @@ class _Kept(Generic[P, T]):
         written = "" if type(serializer) is MsgpackSerializer else full_name(type(serializer))
         self._keyer = Keyer(function, options.version, options.key, options.ignore, written, options.deps)
         form = form_of(serializer, options.save_blob, options.mmap)
-        self._keeper = Keeper(
-            project.results, self._keyer, form, options.content_type, options.ttl, project.on_save_error
-        )
-        self._entry, self._read = project.results.entry, self._keeper.read
+        self._run: Callable[..., Any] = function  # gives what is kept
+        self._use(Keeper(project.results, self._keyer, form, options.content_type, options.ttl, project.on_save_error))
         self._flights = project.flights
+        project.events.follow(self)
+
+    def _use(self, keeper: Keeper) -> None:
+        """Keep results with *keeper* from now on; the events of the project exchange it while anybody listens."""
+        self._keeper, self._entry, self._read = keeper, keeper.results.entry, keeper.read
 
     def __reduce__(self) -> str | tuple[Any, ...]:
         def state() -> dict[str, Any]:
@@ -147,7 +150,7 @@ class _Kept(Generic[P, T]):
 
     def cached(self, *args: P.args, **kwargs: P.kwargs) -> bool:
         """Whether a usable result is kept; runs nothing."""
-        return self._kept(args, kwargs) is not MISSING
+        return self._keeper.holds(self._keyer(args, kwargs)[0])
 
     @overload
     def peek(self, *args: P.args, **kwargs: P.kwargs) -> T | None: ...
@@ -155,7 +158,7 @@ class _Kept(Generic[P, T]):
     def peek(self, *args: Any, default: D, **kwargs: Any) -> T | D: ...
     def peek(self, *args: Any, default: Any = None, **kwargs: Any) -> Any:
         """The kept result, or *default*; runs nothing. An argument named ``default`` is passed by position."""
-        value = self._kept(args, kwargs)
+        value = self._keeper.recall(self._keyer(args, kwargs)[0])
         return default if value is MISSING else value
 
     def forget(self, *args: P.args, **kwargs: P.kwargs) -> bool:
@@ -197,14 +200,14 @@ class _Kept(Generic[P, T]):
         mapped: list[T] = self.project.fan_out(self, *iterables, **options)
         return mapped
 
+    def _waited(self, summary: Summary, seconds: float) -> None:
+        """Tell those who listen that a call waited for another one that ran the same key."""
+        self.project.events.tell("wait", summary.function, summary.key, input=summary.input, seconds=seconds)
+
     def _bound(self, kind: Callable[[Any, Any], Any], instance: Any, owner: type | None) -> Any:
         if self.binds == "class":
             return kind(self, type(instance) if owner is None else owner)
         return self if instance is None or self.binds == "nothing" else kind(self, instance)
-
-    def _kept(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        entry = self._keeper.results.find(self._keyer(args, kwargs)[0])
-        return MISSING if entry is None else self._read(entry)
 
 
 class Task(_Kept[P, T]):
@@ -236,26 +239,26 @@ class Task(_Kept[P, T]):
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
         fresh: bool = False,
+        wait: bool = True,
     ) -> Flown:
-        """Run the function unless someone did meanwhile."""
+        """Run the function unless someone did meanwhile; where he is not done yet, *wait* or say so."""
         summary = self._keeper.describe(key, parts, args, kwargs)  # before the function may change its arguments
-        self._flights.acquire(key)
+        if waited := self._flights.acquire(key, wait):
+            self._waited(summary, waited)
         try:
             entry = self._entry(key)  # someone else may have run it meanwhile
             if entry is not None and not fresh and not is_expired(entry):
                 value = self._read(entry)
                 if value is not MISSING:
                     return Flown(value, entry, None, None)
-            started = perf_counter()
+            started = self._keeper.begin(summary)
             try:
-                value = self.__wrapped__(*args, **kwargs)
+                value = self._run(*args, **kwargs)
             except Exception as error:
                 self._keeper.failed(summary, error, perf_counter() - started)
                 raise
             seconds = perf_counter() - started
-            encoded = self._keeper.encode(value)
-            kept = self._keeper.write(summary, encoded, seconds, entry and entry.location)
-            return Flown(value, kept, encoded, seconds)
+            return Flown(value, *self._keeper.keep(summary, value, seconds, entry and entry.location), seconds)
         finally:
             self._flights.release(key)
 
@@ -295,7 +298,7 @@ class AsyncTask(_Kept[P, T]):
             value = await self._value(entry)
             if value is not MISSING:
                 return value  # type: ignore[no-any-return]
-        return await self._compute(key, parts, args, kwargs, fresh=False)
+        return await self._compute(key, parts, args, kwargs)
 
     async def refresh(self, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run the function and replace the kept result."""
@@ -314,12 +317,19 @@ class AsyncTask(_Kept[P, T]):
         return self._read(entry) if small else await self.project.run_io(self._read, entry)
 
     async def _compute(
-        self, key: bytes, parts: list[bytes], args: tuple[Any, ...], kwargs: Mapping[str, Any], fresh: bool
+        self,
+        key: bytes,
+        parts: list[bytes],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        fresh: bool = False,
+        wait: bool = True,
     ) -> T:
         import asyncio  # half of the time that importing beautyspot may take
 
         summary = self._keeper.describe(key, parts, args, kwargs)
-        await self._flights.acquire_async(key)
+        if waited := await self._flights.acquire_async(key, wait):
+            self._waited(summary, waited)
         keeping = None
         try:
             entry = await self._entry_of(key)
@@ -327,9 +337,9 @@ class AsyncTask(_Kept[P, T]):
                 value = await self._value(entry)
                 if value is not MISSING:
                     return value  # type: ignore[no-any-return]
-            started = perf_counter()
+            started = self._keeper.begin(summary)
             try:
-                value = await self.__wrapped__(*args, **kwargs)
+                value = await self._run(*args, **kwargs)
             except Exception as error:
                 await self.project.run_io(self._keeper.failed, summary, error, perf_counter() - started)
                 raise

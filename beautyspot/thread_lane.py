@@ -13,7 +13,7 @@ from typing import Any
 
 from beautyspot.batch import Batch
 from beautyspot.calls import Call, Outcome
-from beautyspot.flight import MapUnderWay, NotBegun, map_under_way
+from beautyspot.flight import MapUnderWay, NotBegun, UnderWay, map_under_way
 from beautyspot.keys import pacing_layers
 
 _GRACE = 1.0  # seconds that running calls are given after Ctrl-C
@@ -153,7 +153,9 @@ class ThreadLane:
     def _outcome(self, call: Call) -> Outcome:
         began = monotonic()
         try:
-            flown = self._task._fly(call.key, call.parts, call.args, {})
+            flown = self._task._fly(call.key, call.parts, call.args, {}, wait=call.waits)
+        except UnderWay:
+            return Outcome(call, under_way=True)
         except BaseException as error:
             self._seconds = monotonic() - began
             return Outcome(call, error=error)

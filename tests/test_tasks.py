@@ -379,12 +379,6 @@ def test_what_is_no_function_is_refused(project: bs.Project) -> None:
     with pytest.raises(ConfigurationError, match="cannot be called"):
         project.task(3)  # type: ignore[call-overload]
 
-    def numbers():  # type: ignore[no-untyped-def]
-        yield 1
-
-    with pytest.raises(ConfigurationError, match="is a generator"):
-        project.task(numbers)
-
 
 def test_memory_mapped_arrays_are_read_only(tmp_path: Path) -> None:
     with bs.Project("p", storage_path=tmp_path / "blobs") as project:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import aclosing
 from typing import Any
 
 from beautyspot.binding import asker, signature_of
@@ -94,6 +95,63 @@ class Charge:
             self._gate = self._budgets.gate(self._kind, self._key, self._limit)
         return self._gate
 
+    def waited(self, gate: Gate, seconds: float) -> None:
+        """Tell whoever listens that a call waited at *gate*."""
+        self._project.events.waited(self.name, gate.name, seconds)
+
+
+def _limited_stream(function: Callable[..., Any], charge: Charge) -> Any:
+    """A generator function, whose calls pay before the first item and settle after the last one, by the list of all."""
+
+    @functools.wraps(function)
+    def stream(*args: Any, **kwargs: Any) -> Iterator[Any]:
+        gate = charge.gate(args, kwargs)
+        cost = charge.cost(*args, **kwargs) if charge.asks_cost else charge.cost
+        gate.acquire(cost, charge.max_wait, stream)
+        items = []
+        try:
+            for item in function(*args, **kwargs):
+                if charge.settle is not None:
+                    items.append(item)
+                yield item
+        except Exception as error:
+            if seconds := asked_to_wait(error):
+                with at_least_said(charge.name):
+                    gate.defer(seconds)
+            raise
+        if charge.settle is not None:
+            with at_least_said(charge.name):
+                gate.settle(cost, charge.settle(items))
+
+    return stream
+
+
+def _limited_async_stream(function: Callable[..., Any], charge: Charge) -> Any:
+    """As `_limited_stream`, for an async generator function."""
+
+    @functools.wraps(function)
+    async def stream(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+        gate = charge.gate(args, kwargs)
+        cost = charge.cost(*args, **kwargs) if charge.asks_cost else charge.cost
+        await gate.acquire_async(cost, charge.max_wait, stream)
+        items = []
+        try:
+            async with aclosing(function(*args, **kwargs)) as given:
+                async for item in given:
+                    if charge.settle is not None:
+                        items.append(item)
+                    yield item
+        except Exception as error:
+            if seconds := asked_to_wait(error):
+                with at_least_said(charge.name):
+                    await gate.defer_async(seconds)
+            raise
+        if charge.settle is not None:
+            with at_least_said(charge.name):
+                await gate.settle_async(cost, charge.settle(items))
+
+    return stream
+
 
 def limited(function: Callable[..., Any], charge: Charge) -> Callable[..., Any]:
     """*function*, whose calls pay first."""
@@ -102,7 +160,8 @@ def limited(function: Callable[..., Any], charge: Charge) -> Callable[..., Any]:
     def call(*args: Any, **kwargs: Any) -> Any:
         gate = charge.gate(args, kwargs)
         cost = charge.cost(*args, **kwargs) if charge.asks_cost else charge.cost
-        gate.acquire(cost, charge.max_wait, call)
+        if waited := gate.acquire(cost, charge.max_wait, call):
+            charge.waited(gate, waited)
         try:
             result = function(*args, **kwargs)
         except Exception as error:
@@ -119,7 +178,8 @@ def limited(function: Callable[..., Any], charge: Charge) -> Callable[..., Any]:
     async def call_async(*args: Any, **kwargs: Any) -> Any:
         gate = charge.gate(args, kwargs)
         cost = charge.cost(*args, **kwargs) if charge.asks_cost else charge.cost
-        await gate.acquire_async(cost, charge.max_wait, call_async)
+        if waited := await gate.acquire_async(cost, charge.max_wait, call_async):
+            charge.waited(gate, waited)
         try:
             result = await function(*args, **kwargs)
         except Exception as error:
@@ -132,6 +192,13 @@ def limited(function: Callable[..., Any], charge: Charge) -> Callable[..., Any]:
                 await gate.settle_async(cost, charge.settle(result))
         return result
 
-    made: Any = call_async if inspect.iscoroutinefunction(inspect.unwrap(function)) else call
+    plain = inspect.unwrap(function)
+    made: Any = call
+    if inspect.iscoroutinefunction(plain):
+        made = call_async
+    elif inspect.isgeneratorfunction(plain):
+        made = _limited_stream(function, charge)
+    elif inspect.isasyncgenfunction(plain):
+        made = _limited_async_stream(function, charge)
     made.__beautyspot_charge__ = charge  # for `bs.plan`
     return made  # type: ignore[no-any-return]

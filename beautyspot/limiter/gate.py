@@ -60,13 +60,16 @@ class Gate(SurvivesFork):
         """Whether nobody is in the line."""
         return not self._line and (self._free is None or self._free.is_idle)
 
-    def acquire(self, cost: float, max_wait: float | None = None, function: Any = None) -> None:
+    def acquire(self, cost: float, max_wait: float | None = None, function: Any = None) -> float:
         """Wait until a call that costs *cost* tokens may begin, and charge it.
 
         Args:
             cost: Tokens.
             max_wait: Seconds, or ``None``.
             function: What waits: where a map ends before it has begun, it does not begin.
+
+        Returns:
+            Seconds that it waited; 0 where the call could begin at once.
 
         Raises:
             RateLimitExceeded: If that would take longer than *max_wait* seconds; nothing is charged then.
@@ -75,10 +78,10 @@ class Gate(SurvivesFork):
         """
         requests = self.requests(cost)
         if not cost and self._costed:
-            return self._free.acquire(1, max_wait, function) if self._free else None
+            return self._free.acquire(1, max_wait, function) if self._free else 0.0
         line, store = self._line, self._store
         if store.is_instant and not line and store.sync.acquire_gcra(requests)[0]:
-            return None
+            return 0.0
         waiter = Waiter(requests)
         try:
             line.append(waiter)
@@ -86,22 +89,24 @@ class Gate(SurvivesFork):
             if line[0] is waiter:
                 answer = store.sync.acquire_gcra(requests, inf if max_wait is None else max_wait)
                 if answer[0] and answer[1] <= 0:
-                    return None
+                    return 0.0
             bell = ThreadBell()
-            return self._block(self._way(waiter, bell, max_wait, function, answer), bell)
+            began = monotonic()
+            self._block(self._way(waiter, bell, max_wait, function, answer), bell)
+            return monotonic() - began
         except store.errors as error:
             raise self._lose(error) from error
         finally:
             line.leave(waiter)
 
-    async def acquire_async(self, cost: float, max_wait: float | None = None, function: Any = None) -> None:
+    async def acquire_async(self, cost: float, max_wait: float | None = None, function: Any = None) -> float:
         """As `acquire`, awaited."""
         requests = self.requests(cost)
         if not cost and self._costed:
-            return await self._free.acquire_async(1, max_wait, function) if self._free else None
+            return await self._free.acquire_async(1, max_wait, function) if self._free else 0.0
         line, store = self._line, self._store
         if store.is_instant and not line and store.sync.acquire_gcra(requests)[0]:
-            return None
+            return 0.0
         waiter = Waiter(requests)
         try:
             line.append(waiter)
@@ -109,9 +114,11 @@ class Gate(SurvivesFork):
             if line[0] is waiter:
                 answer = await store.aio.acquire_gcra(requests, inf if max_wait is None else max_wait)
                 if answer[0] and answer[1] <= 0:
-                    return None
+                    return 0.0
             bell = TaskBell()
-            return await self._await(self._way(waiter, bell, max_wait, function, answer), bell)
+            began = monotonic()
+            await self._await(self._way(waiter, bell, max_wait, function, answer), bell)
+            return monotonic() - began
         except store.errors as error:
             raise self._lose(error) from error
         finally:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import inf
 from typing import TYPE_CHECKING, Any
@@ -26,10 +26,19 @@ class Permit:
         cost: Tokens that it is expected to cost.
         key: Of the budget, or ``None``: the project's own.
         max_wait: Seconds that it waits at most, or ``None``.
+        waited: Is told the name of the budget, and the seconds that it was waited for.
     """
 
-    def __init__(self, budgets: Budgets, cost: float, key: str | None, max_wait: float | None) -> None:
+    def __init__(
+        self,
+        budgets: Budgets,
+        cost: float,
+        key: str | None,
+        max_wait: float | None,
+        waited: Callable[[str, float], None],
+    ) -> None:
         self._budgets = budgets
+        self._waited = waited
         self._cost = cost
         self._key = COMMON if key is None else key
         self._max_wait = max_wait
@@ -55,8 +64,10 @@ class Permit:
 
     def __enter__(self) -> Self:
         gate = self._budgets.gate("tokens", self._key)
-        gate.acquire(self._cost, self._max_wait)
+        waited = gate.acquire(self._cost, self._max_wait)
         self._gate = gate
+        if waited:
+            self._waited(gate.name, waited)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: Any) -> None:
@@ -70,8 +81,10 @@ class Permit:
 
     async def __aenter__(self) -> Self:
         gate = self._budgets.gate("tokens", self._key)
-        await gate.acquire_async(self._cost, self._max_wait)
+        waited = await gate.acquire_async(self._cost, self._max_wait)
         self._gate = gate
+        if waited:
+            self._waited(gate.name, waited)
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, _: Any) -> None:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import os
-import subprocess
 import sys
-import textwrap
 import threading
 import time
 from collections.abc import Iterator
@@ -17,6 +15,7 @@ from typing import Any
 import pytest
 
 import beautyspot as bs
+from beautyspot.testing.programs import ProgramsContract
 from beautyspot.testing.records import Count
 
 
@@ -27,7 +26,7 @@ class Stubborn(Exception):
         super().__init__("stubborn")
 
 
-class FanOutContract:
+class FanOutContract(ProgramsContract):
     """What `bs.map` does wherever calls run.
 
     Asks for the fixtures ``engine``, which is given as ``engine=``, and ``engine_source``: an expression that
@@ -62,6 +61,30 @@ class FanOutContract:
         assert results == [[1], [2], [1], [1], [2], [3]]
         assert len({id(result) for result in results}) == 6
         assert len(count) == 3
+
+    def test_what_someone_else_runs_is_passed_and_come_back_to(
+        self, project: bs.Project, engine: Any, count: Count, tmp_path: Path
+    ) -> None:
+        last_has_run = tmp_path / "last"
+
+        def function(x: int) -> int:
+            count(x)
+            if x == 5:
+                last_has_run.touch()
+            deadline = time.monotonic() + 30
+            while x == 0 and not last_has_run.exists():
+                assert time.monotonic() < deadline, "the map waited for an input that someone else runs"
+                time.sleep(0.01)
+            return x
+
+        task: Any = project.task(function)
+        other = threading.Thread(target=task, args=(0,))
+        other.start()
+        while not len(count):
+            time.sleep(0.01)
+        assert bs.map(task, range(6), workers=1, engine=engine) == list(range(6))
+        other.join()
+        assert sorted(map(int, count.lines)) == list(range(6))
 
     def test_two_maps_at_a_time_run_each_input_once(self, project: bs.Project, engine: Any, count: Count) -> None:
         def function(x: int) -> int:
@@ -260,93 +283,3 @@ class FanOutContract:
         last = shown.split("\r")[-1]
         assert "5/5" in last
         assert "kept=2, run=2, failed=1" in last
-
-    def test_tasks_of_a_script_are_the_same_everywhere(self, engine_source: str, tmp_path: Path) -> None:
-        (tmp_path / "job.py").write_text(_program(_TASKS, engine_source))
-        for _ in range(2):
-            assert _python("job.py", tmp_path) == ""
-        assert sorted(map(int, (tmp_path / "ran.txt").read_text().split())) == list(range(20))
-        check = "import job; assert all(job.double.cached(x) for x in range(20)); assert job.Tool(3).times.cached(1)"
-        assert _python("-c", tmp_path, check) == ""
-
-    def test_tasks_of_a_module_are_the_same_everywhere(self, engine_source: str, tmp_path: Path) -> None:
-        (tmp_path / "jobs.py").write_text(_TASKS)
-        (tmp_path / "main.py").write_text(_program("from jobs import *", engine_source))
-        for _ in range(2):
-            assert _python("main.py", tmp_path) == ""
-        assert sorted(map(int, (tmp_path / "ran.txt").read_text().split())) == list(range(20))
-
-    def test_tasks_of_a_notebook_are_the_same_everywhere(self, engine_source: str, tmp_path: Path) -> None:
-        pytest.importorskip("IPython")
-        cells = [_TASKS, f"engine = {engine_source}", textwrap.dedent(_USE)]
-        (tmp_path / "cells.py").write_text(f"CELLS = {cells!r}\n{_NOTEBOOK}")
-        for _ in range(2):
-            assert _python("cells.py", tmp_path) == ""
-        assert sorted(map(int, (tmp_path / "ran.txt").read_text().split())) == list(range(20))
-
-
-def _program(tasks: str, engine: str) -> str:
-    return f'import beautyspot as bs\n{tasks}\nif __name__ == "__main__":\n    engine = {engine}\n{_USE}'
-
-
-def _python(script: str, place: Path, *args: str) -> str:
-    """Run a program; what it has to say, but for the notes of engines."""
-    done = subprocess.run(
-        [sys.executable, script, *args], cwd=place, capture_output=True, text=True, timeout=110, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-_TASKS = """
-import beautyspot as bs
-import os
-project = bs.Project("jobs", storage_path="blobs")
-RAN = os.path.abspath("ran.txt")
-
-@project.task
-def double(x):
-    with open(RAN, "a") as file:
-        file.write(f"{x}\\n")
-    return 2 * x
-
-def shifted(by):
-    @project.task
-    def shift(x):
-        return x + by
-    return shift
-
-class Odd(Exception):
-    pass
-
-@project.task
-def even(x):
-    if x % 2:
-        raise Odd(x)
-    return x
-
-class Tool:
-    def __init__(self, factor):
-        self.factor = factor
-
-    @project.task
-    def times(self, x):
-        assert type(self) is Tool
-        return self.factor * x
-"""
-
-_USE = """
-    options = {"workers": 2, "engine": engine, "progress": False}
-    for by in range(2):
-        assert bs.map(double, range(20), **options) == [2 * x for x in range(20)]
-        assert bs.map(Tool(3).times, range(4), **options) == [0, 3, 6, 9]
-        assert bs.map(shifted(by), range(4), **options) == [by, by + 1, by + 2, by + 3]
-        assert [type(x) for x in bs.map(even, range(2), on_error="return", **options)] == [int, Odd]
-"""
-
-_NOTEBOOK = """
-from IPython.core.interactiveshell import InteractiveShell
-shell = InteractiveShell.instance()
-for cell in CELLS:
-    shell.run_cell(cell).raise_error()
-"""

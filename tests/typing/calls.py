@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
 from typing import assert_type
 
 import beautyspot as bs
@@ -45,10 +46,34 @@ def limited_plainly(x: int) -> int:
     return x
 
 
+@project.task
+def stream(prompt: str) -> Iterator[bytes]:
+    yield prompt.encode()
+
+
+@project.task(version="2")
+def generate(prompt: str) -> Generator[bytes, None, None]:
+    yield prompt.encode()
+
+
+@project.task
+@project.limiter(cost=5)
+async def stream_async(prompt: str) -> AsyncIterator[bytes]:
+    yield prompt.encode()
+
+
 class Client:
     @project.task
     def get(self, path: str) -> int:
         return len(path)
+
+    @project.task
+    def stream(self, path: str) -> Iterator[int]:
+        yield len(path)
+
+    @project.task
+    async def stream_async(self, path: str) -> AsyncIterator[int]:
+        yield len(path)
 
     @project.task
     async def get_async(self, path: str) -> int:
@@ -125,6 +150,17 @@ assert_type(limited("a"), dict[str, int])
 assert_type(limited_plainly(1), int)
 with project.limit(cost=5, key="k", max_wait=1) as permit:
     permit.settle(3)
+
+assert_type(stream("a"), Generator[bytes, None, None])
+assert_type(generate("a"), Generator[bytes, None, None])
+assert_type(stream_async("a"), AsyncGenerator[bytes, None])
+assert_type(stream.peek("a"), list[bytes] | None)
+assert_type(bs.map(stream, ["a"]), list[list[bytes]])
+assert_type(Client().stream("a"), Generator[int, None, None])
+assert_type(Client().stream_async("a"), AsyncGenerator[int, None])
+assert_type(bs.map(Client().stream, ["a"]), list[list[int]])
+stream.put("a", [b"a"])
+stream(3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 plain("a")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 plain()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]

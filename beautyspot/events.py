@@ -1,0 +1,346 @@
+"""Events: what becomes of the calls of a project, told to whoever listens.
+
+While nobody listens, no call knows of any of this: the first listener has the keeper of every task exchanged for one
+that tells, and the last one that goes has it exchanged back. What a listener does harms nothing but itself.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import threading
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from beautyspot.errors import ConfigurationError
+from beautyspot.flight import key_under_way
+from beautyspot.forks import SurvivesFork
+from beautyspot.keeping import Keeper
+from beautyspot.protocols import Entry, Record, Summary
+from beautyspot.results import MISSING, Encoded, Results
+
+__all__ = ["Event", "Kind"]
+
+Kind = Literal["hit", "miss", "run", "keep", "error", "wait"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+# Whether a listener runs just now: what it calls is not told, or it would hear of itself for ever.
+_listening: ContextVar[bool] = ContextVar("beautyspot_listening", default=False)
+# Where the events of a project go in a worker: to its caller, who listens, and not to whom the worker's copy has.
+_collected: ContextVar[tuple[Events, list[Event]] | None] = ContextVar("beautyspot_events", default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What became of a call. What is not known, or means nothing for its kind, is ``None`` or empty.
+
+    Attributes:
+        kind: ``"hit"``: a kept result was given; ``"miss"``: none was, and the function is about to run; ``"run"``: it
+            ran to its end; ``"keep"``: a result was committed; ``"error"``: it raised, or what it returned could not
+            be kept and the call raises that; ``"wait"``: the call waited for another one that runs the same key, or
+            for a budget.
+        project: The name of the project.
+        function: ``module.qualname``; empty for a ``with project.limit(...)`` block.
+        key: The call's key, 32 hexadecimal digits; empty for what waits for a budget outside of any task.
+        input: The call's arguments, readable and cut short; not known of a hit.
+        seconds: How long the function ran, or the call waited.
+        size: Bytes of the serialized result.
+        blob: Whether the result lies in blob storage.
+        error: What was raised.
+        budget: Which budget was waited for; empty where another call was.
+    """
+
+    kind: Kind
+    project: str
+    function: str
+    key: str
+    input: str = ""
+    seconds: float | None = None
+    size: int | None = None
+    blob: bool | None = None
+    error: BaseException | None = None
+    budget: str = ""
+
+
+Listener = Callable[[Event], object]
+
+
+class _Told:
+    """A listener, and whether it has failed before."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._has_failed = False
+
+    def __call__(self, event: Event) -> None:
+        try:
+            self._listener(event)
+        except Exception as error:  # a KeyboardInterrupt is meant for the program
+            import logging  # takes longer to import than this module, and is seldom needed
+
+            text = "a listener to %r failed, and the call of %s goes on: %s: %s"
+            values = event.kind, event.function, type(error).__name__, error
+            logging.getLogger("beautyspot").error(text, *values, exc_info=not self._has_failed)
+            self._has_failed = True
+
+
+class Events(SurvivesFork):
+    """The listeners of a project.
+
+    Args:
+        project: Its name.
+    """
+
+    def __init__(self, project: str) -> None:
+        self._project = project
+        self._listeners: dict[Kind, tuple[_Told, ...]] = {}
+        self._tasks: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._collecting = 0  # chunks of callers who listen
+        self._lock = threading.Lock()
+        self.survive_forks()
+
+    def __bool__(self) -> bool:
+        """Whether anybody listens."""
+        return bool(self._listeners)
+
+    def after_fork_in_child(self) -> None:
+        """Go on with the same listeners."""
+        self._lock = threading.Lock()
+
+    def follow(self, task: Any) -> None:
+        """Have *task* tell, whenever anybody listens."""
+        with self._lock:
+            self._tasks.add(task)
+            self._exchange(task)
+
+    def on(self, kind: Kind, listener: Listener) -> Callable[[], None]:
+        """Add a listener; see `Project.on`."""
+        if kind not in KINDS:
+            raise ConfigurationError(f"there is no event {kind!r}: it is one of {', '.join(map(repr, KINDS))}")
+        if not callable(listener) or inspect.iscoroutinefunction(listener):
+            raise ConfigurationError(f"a listener is a plain function of one event, not {listener!r}")
+        told = _Told(listener)
+        self._listen(kind, lambda others: (*others, told))
+        return functools.partial(self._listen, kind, lambda all_: tuple([one for one in all_ if one is not told]))
+
+    def _listen(self, kind: Kind, change: Callable[[tuple[_Told, ...]], tuple[_Told, ...]]) -> None:
+        with self._lock:
+            listeners = {**self._listeners, kind: change(self._listeners.get(kind, ()))}
+            self._listeners = {kind: those for kind, those in listeners.items() if those}
+            self._exchange(*self._tasks)
+
+    def _exchange(self, *tasks: Any) -> None:
+        for task in tasks:
+            keeper = task._keeper.plain if isinstance(task._keeper, TellingKeeper) else task._keeper
+            if self._collecting or "hit" in self._listeners:
+                keeper = HitTellingKeeper(keeper, self)
+            elif self._listeners:
+                keeper = TellingKeeper(keeper, self)
+            if keeper is not task._keeper:
+                task._use(keeper)
+
+    def tell(self, kind: Kind, function: str, key: bytes | None, **more: Any) -> None:
+        """Tell of a call, if anybody listens to that."""
+        if self._collecting or kind in self._listeners:
+            self.hand_on(Event(kind, self._project, function, "" if key is None else key.hex(), **more))
+
+    def hand_on(self, event: Event) -> None:
+        """Give *event* to those who listen to its kind, or to the list of the worker that this is."""
+        collected = _collected.get()
+        if collected is not None and collected[0] is self:
+            collected[1].append(event)
+            return
+        if _listening.get():
+            return
+        token = _listening.set(True)
+        try:
+            for told in self._listeners.get(event.kind, ()):
+                told(event)
+        finally:
+            _listening.reset(token)
+
+    def waited(self, function: str, budget: str, seconds: float) -> None:
+        """Tell that *function* waited for a budget."""
+        self.tell("wait", function, key_under_way(), seconds=seconds, budget=budget)
+
+    @contextmanager
+    def collected(self, wanted: bool) -> Iterator[list[Event]]:
+        """Within, what is told of this project goes into a list, if that is *wanted*: by the caller of this worker."""
+        told: list[Event] = []
+        if not wanted:
+            yield told
+            return
+        self._collect(1)
+        token = _collected.set((self, told))
+        try:
+            yield told
+        finally:
+            _collected.reset(token)
+            self._collect(-1)
+
+    def _collect(self, more: int) -> None:
+        with self._lock:
+            self._collecting += more
+            self._exchange(*self._tasks)
+
+
+class Observed:
+    """The part of a project that others listen to."""
+
+    events: Events
+
+    def on(self, kind: Kind, listener: Listener) -> Callable[[], None]:
+        """Call *listener* with an `Event` whenever something becomes of a call of a task of this project.
+
+        It runs where the call runs, which waits for it, in any thread. What it raises is logged and harms nothing;
+        calls that it makes itself are not told. It is no part of what a pickled project takes along.
+
+        Args:
+            kind: ``"hit"``, ``"miss"``, ``"run"``, ``"keep"``, ``"error"`` or ``"wait"``: see `Event`.
+            listener: A plain function of the event.
+
+        Returns:
+            A function that takes the listener away again.
+
+        Raises:
+            ConfigurationError: If there is no such kind, or the listener is no plain function.
+        """
+        return self.events.on(kind, listener)
+
+
+class _Found(Entry):
+    """An entry that knows its key, so that whoever reads it can tell; it travels as a plain one."""
+
+    key: bytes
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Entry, tuple(self)
+
+
+class _Finding(Results):
+    """The results of a project, whose entries know their keys."""
+
+    def __init__(self, results: Results) -> None:
+        self.__dict__ = results.__dict__
+
+    def entry(self, key: bytes) -> Entry | None:
+        """As that of the results that this stands for."""
+        entry = super().entry(key)
+        return None if entry is None else _found(key, entry)
+
+    def find_raw(self, keys: Sequence[bytes]) -> dict[bytes, Entry]:
+        """As that of the results that this stands for."""
+        return {key: _found(key, entry) for key, entry in super().find_raw(keys).items()}
+
+
+def _found(key: bytes, entry: Entry) -> Entry:
+    found = _Found(*entry)
+    found.key = key
+    return found
+
+
+class TellingKeeper(Keeper):
+    """A task's keeper while somebody listens.
+
+    Args:
+        plain: The one that it stands for.
+        events: Of the project.
+    """
+
+    def __init__(self, plain: Keeper, events: Events) -> None:
+        self.__dict__.update(plain.__dict__)
+        self.plain = plain
+        self._events = events
+
+    def begin(self, summary: Summary) -> float:
+        """Tell of a miss."""
+        self._tell("miss", summary)
+        return super().begin(summary)
+
+    def keep(
+        self, summary: Summary, value: Any, seconds: float | None, replaced: str | None = None
+    ) -> tuple[Entry | None, Encoded]:
+        """Tell of a result that cannot be serialized."""
+        try:
+            encoded = self.encode(value)
+        except Exception as error:
+            self._tell("error", summary, seconds=seconds, error=error)
+            raise
+        return self.write(summary, encoded, seconds, replaced), encoded
+
+    def write(self, summary: Summary, encoded: Encoded, seconds: float | None, replaced: str | None) -> Entry | None:
+        """Tell of the run and of the commit, both when the result is safe; or that it could not be written."""
+        try:
+            entry = super().write(summary, encoded, seconds, replaced)
+        except Exception as error:
+            self._tell("error", summary, seconds=seconds, error=error)
+            raise
+        self._told(summary, encoded, seconds, kept=entry is not None)
+        return entry
+
+    def write_together(self, records: Sequence[Record]) -> None:
+        """Tell of the runs and of their commit."""
+        super().write_together(records)
+        for entry, summary in records:
+            self._told(summary, entry, summary.seconds, kept=True)
+
+    def _told(self, summary: Summary, result: Encoded | Entry, seconds: float | None, kept: bool) -> None:
+        size, blob = result.size, result.value is None
+        if seconds is not None:
+            self._tell("run", summary, seconds=seconds, size=size)
+        if kept:
+            self._tell("keep", summary, size=size, blob=blob)
+
+    def put(self, summary: Summary, value: Any) -> Entry:
+        """Tell of the commit."""
+        entry = super().put(summary, value)
+        self._tell("keep", summary, size=entry.size, blob=entry.value is None)
+        return entry
+
+    def failed(self, summary: Summary, error: Exception, seconds: float) -> None:
+        """Tell of a failure."""
+        super().failed(summary, error, seconds)
+        self._tell("error", summary, seconds=seconds, error=error)
+
+    def _tell(self, kind: Kind, summary: Summary, **more: Any) -> None:
+        self._events.tell(kind, summary.function, summary.key, input=summary.input, **more)
+
+
+class HitTellingKeeper(TellingKeeper):
+    """A task's keeper while somebody listens to hits.
+
+    Args:
+        plain: The one that it stands for.
+        events: Of the project.
+    """
+
+    def __init__(self, plain: Keeper, events: Events) -> None:
+        super().__init__(plain, events)
+        self.results = _Finding(plain.results)
+
+    def read(self, entry: Entry) -> Any:
+        """Tell of a hit, where *entry* was found under a key, and is not the result of a worker."""
+        value = super().read(entry)
+        if value is not MISSING:
+            self._tell_of_hit(entry)
+        return value
+
+    def items(self, entry: Entry) -> Any:
+        """Tell of a hit, as `read` does."""
+        items = super().items(entry)
+        if items is not MISSING:
+            self._tell_of_hit(entry)
+        return items
+
+    def _tell_of_hit(self, entry: Entry) -> None:
+        if isinstance(entry, _Found):
+            blob = entry.location is not None
+            self._events.tell("hit", self._keyer.function_name, entry.key, size=entry.size, blob=blob)
+
+    def holds(self, key: bytes) -> bool:
+        """Whether a usable result is kept: a question, of which nothing is told."""
+        return self.plain.holds(key)

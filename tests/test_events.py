@@ -1,0 +1,492 @@
+"""Whoever listens to a project is told once of what becomes of each call, on every route, and harms nothing."""
+
+import asyncio
+import linecache
+import logging
+import os
+import pickle
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import beautyspot as bs
+from beautyspot.adapters.futures import CachedExecutor
+from beautyspot.errors import ConfigurationError, WorkerDied
+from beautyspot.events import KINDS, TellingKeeper
+
+
+class Heard(list[bs.Event]):
+    """All events of a project."""
+
+    def __init__(self, project: bs.Project, *kinds: Any) -> None:
+        super().__init__()
+        self.stops = [project.on(kind, self.append) for kind in kinds or KINDS]
+
+    @property
+    def kinds(self) -> list[str]:
+        return [event.kind for event in self]
+
+    @property
+    def count(self) -> Counter[str]:
+        return Counter(self.kinds)
+
+    def one(self, kind: str) -> bs.Event:
+        (event,) = [event for event in self if event.kind == kind]
+        return event
+
+
+@pytest.fixture
+def heard(project: bs.Project) -> Heard:
+    return Heard(project)
+
+
+def double(x: int) -> int:
+    if x < 0:
+        raise ValueError(f"{x} is negative")
+    return 2 * x
+
+
+async def double_later(x: int) -> int:
+    return double(x)
+
+
+def die(x: int) -> None:
+    os._exit(3)
+
+
+def test_a_call_tells_miss_run_keep_the_first_time_and_hit_the_second(project: bs.Project, heard: Heard) -> None:
+    task = project.task(double)
+    assert [task(3), task(3)] == [6, 6]
+    assert heard.kinds == ["miss", "run", "keep", "hit"]
+    assert {event.key for event in heard} == {task.key(3)}
+    assert {(event.project, event.function) for event in heard} == {("test", task.function_name)}
+    miss, run, keep, hit = heard
+    assert miss.input == run.input == keep.input == "x=3"
+    assert run.seconds is not None
+    assert run.seconds >= 0
+    assert run.size == keep.size == hit.size == 1
+    assert keep.blob is hit.blob is False
+
+
+def test_a_large_result_is_told_as_a_blob(project: bs.Project, heard: Heard) -> None:
+    task = project.task(save_blob=True)(double)
+    task(1)
+    task(1)
+    assert [heard.one("keep").blob, heard.one("hit").blob] == [True, True]
+
+
+def test_an_exception_is_told_and_reaches_the_caller_unchanged(project: bs.Project, heard: Heard) -> None:
+    with pytest.raises(ValueError, match="-1 is negative") as raised:
+        project.task(double)(-1)
+    assert heard.kinds == ["miss", "error"]
+    assert heard.one("error").error is raised.value
+
+
+def test_a_result_that_cannot_be_serialized_is_told_as_an_error(project: bs.Project, heard: Heard) -> None:
+    with pytest.raises(bs.SerializationError) as raised:
+        project.task(lambda: object())()
+    assert heard.kinds == ["miss", "error"]
+    assert heard.one("error").error is raised.value
+
+
+def test_refresh_is_a_miss(project: bs.Project, heard: Heard) -> None:
+    task = project.task(double)
+    task(1)
+    task.refresh(1)
+    assert heard.kinds == ["miss", "run", "keep"] * 2
+
+
+def test_methods_are_told(project: bs.Project, heard: Heard) -> None:
+    class Model:
+        @project.task
+        def scale(self, x: int) -> int:
+            return 3 * x
+
+        def __beautyspot_key__(self) -> str:
+            return "model"
+
+    model = Model()
+    assert [model.scale(2), model.scale.refresh(2), model.scale(2)] == [6, 6, 6]
+    assert heard.kinds == ["miss", "run", "keep"] * 2 + ["hit"]
+
+
+def test_questions_are_not_told(project: bs.Project, heard: Heard) -> None:
+    task = project.task(double)
+    assert not task.cached(1)
+    assert task.peek(1) is None
+    task.explain(1)
+    task(1)
+    heard.clear()
+    assert task.cached(1)
+    task.explain(1)
+    bs.plan(task, [1, 2])
+    task.forget(1)
+    assert heard == []
+
+
+def test_a_peek_that_gives_a_result_is_a_hit(project: bs.Project, heard: Heard) -> None:
+    task = project.task(double)
+    task.put(4, 8)
+    assert heard.kinds == ["keep"]
+    assert task.peek(4) == 8
+    assert heard.kinds == ["keep", "hit"]
+
+
+def test_async_calls_are_told(project: bs.Project, heard: Heard) -> None:
+    task = project.task(double_later)
+
+    async def main() -> None:
+        assert [await task(1), await task(1), await task.refresh(1)] == [2, 2, 2]
+        with pytest.raises(ValueError, match="negative"):
+            await task(-1)
+
+    asyncio.run(main())
+    assert heard.kinds == ["miss", "run", "keep", "hit", "miss", "run", "keep", "miss", "error"]
+
+
+@pytest.mark.parametrize("workers", [1, 8])
+def test_a_map_tells_each_of_its_calls_once(project: bs.Project, heard: Heard, workers: int) -> None:
+    task = project.task(double)
+    bs.map(task, range(300), workers=workers)
+    assert heard.count == {"miss": 300, "run": 300, "keep": 300}
+    heard.clear()
+    assert list(bs.imap(task, range(301))) == [2 * i for i in range(301)]
+    assert heard.count == {"hit": 300, "miss": 1, "run": 1, "keep": 1}
+    assert {event.key for event in heard} == {task.key(i) for i in range(301)}
+
+
+def test_an_input_that_stands_twice_is_a_miss_then_a_hit(project: bs.Project, heard: Heard) -> None:
+    assert bs.map(project.task(double), [1, 1]) == [2, 2]
+    assert heard.kinds == ["miss", "run", "keep", "hit"]
+
+
+def test_blobs_of_a_map_are_told_as_they_are_read(project: bs.Project, heard: Heard) -> None:
+    task = project.task(save_blob=True)(double)
+    bs.map(task, range(20))
+    bs.map(task, range(20))
+    assert heard.count == {"miss": 20, "run": 20, "keep": 20, "hit": 20}
+
+
+def test_failures_of_a_map_are_told(project: bs.Project, heard: Heard) -> None:
+    bs.map(project.task(double), range(-30, 30), on_error="return")
+    assert heard.count == {"miss": 60, "run": 30, "keep": 30, "error": 30}
+
+
+def test_amap_tells_each_of_its_calls_once(project: bs.Project, heard: Heard) -> None:
+    task = project.task(double_later)
+    asyncio.run(bs.amap(task, range(20)))
+    asyncio.run(bs.amap(task, range(21)))
+    assert heard.count == {"miss": 21, "run": 21, "keep": 21, "hit": 20}
+
+
+def test_what_ran_in_worker_processes_is_told_here(project: bs.Project, heard: Heard) -> None:
+    task = project.task(double)
+    values = bs.map(task, range(-3, 5), engine="processes", workers=2, on_error="return")
+    assert values[3:] == [0, 2, 4, 6, 8]
+    assert heard.count == {"miss": 8, "run": 5, "keep": 5, "error": 3}
+    assert {str(event.error) for event in heard if event.kind == "error"} == {f"-{i} is negative" for i in (1, 2, 3)}
+    heard.clear()
+    bs.map(task, range(6), engine="processes", workers=2)
+    assert heard.count == {"hit": 5, "miss": 1, "run": 1, "keep": 1}
+
+
+def test_a_worker_that_dies_is_told_as_an_error(project: bs.Project, heard: Heard) -> None:
+    bs.map(project.task(die), [1], engine="processes", workers=1, on_error="return")
+    assert heard.kinds == ["miss", "error"]
+    assert isinstance(heard.one("error").error, WorkerDied)
+
+
+def test_a_listener_of_a_script_is_not_called_in_its_workers(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import multiprocessing, os, sys\nimport beautyspot as bs\n"
+        "project = bs.Project('p')\n"
+        "for kind in ('miss', 'run', 'keep', 'hit'):\n"
+        "    project.on(kind, lambda event: print(event.kind, event.key, os.getpid(), flush=True))\n"
+        "@project.task\ndef double(x): return 2 * x\n"
+        "@project.task\ndef more(x): return double(x) + 1\n"
+        "if __name__ == '__main__':\n"
+        "    print('here', '', os.getpid(), flush=True)\n"
+        "    multiprocessing.set_start_method(sys.argv[1])\n"
+        "    bs.map(more, range(4), engine='processes', workers=2)\n"
+    )
+    for method in ("spawn", "fork"):
+        done = subprocess.run([sys.executable, script, method], capture_output=True, text=True, cwd=tmp_path)
+        told = [line.split() for line in done.stdout.splitlines()]
+        assert len({line[-1] for line in told}) == 1, done.stdout + done.stderr
+        # The task that is called in the worker is told too.
+        assert Counter(line[0] for line in told) == {"here": 1, "miss": 8, "run": 8, "keep": 8}, done.stdout
+        for file in tmp_path.glob("p.db*"):
+            file.unlink()
+
+
+def test_a_cached_executor_tells(project: bs.Project, heard: Heard) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    with CachedExecutor(project, ThreadPoolExecutor(1)) as executor:
+        assert executor.submit(double, 1).result() == 2
+        assert executor.submit(double, 1).result() == 2
+    assert heard.kinds == ["miss", "run", "keep", "hit"]
+
+
+def test_waiting_for_another_call_is_told_then_its_result_is_a_hit(project: bs.Project, heard: Heard) -> None:
+    inside, leave = threading.Event(), threading.Event()
+
+    @project.task(ignore=("inside", "leave"))
+    def slow(x: int) -> int:
+        inside.set()
+        assert leave.wait(30)
+        return x
+
+    first, second = [threading.Thread(target=slow, args=(1,)) for _ in range(2)]
+    first.start()
+    assert inside.wait(30)
+    second.start()
+    while not _waits(second):
+        assert second.is_alive()
+        time.sleep(0.001)
+    leave.set()
+    first.join()
+    second.join()
+    assert heard.count == {"miss": 1, "run": 1, "keep": 1, "wait": 1, "hit": 1}
+    wait = heard.one("wait")
+    assert (wait.key, wait.input, wait.budget) == (slow.key(1), "x=1", "")
+    assert wait.seconds is not None
+    assert wait.seconds > 0
+
+
+def _waits(thread: threading.Thread) -> bool:
+    """Whether a thread stands at the line where it waits for another one's flight."""
+    frame = sys._current_frames().get(thread.ident or 0)
+    if frame is None:
+        return False
+    return linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip() == "other.lock.acquire()"
+
+
+def test_async_calls_tell_that_they_waited_for_another(project: bs.Project, heard: Heard) -> None:
+    leave: list[bool] = []
+
+    @project.task(ignore="leave")
+    async def slow(x: int) -> int:
+        while not leave:
+            await asyncio.sleep(0.001)
+        return x
+
+    async def main() -> None:
+        calls = [asyncio.create_task(slow(1)) for _ in range(3)]
+        while sum(len(flight.callbacks) for flight in slow._flights._under_way.values()) < 2:
+            await asyncio.sleep(0.001)
+        leave.append(True)
+        await asyncio.gather(*calls)
+
+    asyncio.run(main())
+    assert heard.count == {"miss": 1, "run": 1, "keep": 1, "wait": 2, "hit": 2}
+
+
+def test_waiting_for_a_budget_is_told_with_the_call_that_waits(tmp_path: Path) -> None:
+    with bs.Project("paced", tpm=6_000, storage_path=tmp_path / "blobs") as project:
+        heard = Heard(project, "wait")
+
+        @project.task
+        @project.limiter(cost=10)
+        def ask(x: int) -> int:
+            return x
+
+        ask(1)
+        assert heard == []
+        ask(2)
+        wait = heard.one("wait")
+        assert (wait.function, wait.key, wait.budget) == (ask.function_name, ask.key(2), "'paced' (tpm=6000)")
+        assert wait.seconds is not None
+        assert wait.seconds > 0
+        with project.limit(cost=1):
+            pass
+        assert (heard[1].function, heard[1].key, heard[1].budget) == ("", "", wait.budget)
+
+        @project.limiter(cost=1)
+        async def plain() -> None: ...
+
+        async def main() -> None:
+            await plain()
+            async with project.limit(cost=1):
+                pass
+
+        asyncio.run(main())
+        assert len(heard) == 4
+        assert heard[2].function.endswith("plain")
+
+
+def test_a_worker_tells_that_it_waited_for_a_budget(tmp_path: Path) -> None:
+    with bs.Project("paced", tpm=60_000, storage_path=tmp_path / "blobs") as project:
+        heard = Heard(project, "wait")
+        task = project.task(project.limiter(cost=50)(double))
+        bs.map(task, range(3), engine="processes", workers=1)
+        assert {event.key for event in heard} <= {task.key(i) for i in range(3)}
+        assert len(heard) == 2
+
+
+def test_a_listener_is_taken_away_by_what_on_returned(project: bs.Project) -> None:
+    heard: list[bs.Event] = []
+    task = project.task(double)
+    stops = [project.on("hit", heard.append), project.on("hit", heard.append)]
+    task(1)
+    task(1)
+    assert len(heard) == 2
+    stops[0]()
+    stops[0]()
+    task(1)
+    assert len(heard) == 3
+    stops[1]()
+    task(1)
+    assert len(heard) == 3
+
+
+def test_a_call_does_the_same_as_before_once_nobody_listens_any_more(project: bs.Project) -> None:
+    task = project.task(double)
+    plain = task._keeper, task._entry, task._read
+    stop = project.on("miss", print)
+    assert isinstance(task._keeper, TellingKeeper)
+    assert (task._entry, task._read.__func__) == (plain[1], plain[2].__func__)  # a hit is not slower for it
+    hits = project.on("hit", print)
+    assert task._entry != plain[1]
+    stop()
+    hits()
+    assert (task._keeper, task._entry, task._read) == plain
+
+
+def test_tasks_that_are_made_later_are_told_too(project: bs.Project, heard: Heard) -> None:
+    project.task(double)(1)
+    assert heard.kinds == ["miss", "run", "keep"]
+
+
+def test_an_unknown_kind_is_refused_with_the_six(project: bs.Project) -> None:
+    with pytest.raises(ConfigurationError, match=r"'hits'.*'hit', 'miss', 'run', 'keep', 'error', 'wait'"):
+        project.on("hits", print)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("listener", [None, double_later])
+def test_a_listener_that_is_no_plain_function_is_refused(project: bs.Project, listener: Any) -> None:
+    with pytest.raises(ConfigurationError, match="a listener is a plain function of one event"):
+        project.on("hit", listener)
+
+
+def test_a_listener_that_raises_is_logged_at_length_once(project: bs.Project, caplog: pytest.LogCaptureFixture) -> None:
+    def broken(event: bs.Event) -> None:
+        raise LookupError("no such metric")
+
+    project.on("miss", broken)
+    heard = Heard(project)
+    task = project.task(double)
+    with caplog.at_level(logging.ERROR, "beautyspot"):
+        assert [task(1), task(2)] == [2, 4]
+    assert heard.kinds == ["miss", "run", "keep"] * 2
+    first, second = caplog.records
+    assert "a listener to 'miss' failed" in first.message
+    assert "LookupError: no such metric" in first.message
+    assert first.exc_info
+    assert not second.exc_info
+
+
+def test_an_interrupt_in_a_listener_is_one_of_the_program(project: bs.Project) -> None:
+    def interrupt(event: bs.Event) -> None:
+        raise KeyboardInterrupt
+
+    task = project.task(double)
+    stop = project.on("miss", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        task(1)
+    stop()
+    assert task(1) == 2
+
+
+def test_a_result_is_safe_before_a_listener_hears_of_the_run(project: bs.Project) -> None:
+    task = project.task(double)
+    kept = []
+    project.on("run", lambda event: kept.append(task.cached(1)))
+    task(1)
+    assert kept == [True]
+
+
+def test_calls_of_a_listener_are_not_told(project: bs.Project) -> None:
+    task = project.task(double)
+    heard: list[str] = []
+
+    def listen(event: bs.Event) -> None:
+        heard.append(event.input)
+        assert task(100) == 200
+        assert bs.map(task, range(100, 103)) == [200, 202, 204]
+
+    for kind in KINDS:
+        project.on(kind, listen)
+    task(1)
+    assert heard == ["x=1"] * 3
+
+
+def test_listeners_of_a_map_may_call_the_task_that_is_mapped(project: bs.Project) -> None:
+    task = project.task(double)
+    failed: list[Exception] = []
+
+    def listen(event: bs.Event) -> None:
+        try:
+            task(int(event.input.removeprefix("x=")) + 1)
+        except RecursionError as error:
+            failed.append(error)
+
+    project.on("miss", listen)
+    assert bs.map(task, range(200), workers=4) == [2 * i for i in range(200)]
+    assert failed == []
+
+
+def test_a_listener_that_makes_the_very_call_it_hears_of_is_told_so(
+    project: bs.Project, caplog: pytest.LogCaptureFixture
+) -> None:
+    task = project.task(double_later)
+
+    def listen(event: bs.Event) -> None:
+        asyncio.run(task(-1))
+
+    project.on("error", listen)  # in a thread of the project, where it would wait for itself
+    with pytest.raises(ValueError, match="negative"):
+        asyncio.run(task(-1))
+    assert "RecursionError: a task calls itself" in caplog.text
+
+
+def test_listeners_do_not_travel_with_a_project(project: bs.Project, heard: Heard) -> None:
+    project.on("hit", lambda event: None)
+    with pickle.loads(pickle.dumps(project)) as copy:
+        copy.task(double)(1)
+        assert heard == []
+    project.task(double)(1)
+    assert heard.kinds == ["hit"]
+
+
+def test_listeners_hear_of_a_forked_child_in_that_child(project: bs.Project, heard: Heard) -> None:
+    task = project.task(double)
+    task(1)
+    heard.clear()
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            task(1)
+            os.write(writing, " ".join(heard.kinds).encode())
+        finally:
+            os._exit(0)
+    os.waitpid(pid, 0)
+    assert os.read(reading, 100) == b"hit"
+    os.close(reading)
+    os.close(writing)
+    assert heard == []
+
+
+def test_an_event_can_be_neither_changed_nor_extended() -> None:
+    event = bs.Event("hit", "p", "f", "00")
+    with pytest.raises(AttributeError):
+        event.kind = "miss"  # type: ignore[misc]
+    assert not hasattr(event, "__dict__")
