@@ -33,18 +33,32 @@ class Lists:
         self._failed = False
         self.__wrapped__ = task.__wrapped__
 
-    def _fly(self, key: bytes, parts: list[bytes], calls: tuple[Call, ...], kwargs: object) -> Flown:
+    def _fly(
+        self,
+        key: bytes,
+        parts: list[bytes],
+        calls: tuple[Call, ...],
+        kwargs: object,
+        fresh: bool = False,
+        wait: bool = True,
+    ) -> Flown:
         outcomes: list[Outcome] = []
         with self._running(calls, outcomes) as run:
-            self._task._finish(run)
+            self._task._finish(run, wait)
         return Flown(outcomes, None, None, None)
 
     async def _compute(
-        self, key: bytes, parts: list[bytes], calls: tuple[Call, ...], kwargs: object, fresh: bool
+        self,
+        key: bytes,
+        parts: list[bytes],
+        calls: tuple[Call, ...],
+        kwargs: object,
+        fresh: bool = False,
+        wait: bool = True,
     ) -> list[Outcome]:
         outcomes: list[Outcome] = []
         with self._running(calls, outcomes) as run:
-            await self._task._finish(run)
+            await self._task._finish(run, wait)
         for outcome in outcomes:
             if outcome.error is not None and not isinstance(outcome.error, Exception):
                 raise outcome.error  # an event loop must see that its task was cancelled
@@ -71,11 +85,13 @@ class Lists:
                 outcomes.append(Outcome(call, value))
             elif error is not None:
                 outcomes.append(Outcome(call, error=error))
+            elif not self._failed:
+                outcomes.append(Outcome(call, under_way=True))
 
 
 def gathered(calls: Sequence[Call]) -> Call:
     """A list of calls, as one call."""
-    return Call(calls[0].number, tuple(calls), b"", [])
+    return Call(calls[0].number, tuple(calls), b"", [], all(call.waits for call in calls))
 
 
 def landed(outcomes: Iterable[Outcome]) -> list[Outcome]:

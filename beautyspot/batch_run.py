@@ -119,16 +119,23 @@ class BatchRun:
         found = [(item, raw[item.key]) for item in mine if item.key in raw and not is_expired(raw[item.key])]
         there = set() if self._fresh else self._read(found)
         self.held = [item for item in self.held if item.key not in there]
-        self._flights.land_many(list(there))
+        if there:
+            self._flights.land_many(list(there))
 
-    def waits_for(self) -> bytes:
-        """The key to wait for, where all that is left is someone else's; what is left is asked for again then."""
+    def waits_for(self) -> Summary:
+        """The call to wait for, where all that is left is someone else's; what is left is asked for again then."""
         self._queue, self._elsewhere = self._elsewhere, deque()
-        return self._queue[0].key
+        return self._describe(self._queue[0])
+
+    def _describe(self, item: Item) -> Summary:
+        summary: Summary = self._keeper.describe(item.key, item.parts, *self._call(item.value))
+        return summary
 
     def begin(self) -> Arguments:
         """The arguments of the batch in hand; it is described before the function may change them."""
-        self._summaries = [self._keeper.describe(item.key, item.parts, *self._call(item.value)) for item in self.held]
+        self._summaries = [self._describe(item) for item in self.held]
+        for summary in self._summaries:
+            self._keeper.begin(summary)
         self._flights.own_many([item.key for item in self.held])
         return self._call([item.value for item in self.held])
 
@@ -158,13 +165,14 @@ class BatchRun:
             Exception: The first of a result that could not be kept and must be; the others are kept all the same.
         """
         errors: list[Exception] = []
-        returned = []
+        returned: list[_Returned] = []
+        each = seconds / len(self.held)
         for item, summary, value in zip(self.held, self._summaries, values, strict=True):
             try:
                 returned.append(_Returned(item, summary, value, self._keeper.encode(value)))
             except Exception as error:
+                self._keeper.failed(summary, error, each)
                 errors.append(error)
-        each = seconds / len(self.held)
         rows = [one for one in returned if one.encoded.value is not None and one.item.replaced is None]
         together = self._kept_together(rows, each)
         for one in returned:
@@ -183,7 +191,7 @@ class BatchRun:
             return {}
         records: list[Record] = [self._keeper.record(one.summary, one.encoded, seconds) for one in rows]
         try:
-            self._keeper.results.keep_rows(records)
+            self._keeper.write_together(records)
         except Exception:  # one of them may be the reason, and is told of when each is kept for itself
             return {}
         return {record.summary.key: record.entry for record in records}

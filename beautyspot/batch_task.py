@@ -6,7 +6,6 @@ with the items that are not kept, and never with more than ``size`` of them.
 
 from __future__ import annotations
 
-import contextvars
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -167,8 +166,8 @@ class BatchTask(_Batching[A, Q, R]):
             self._finish(run)
             return run.results[0]
 
-    def _finish(self, run: BatchRun) -> None:
-        """Run one batch after the other; each is kept before the next begins."""
+    def _finish(self, run: BatchRun, wait: bool = True) -> None:
+        """Run one batch after the other, each kept before the next begins; what others run is waited for, or left."""
         while not run.is_over():
             settle_batch()
             try:
@@ -176,18 +175,21 @@ class BatchTask(_Batching[A, Q, R]):
                     self._run_batch(run)
                     continue
             finally:
-                self._flights.land_many(run.release())
+                if keys := run.release():
+                    self._flights.land_many(keys)
             # Waited for while nothing is held; whoever has it keeps it, or fails and leaves it to us.
-            if not run.is_over():
-                key = run.waits_for()
-                self._flights.acquire(key)
-                self._flights.release(key)
+            if run.is_over() or not wait:
+                return
+            summary = run.waits_for()
+            if waited := self._flights.acquire(summary.key):
+                self._waited(summary, waited)
+            self._flights.release(summary.key)
 
     def _run_batch(self, run: BatchRun) -> None:
         args, kwargs = run.begin()
         started = perf_counter()
         try:
-            values = run.checked(self.__wrapped__(*args, **kwargs))
+            values = run.checked(self._run(*args, **kwargs))
         except Exception as error:
             run.failed(error, perf_counter() - started)
             raise
@@ -221,7 +223,7 @@ class AsyncBatchTask(_Batching[A, Q, R]):
         async def __call__(self, *args, **kwargs):
             """The results of all items, in their order: the kept ones, and the function's for the others."""
             run, items = self._listed(args, kwargs)
-            await self._aside(run.recall, items)
+            await self.project.run_io(run.recall, items)
             await self._finish(run)
             return run.results
 
@@ -231,28 +233,24 @@ class AsyncBatchTask(_Batching[A, Q, R]):
             await self._finish(run)
             return run.results[0]
 
-    def _aside(self, function: Callable[..., Any], *args: Any) -> Any:
-        """*function* in a thread of the project, which knows which keys the code that runs here has."""
-        return self.project.run_io(contextvars.copy_context().run, function, *args)
-
-    async def _finish(self, run: BatchRun) -> None:
+    async def _finish(self, run: BatchRun, wait: bool = True) -> None:
         """As that of `BatchTask`. Cancelled while a thread takes keys or keeps results, these are freed after it."""
         import asyncio  # half of the time that importing beautyspot may take
 
         while not run.is_over():
             settle_batch()
-            step = self._aside(run.take)
+            step = self.project.run_io(run.take)
             try:
                 if await asyncio.shield(step):
                     args, kwargs = run.begin()
                     started = perf_counter()
                     try:
-                        values = run.checked(await self.__wrapped__(*args, **kwargs))
+                        values = run.checked(await self._run(*args, **kwargs))
                     except Exception as error:
-                        step = self._aside(run.failed, error, perf_counter() - started)
+                        step = self.project.run_io(run.failed, error, perf_counter() - started)
                         await asyncio.shield(step)
                         raise
-                    step = self._aside(run.keep, values, perf_counter() - started)
+                    step = self.project.run_io(run.keep, values, perf_counter() - started)
                     await asyncio.shield(step)
                     continue
             finally:
@@ -261,11 +259,13 @@ class AsyncBatchTask(_Batching[A, Q, R]):
                     self._land(run)
                 else:
                     step.add_done_callback(lambda _: self._land(run))
-            if not run.is_over():
-                key = run.waits_for()
-                await self._flights.acquire_async(key)
-                self._flights.disown(key)
-                self._flights.land_async(key)
+            if run.is_over() or not wait:
+                return
+            summary = run.waits_for()
+            if waited := await self._flights.acquire_async(summary.key):
+                self._waited(summary, waited)
+            self._flights.disown(summary.key)
+            self._flights.land_async(summary.key)
 
     def _land(self, run: BatchRun) -> None:
         keys = run.release()

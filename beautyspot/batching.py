@@ -79,12 +79,16 @@ class Batching:
                 raise ConfigurationError(f"project.batch_task is for a function, and {plain!r} cannot be called")
             if inspect.isgeneratorfunction(plain) or inspect.isasyncgenfunction(plain):
                 raise ConfigurationError(f"{full_name(plain)} is a generator: a batch function returns a list")
-            return project._make(function, batch_options(plain, checked, size, batch), (BatchTask, AsyncBatchTask))
+            return project._make(function, batch_options(plain, checked, size, batch), _kind_of)
 
         return made if function is None else made(function)
 
 
 _WRAPPED = (staticmethod, classmethod)
+
+
+def _kind_of(function: Any) -> Any:
+    return AsyncBatchTask if inspect.iscoroutinefunction(function) else BatchTask
 
 
 if TYPE_CHECKING:

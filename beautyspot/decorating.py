@@ -82,16 +82,16 @@ class Decorating:
             return lambda function: self._make(function, checked)
         return self._make(function, checked)
 
-    def _make(self, function: Any, options: Options, kinds: tuple[type, type] = (Task, AsyncTask)) -> Any:
+    def _make(self, function: Any, options: Options, kind_of: Callable[[Any], Any] | None = None) -> Any:
         if isinstance(function, staticmethod | classmethod):
-            task = self._make(function.__func__, options, kinds)
+            task = self._make(function.__func__, options, kind_of)
             task.binds = "nothing" if isinstance(function, staticmethod) else "class"
             return task
         if not callable(function):
             raise ConfigurationError(f"project.task keeps the results of a function, and {function!r} cannot be called")
         if self.retention is not None and options.ttl is None:
             options = replace(options, ttl=self.retention.ttl_of(function_name(function)))
-        return _kind_of(inspect.unwrap(function), kinds)(function, self, options)
+        return (kind_of or _kind_of)(inspect.unwrap(function))(function, self, options)
 
     def _options(
         self,
@@ -120,8 +120,8 @@ class Decorating:
         return Options(save_blob, version, key, names, content_type, ttl_seconds(ttl), own, mmap, followed)
 
 
-def _kind_of(function: Any, kinds: tuple[type, type]) -> type:
-    """What a task of this kind of function is made by: of *kinds*, one of sync and one of async functions."""
+def _kind_of(function: Any) -> Callable[..., Any]:
+    """What a task of this kind of function is made by."""
     if inspect.isgeneratorfunction(function):
         from beautyspot.streams import StreamTask
 
@@ -130,7 +130,7 @@ def _kind_of(function: Any, kinds: tuple[type, type]) -> type:
         from beautyspot.async_streams import AsyncStreamTask
 
         return AsyncStreamTask
-    return kinds[inspect.iscoroutinefunction(function)]
+    return AsyncTask if inspect.iscoroutinefunction(function) else Task
 
 
 class _Decorator:

@@ -17,6 +17,7 @@ from beautyspot.errors import IndexUnavailableError, UnusableIndexError
 from beautyspot.forks import SurvivesFork
 from beautyspot.protocols import BulkLocks, KeyLocks
 from beautyspot.under_way import UnderWay, keys_under_way, settle_batch
+from beautyspot.waking import Asked, wake
 
 if TYPE_CHECKING:
     import asyncio
@@ -32,17 +33,6 @@ class _Flight:
         self.lock.acquire()
         self.landed = False
         self.callbacks: list[Callable[[], None]] = []
-
-
-class _Asked:
-    """A lock that one asks for and another takes: whoever comes second, to leave or to take, gives it back."""
-
-    def __init__(self) -> None:
-        self._first = threading.Lock()
-
-    def comes_second(self) -> bool:
-        """Whether the other one was here before; to be called once by each."""
-        return not self._first.acquire(blocking=False)
 
 
 class Flights(SurvivesFork):
@@ -170,7 +160,7 @@ class Flights(SurvivesFork):
             began = began or perf_counter()
             loop = asyncio.get_running_loop()
             landed = loop.create_future()
-            self._when_landed(other, partial(_wake, loop, landed))
+            self._when_landed(other, partial(wake, loop, landed))
             await landed
         try:
             pause = 0.001
@@ -192,7 +182,7 @@ class Flights(SurvivesFork):
             return self._try_locks(key)
         import asyncio
 
-        asked = _Asked()
+        asked = Asked()
         try:
             return bool(await asyncio.shield(self._run_io(self._ask, key, asked)))
         except asyncio.CancelledError:
@@ -200,7 +190,7 @@ class Flights(SurvivesFork):
                 self._run_io(self._unlock, key)
             raise
 
-    def _ask(self, key: bytes, asked: _Asked) -> bool:
+    def _ask(self, key: bytes, asked: Asked) -> bool:
         taken = self._try_locks(key)
         if taken and asked.comes_second():  # who asked has left
             self._unlock(key)
@@ -310,15 +300,3 @@ class Flights(SurvivesFork):
         flight.lock.release()
         for callback in flight.callbacks:
             callback()
-
-
-def _wake(loop: asyncio.AbstractEventLoop, landed: asyncio.Future[None]) -> None:
-    try:
-        loop.call_soon_threadsafe(_settle, landed)
-    except RuntimeError:  # its loop is closed: nobody waits there any more
-        return
-
-
-def _settle(landed: asyncio.Future[None]) -> None:
-    if not landed.done():  # its waiter may have been cancelled
-        landed.set_result(None)

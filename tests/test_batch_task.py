@@ -424,6 +424,29 @@ def test_a_batch_task_that_travels_keeps_its_keys_and_options(project: bs.Projec
     assert same.cached(2)
 
 
+def test_whoever_listens_is_told_of_each_item(project: bs.Project) -> None:
+    told: list[tuple[str, str]] = []
+    for kind in ("hit", "miss", "run", "keep", "error"):
+        project.on(kind, lambda event: told.append((event.kind, event.key)))  # type: ignore[arg-type]
+
+    @project.batch_task
+    def same(xs: list[int]) -> list[Any]:
+        return [threading.Lock() if x == 3 else x for x in xs]
+
+    same([1, 2])
+    keys = [same.key(x) for x in (1, 2, 3)]
+    assert [key for kind, key in told if kind == "miss"] == keys[:2]
+    assert [key for kind, key in told if kind == "run"] == keys[:2]
+    assert [key for kind, key in told if kind == "keep"] == keys[:2]
+    told.clear()
+    same([2, 2])
+    assert told == [("hit", keys[1])] * 2
+    told.clear()
+    with pytest.raises(bs.SerializationError):
+        same([3])
+    assert told == [("miss", keys[2]), ("error", keys[2])]
+
+
 class TestTogether:
     """Lists that have items in common, at one time."""
 
@@ -751,6 +774,28 @@ class TestMaps:
         with pytest.raises(ValueError, match="three"):
             mapped(fails, [3, 10, *range(11, 61)], workers=1)
         assert len(calls) < 5
+
+    def test_maps_of_the_same_items_divide_the_work(self, project: bs.Project) -> None:
+        ran: Counter[int] = Counter()
+        threads: set[int] = set()
+
+        @project.batch_task(size=5, ignore=("ran", "threads"))
+        def same(xs: list[int]) -> list[int]:
+            threads.add(threading.get_ident())
+            time.sleep(0.02)
+            ran.update(xs)
+            return xs
+
+        @project.batch_task(size=5)
+        async def mapped(xs: list[list[int]]) -> list[list[int]]:
+            return [await asyncio.to_thread(bs.map, same, x, workers=2) for x in xs]
+
+        async def main() -> list[list[list[int]]]:
+            return await asyncio.gather(mapped([list(range(60))]), mapped([list(range(59, -1, -1))]))
+
+        assert asyncio.run(main()) == [[list(range(60))], [list(range(59, -1, -1))]]
+        assert ran == Counter(range(60))
+        assert len(threads) > 2
 
     def test_a_plan_counts_items(self, project: bs.Project) -> None:
         lengths = Lengths(project)

@@ -35,6 +35,7 @@ LAYERS = [
         "durations",
         "sizes",
         "under_way",
+        "waking",
         "othercaches",
     },
     {
