@@ -12,9 +12,11 @@ from typing import Any
 
 import diskcache
 import pytest
+from click.testing import CliRunner
 
 import beautyspot as bs
 from beautyspot.adapters.diskcache import DiskCacheStorage, DiskCacheTaskDB, PlainDisk
+from beautyspot.cli import main
 from beautyspot.db import open_db
 from beautyspot.errors import (
     ConfigurationError,
@@ -398,3 +400,14 @@ def test_a_file_that_is_no_cache_is_said(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match=r"the cache in .*cache: file is not a database"):
         list(DiskCacheStorage("cache").blobs())
     assert Path("cache/cache.db").read_bytes() == b"no database" * 1000
+
+
+def test_the_command_line_takes_its_url(project: bs.Project) -> None:
+    project.task(lambda n: n)(1)
+    project.close()
+    listed = CliRunner().invoke(main, ["list", "diskcache:///cache", "--storage-path", "diskcache:///cache"])
+    assert (listed.exit_code, len(listed.stdout.splitlines())) == (0, 2)
+    nowhere = CliRunner().invoke(main, ["list", "diskcache:///nowhere"])
+    assert nowhere.exit_code == 1
+    assert "nowhere: that directory does not exist" in nowhere.stderr
+    assert not Path("nowhere").exists()
