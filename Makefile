@@ -14,8 +14,8 @@ demo: $(VENV)/ready
 test: check unit docs
 
 check: $(VENV)/ready
-	$(BIN)/ruff check beautyspot tests examples docs
-	$(BIN)/ruff format --check beautyspot tests examples docs
+	$(BIN)/ruff check beautyspot adapters tests examples docs
+	$(BIN)/ruff format --check beautyspot adapters tests examples docs
 	$(BIN)/mypy
 	$(BIN)/pyright --warnings
 

@@ -297,6 +297,6 @@ def _parts_of(url: str) -> tuple[str, int | None]:
     size = options.pop("size_limit", None)
     if options or not place.removeprefix("/") or not (size is None or size.isdecimal()):
         raise ConfigurationError(
-            f'a cache is written "diskcache:///directory" or "diskcache:///directory?size_limit=1000000000", not {url!r}'
+            f'a cache is "diskcache:///directory" or "diskcache:///directory?size_limit=1000000000", not {url!r}'
         )
     return place.removeprefix("/"), None if size is None else int(size)

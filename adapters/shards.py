@@ -1,4 +1,4 @@
-"""What an index and a storage in a cache of diskcache have in common: opened late, asked with patience, listed untouched.
+"""What an index and a storage in a cache of diskcache have in common: opened late, asked patiently, listed as it is.
 
 Writes and reads go through diskcache. Its table is only read directly for lists, which it cannot make without noting
 each row as used.
