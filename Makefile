@@ -14,8 +14,8 @@ demo: $(VENV)/ready
 test: check unit docs
 
 check: $(VENV)/ready
-	$(BIN)/ruff check beautyspot tests examples docs
-	$(BIN)/ruff format --check beautyspot tests examples docs
+	$(BIN)/ruff check beautyspot adapters tests examples docs
+	$(BIN)/ruff format --check beautyspot adapters tests examples docs
 	$(BIN)/mypy
 	$(BIN)/pyright --warnings
 
@@ -50,6 +50,8 @@ $(VENV)/debian: $(VENV)/ready tests/debian.py
 lock: $(VENV)/ready
 	$(BIN)/uv pip compile -q pyproject.toml --group dev --generate-hashes --universal --python-version 3.11 \
 		--no-emit-index-url --no-header --upgrade -o requirements.lock
+	set -e; for engine in dagster prefect; do echo $$engine | $(BIN)/uv pip compile -q pyproject.toml - --generate-hashes --universal \
+		--python-version 3.11 --no-emit-index-url --no-header --upgrade -o examples/with_$$engine.lock; done
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,4 +1,4 @@
-"""Engines and other libraries, each in one file, on the public names of beautyspot alone.
+"""Engines, libraries that events are told to, and others, each in one file, on the public names of beautyspot alone.
 
 This is the package ``beautyspot.adapters``; the folder stands beside the library, and its plain name belongs
 to someone else. Each module is imported when it is first asked for, and needs the library of its name.
@@ -9,12 +9,12 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from beautyspot.adapters import dask, futures, joblib, ray
+    from beautyspot.adapters import dask, diskcache, futures, joblib, logging, opentelemetry, prometheus, ray
 
 if __name__ != "beautyspot.adapters":
     raise ImportError(f"import this package as beautyspot.adapters, not as {__name__}")
 
-__all__ = ["dask", "futures", "joblib", "ray"]
+__all__ = ["dask", "diskcache", "futures", "joblib", "logging", "opentelemetry", "prometheus", "ray"]
 
 
 def __getattr__(name: str) -> ModuleType:

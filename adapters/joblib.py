@@ -16,7 +16,7 @@ try:
 except ImportError as error:
     raise ConfigurationError('engine="joblib" needs joblib: pip install "beautyspot[joblib]"') from error
 
-from beautyspot.adapters.resumable import ResumableBackend, resumable  # noqa: E402 - it needs joblib
+from beautyspot.adapters.resumable import ResumableBackend, resumable
 
 __all__ = ["JoblibEngine", "resumable"]
 
@@ -104,16 +104,16 @@ def engine(workers: int | None, given: joblib.Parallel | None = None) -> Engine 
         parallel = joblib.Parallel(n_jobs=workers or configured or -1, backend=given_by)
     backend: Any = parallel._backend
     name = type(backend).__name__
-    if name == "DaskDistributedBackend":  # joblib waits for ever for what Dask itself fails
-        made: Engine = ENGINES["dask"](workers, backend.client)
-        return made
-    if name == "RayBackend":  # its pool of actors gives up as a whole when one dies
-        made = ENGINES["ray"](workers)
-        return made
     width: int = backend.effective_n_jobs(parallel.n_jobs)
-    if getattr(backend, "uses_threads", False) or width == 1:
-        return Threads(workers or width)
-    if name == "MultiprocessingBackend":  # a pool of `multiprocessing` says nothing of a worker that died
+    made: Engine | Threads
+    if name == "DaskDistributedBackend":  # joblib waits for ever for what Dask itself fails
+        made = ENGINES["dask"](workers, backend.client)
+    elif name == "RayBackend":  # its pool of actors gives up as a whole when one dies
+        made = ENGINES["ray"](workers)
+    elif getattr(backend, "uses_threads", False) or width == 1:
+        made = Threads(workers or width)
+    elif name == "MultiprocessingBackend":  # a pool of `multiprocessing` says nothing of a worker that died
         made = ENGINES["processes"](workers or width)
-        return made
-    return JoblibEngine(parallel)
+    else:
+        made = JoblibEngine(parallel)
+    return made

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         NotKeptWarning,
         RateLimitExceeded,
         RemoteError,
+        RetentionWarning,
         SerializationError,
         StorageError,
         UnkeyableError,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from beautyspot.fanout import Plan, imap, map, plan
     from beautyspot.keys import KeyGen
     from beautyspot.project import Project
+    from beautyspot.retention import Retention
     from beautyspot.streams import StreamTask
     from beautyspot.task import AsyncTask, Task
 
@@ -71,6 +73,8 @@ __all__ = [
     "Project",
     "RateLimitExceeded",
     "RemoteError",
+    "Retention",
+    "RetentionWarning",
     "SerializationError",
     "StorageError",
     "StreamTask",
@@ -96,6 +100,7 @@ _HOMES = {
     "Explanation": "explain",
     "KeyGen": "keys",
     "Project": "project",
+    "Retention": "retention",
     "StreamTask": "streams",
     "amap": "asyncmap",
 }

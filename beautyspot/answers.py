@@ -10,8 +10,9 @@ from typing import Any, NamedTuple, cast
 
 from beautyspot.calls import Call
 from beautyspot.events import Event
+from beautyspot.forms import Encoded
 from beautyspot.protocols import Entry
-from beautyspot.results import MISSING, Encoded
+from beautyspot.results import MISSING
 
 
 class Answer(NamedTuple):

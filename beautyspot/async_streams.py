@@ -11,10 +11,10 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 
-from beautyspot.flight import UnderWay
 from beautyspot.methods import BoundAsyncStreamTask
 from beautyspot.results import MISSING, is_expired
 from beautyspot.task import AsyncTask
+from beautyspot.under_way import UnderWay
 
 if TYPE_CHECKING:
     from typing import Self
@@ -157,6 +157,8 @@ class _Reading:
 
 class AsyncStreamTask(AsyncTask[P, list[T]]):
     """An async generator function whose items are kept; calling it gives an async iterator, as the function does."""
+
+    __slots__ = ("_readings",)
 
     def _setup(self, function: Callable[..., Any], project: Any, options: Any) -> None:
         super()._setup(function, project, options)

@@ -11,12 +11,12 @@ from beautyspot.batch_lane import Lists, gathered, landed
 from beautyspot.batch_task import AsyncBatchTask, check_mapped
 from beautyspot.calls import Call, Outcome
 from beautyspot.fanout import check_workers
-from beautyspot.flight import MapUnderWay, NotBegun, UnderWay, map_under_way
 from beautyspot.keys import pacing_layers
 from beautyspot.methods import BoundAsyncTask
 from beautyspot.results import MISSING
 from beautyspot.run import Landed, OnError, Recall, Run, Step
 from beautyspot.task import AsyncTask
+from beautyspot.under_way import MapUnderWay, NotBegun, UnderWay, map_under_way
 
 __all__ = ["amap"]
 

@@ -15,9 +15,9 @@ from time import monotonic, perf_counter
 from typing import Any, NamedTuple
 
 from beautyspot.calls import Call, Outcome
-from beautyspot.flight import NotBegun, batch_under_way
+from beautyspot.forms import Encoded
 from beautyspot.protocols import Record, Summary
-from beautyspot.results import Encoded
+from beautyspot.under_way import NotBegun, batch_under_way
 
 _AGE = 0.002  # seconds
 

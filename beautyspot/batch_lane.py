@@ -10,13 +10,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from beautyspot.base_task import Flown
 from beautyspot.batch_run import BatchRun, Item
 from beautyspot.batch_task import AsyncBatchTask, BatchTask
 from beautyspot.calls import Call, Outcome
-from beautyspot.flight import NotBegun
 from beautyspot.results import MISSING
-from beautyspot.task import Flown
 from beautyspot.thread_lane import ThreadLane
+from beautyspot.under_way import NotBegun
 
 
 class Lists:

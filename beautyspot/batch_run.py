@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from beautyspot.errors import BatchError
+from beautyspot.forms import Encoded
 from beautyspot.protocols import Entry, MapsBlobs, Record, Summary
-from beautyspot.results import MISSING, Encoded, is_expired
+from beautyspot.results import MISSING, is_expired
 
 Arguments = tuple[tuple[Any, ...], Mapping[str, Any]]
 

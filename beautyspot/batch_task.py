@@ -12,15 +12,15 @@ from dataclasses import dataclass, fields
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, get_origin
 
+from beautyspot.base_task import BaseTask, Options
 from beautyspot.batch_run import Arguments, BatchRun, Item
 from beautyspot.binding import signature_of
 from beautyspot.errors import ConfigurationError
-from beautyspot.flight import settle_batch
 from beautyspot.keys import Policy
 from beautyspot.methods import _Bound
 from beautyspot.naming import full_name
 from beautyspot.preview import of_value
-from beautyspot.task import Options, _Kept
+from beautyspot.under_way import settle_batch
 
 __all__ = ["AsyncBatchTask", "BatchOptions", "BatchTask", "BoundBatchTask"]
 
@@ -82,7 +82,7 @@ def _is_list(annotation: Any) -> bool:
     return annotation.strip("\"' ").partition("[")[0].rpartition(".")[2] in _LISTS
 
 
-class _Batching(_Kept[Concatenate[A, Q], R], Generic[A, Q, R]):
+class _Batching(BaseTask[Concatenate[A, Q], R], Generic[A, Q, R]):
     """What sync and async batch tasks have in common."""
 
     options: BatchOptions

@@ -7,12 +7,12 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
+from beautyspot.base_task import BaseTask
 from beautyspot.batch_task import AsyncBatchTask, BatchTask, batch_options
 from beautyspot.errors import ConfigurationError
 from beautyspot.keys import Policy
 from beautyspot.naming import full_name
 from beautyspot.protocols import Serializer
-from beautyspot.task import _Kept
 
 A = TypeVar("A")
 Q = ParamSpec("Q")
@@ -93,7 +93,7 @@ def _kind_of(function: Any) -> Any:
 
 if TYPE_CHECKING:
 
-    class BatchMethod(_Kept[Concatenate[S, A, Q], R], Generic[S, A, Q, R]):
+    class BatchMethod(BaseTask[Concatenate[S, A, Q], R], Generic[S, A, Q, R]):
         """A batch task in a class, or one whose list is its second argument."""
 
         def __call__(self, first: S, items: Iterable[A], /, *args: Q.args, **kwargs: Q.kwargs) -> list[R]:
@@ -110,7 +110,7 @@ if TYPE_CHECKING:
         def __get__(self, instance: object, owner: type | None = None) -> BatchTask[A, Q, R]: ...
         def __get__(self, instance: Any, owner: type | None = None) -> Any: ...
 
-    class AsyncBatchMethod(_Kept[Concatenate[S, A, Q], R], Generic[S, A, Q, R]):
+    class AsyncBatchMethod(BaseTask[Concatenate[S, A, Q], R], Generic[S, A, Q, R]):
         """As `BatchMethod`."""
 
         async def __call__(self, first: S, items: Iterable[A], /, *args: Q.args, **kwargs: Q.kwargs) -> list[R]:

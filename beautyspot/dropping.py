@@ -9,18 +9,18 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import NamedTuple
 
 from beautyspot.catalog import is_selected
 from beautyspot.errors import StorageError
 from beautyspot.flight import Flights
-from beautyspot.protocols import BlobInfo, Selection, Summary, TaskDB
+from beautyspot.protocols import BlobInfo, Entry, Selection, Summary, TaskDB
 from beautyspot.readable import counted
 from beautyspot.results import Results, unreferenced
 
-__all__ = ["Dropped", "Garbage"]
+__all__ = ["Dropped", "Evicted", "Garbage"]
 
 _PAGE = 500  # results that are dropped together
 _KEY = re.compile(r"[0-9a-f]{32}")
@@ -47,6 +47,34 @@ class Dropped(NamedTuple):
         return " and ".join(results + failures)
 
 
+class Evicted(NamedTuple):
+    """What a `Retention` has dropped.
+
+    Attributes:
+        expired: Results whose time was over.
+        over: Results over ``max_bytes``, the longest unused ones.
+        oversized: How many were left that alone are larger than ``max_bytes``.
+    """
+
+    expired: Dropped = Dropped(0, 0)
+    over: Dropped = Dropped(0, 0)
+    oversized: int = 0
+
+    @property
+    def results(self) -> int:
+        """How many results were dropped."""
+        return self.expired.results + self.over.results
+
+    @property
+    def size(self) -> int:
+        """Bytes of them."""
+        return self.expired.size + self.over.size
+
+    def __str__(self) -> str:
+        parts = [f"{self.expired} whose time is over"] if self.expired.results or not self.over.results else []
+        return " and ".join(parts + [f"{self.over} over max_bytes"] * bool(self.over.results))
+
+
 class Garbage(NamedTuple):
     """Blobs that no row refers to.
 
@@ -54,11 +82,13 @@ class Garbage(NamedTuple):
         blobs: That are garbage.
         size: Bytes of them; of unfinished ones in S3 nobody knows.
         young: That were left since they may be in the making.
+        evicted: Results that were dropped before, where there is a `Retention`.
     """
 
     blobs: int
     size: int
     young: int
+    evicted: Evicted = Evicted()
 
     def __str__(self) -> str:
         return counted(self.blobs, "blob")
@@ -85,10 +115,12 @@ def drop(results: Results, selection: Selection, progress: Progress | None = Non
 
 def drop_keys(results: Results, keys: list[bytes]) -> int:
     """Drop the results of *keys*, whoever signed them; how many there were."""
-    if not keys:
-        return 0
-    entries = results.db.lookup(keys)
-    dropped = results.db.delete(keys)
+    return drop_entries(results, results.db.lookup(keys)) if keys else 0
+
+
+def drop_entries(results: Results, entries: Mapping[bytes, Entry]) -> int:
+    """Drop the results of these entries, each with its key; how many there were."""
+    dropped = results.db.delete(list(entries)) if entries else 0
     for entry in entries.values():
         if entry.location is not None:
             try:

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from beautyspot.errors import ConfigurationError
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800, "y": 31_536_000}
 
 
 def seconds_in(text: str, name: str) -> float:
@@ -20,24 +20,26 @@ def seconds_in(text: str, name: str) -> float:
     Raises:
         ConfigurationError: If it is no length of time.
     """
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhdw])\s*", text)
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhdwy])\s*", text)
     if found is None:
-        raise ConfigurationError(f'{name} is a number with one of s, m, h, d, w, such as "90s" or "30d", not {text!r}')
+        raise ConfigurationError(
+            f'{name} is a number with one of s, m, h, d, w, y, such as "90s" or "30d", not {text!r}'
+        )
     return float(found[1]) * _UNITS[found[2]]
 
 
-def ttl_seconds(ttl: str | float | timedelta | None) -> float | None:
-    """A time to live in seconds."""
+def ttl_seconds(ttl: str | float | timedelta | None, name: str = "ttl") -> float | None:
+    """A time to live in seconds; *name* is what errors call it."""
     if isinstance(ttl, timedelta):
         seconds = ttl.total_seconds()
     elif isinstance(ttl, str):
-        seconds = seconds_in(ttl, "ttl")
+        seconds = seconds_in(ttl, name)
     elif ttl is None or (isinstance(ttl, int | float) and not isinstance(ttl, bool)):
         if ttl is None:
             return None
         seconds = float(ttl)
     else:
-        raise ConfigurationError(f'ttl is "90s", "12h", "30d", seconds or a timedelta, not {ttl!r}')
+        raise ConfigurationError(f'{name} is "90s", "12h", "30d", seconds or a timedelta, not {ttl!r}')
     if not 0 < seconds < float("inf"):
-        raise ConfigurationError(f"ttl must be more than 0 seconds, and is {ttl!r}")
+        raise ConfigurationError(f"{name} must be more than 0 seconds, and is {ttl!r}")
     return seconds

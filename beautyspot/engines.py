@@ -20,13 +20,13 @@ from beautyspot import answers
 from beautyspot.answers import Answer
 from beautyspot.errors import ConfigurationError, EngineLost, RemoteError
 from beautyspot.events import Event
-from beautyspot.flight import MapUnderWay, NotBegun, UnderWay, map_under_way
 from beautyspot.keys import pacing_layers
 from beautyspot.places import Place, is_here, place_of
 from beautyspot.plugins import Registry
 from beautyspot.protocols import InDirectory
 from beautyspot.shipping import dumps
 from beautyspot.task import Task
+from beautyspot.under_way import MapUnderWay, NotBegun, UnderWay, map_under_way
 
 __all__ = ["ENGINES", "Engine", "EngineLost", "Threads", "run_chunk", "stopping"]
 

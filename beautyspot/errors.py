@@ -25,6 +25,7 @@
     ├── NotKeptWarning            a result could not be kept and was returned all the same
     ├── UnreadableWarning         something kept could not be used, and the call ran again
     ├── ChangedCodeWarning        the code of a task changed and its version did not
+    ├── RetentionWarning          a result is larger than max_bytes allows for all of them
     └── BudgetWarning             a budget is not kept to, or not settled, as it was meant to be
 
 Each one can be pickled: its arguments are those of its constructor, its text is built in ``__str__``.
@@ -54,6 +55,7 @@ __all__ = [
     "NotKeptWarning",
     "RateLimitExceeded",
     "RemoteError",
+    "RetentionWarning",
     "SerializationError",
     "StorageError",
     "UnkeyableError",
@@ -334,3 +336,7 @@ class ChangedCodeWarning(BeautyspotWarning):
 
 class BudgetWarning(BeautyspotWarning):
     """A budget is not shared, or not settled, as it was meant to be."""
+
+
+class RetentionWarning(BeautyspotWarning):
+    """A result is larger than ``max_bytes`` allows for all of them; it is kept all the same."""

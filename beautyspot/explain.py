@@ -10,9 +10,10 @@ from datetime import datetime
 from time import time
 from typing import Literal
 
+from beautyspot.forms import Form
 from beautyspot.keys import Keyer
 from beautyspot.protocols import Entry, FailureLog, Summary
-from beautyspot.results import MISSING, Form, Results
+from beautyspot.results import MISSING, Results
 
 __all__ = ["Explanation"]
 

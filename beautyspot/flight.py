@@ -9,53 +9,18 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from contextvars import ContextVar
 from functools import partial
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any
 
 from beautyspot.errors import IndexUnavailableError, UnusableIndexError
 from beautyspot.forks import SurvivesFork
 from beautyspot.protocols import BulkLocks, KeyLocks
+from beautyspot.under_way import UnderWay, keys_under_way, settle_batch
 from beautyspot.waking import Asked, wake
 
 if TYPE_CHECKING:
     import asyncio
-
-# The batch of calls within which the code runs that is running just now, if there is one.
-batch_under_way: ContextVar[Settles | None] = ContextVar("beautyspot_batch", default=None)
-# The map whose call runs just now, if there is one.
-map_under_way: ContextVar[MapUnderWay | None] = ContextVar("beautyspot_map", default=None)
-# Keys that the code which is running just now already has: asking for one again would wait for itself.
-_mine: ContextVar[tuple[bytes, ...]] = ContextVar("beautyspot_flights", default=())
-
-
-class Settles(Protocol):
-    """What holds keys that it can give back: a batch of calls."""
-
-    def settle(self) -> None:
-        """Give back what is held; from any thread."""
-        ...
-
-
-class MapUnderWay(NamedTuple):
-    """What a map says to its calls that wait for a budget and have not begun.
-
-    Attributes:
-        before: Functions of the task that run before its own code does.
-        has_ended: Whether nothing new is to begin any more.
-    """
-
-    before: tuple[Callable[..., Any], ...]
-    has_ended: Callable[[], bool]
-
-
-class NotBegun(BaseException):
-    """Ends a call of a map that has ended, before its own code has begun."""
-
-
-class UnderWay(Exception):
-    """Says to a call that is not to wait that someone else runs it just now."""
 
 
 class _Flight:
@@ -143,15 +108,16 @@ class Flights(SurvivesFork):
         else:
             self.land(key)
 
-    def try_acquire_many(self, keys: Sequence[bytes], anyway: bool = False) -> set[bytes]:
+    def try_acquire_many(self, keys: Sequence[bytes], surely: bool = False, anyway: bool = False) -> set[bytes]:
         """As `try_acquire`, for many keys in few questions; those that were taken.
 
         Args:
             keys: Which.
+            surely: Where nobody can tell, raise.
             anyway: Where nobody can tell, take what is free in this process, as `try_acquire` does.
         """
         if self._bulk is None:
-            return self._try_each(keys)
+            return self._try_acquire_each(keys, surely)
         mine: list[bytes] = []
         taken: set[bytes] = set()
         try:
@@ -162,6 +128,8 @@ class Flights(SurvivesFork):
         except UnusableIndexError:
             raise
         except IndexUnavailableError:  # each is asked for by itself then, as in `_try_locks`
+            if surely:
+                raise
             taken = set(mine) if anyway else set()
         finally:
             for key in mine:
@@ -169,16 +137,16 @@ class Flights(SurvivesFork):
                     self._land(key)
         return taken
 
-    def _try_each(self, keys: Sequence[bytes]) -> set[bytes]:
-        taken: list[bytes] = []
+    def _try_acquire_each(self, keys: Sequence[bytes], surely: bool) -> set[bytes]:
+        taken: set[bytes] = set()
         try:
             for key in keys:
-                if self.try_acquire(key):
-                    taken.append(key)
-        except BaseException:  # one is had by the code that asks, or the index is not ours to use
-            self.land_many(taken)
+                if self.try_acquire(key, surely):
+                    taken.add(key)
+        except BaseException:
+            self.land_many(list(taken))
             raise
-        return set(taken)
+        return taken
 
     async def acquire_async(self, key: bytes, wait: bool = True) -> float:
         """As `acquire`, without blocking the event loop; cancelling it harms no other waiter."""
@@ -235,20 +203,11 @@ class Flights(SurvivesFork):
 
     def own(self, key: bytes) -> None:
         """Say that the code which runs from here on has *key*."""
-        _mine.set((*_mine.get(), key))
+        keys_under_way.set((*keys_under_way.get(), key))
 
     def disown(self, key: bytes) -> None:
         """Say that the code which runs from here on does not have *key*; someone will `land` it."""
-        _mine.set(tuple([mine for mine in _mine.get() if mine != key]))
-
-    def own_many(self, keys: Sequence[bytes]) -> None:
-        """As `own`, for many keys."""
-        _mine.set((*_mine.get(), *keys))
-
-    def disown_many(self, keys: Sequence[bytes]) -> None:
-        """As `disown`, for many keys."""
-        gone = frozenset(keys)
-        _mine.set(tuple([mine for mine in _mine.get() if mine not in gone]))
+        keys_under_way.set(tuple([mine for mine in keys_under_way.get() if mine != key]))
 
     def refuse_own(self, key: bytes) -> None:
         """Refuse to wait for what the code that runs just now is to bring.
@@ -256,8 +215,17 @@ class Flights(SurvivesFork):
         Raises:
             RecursionError: If it has *key* itself.
         """
-        if key in _mine.get():
+        if key in keys_under_way.get():
             raise RecursionError("a task calls itself with the arguments that it is running with")
+
+    def own_many(self, keys: Sequence[bytes]) -> None:
+        """As `own`, for many keys."""
+        keys_under_way.set((*keys_under_way.get(), *keys))
+
+    def disown_many(self, keys: Sequence[bytes]) -> None:
+        """As `disown`, for many keys."""
+        gone = frozenset(keys)
+        keys_under_way.set(tuple([mine for mine in keys_under_way.get() if mine not in gone]))
 
     def land(self, key: bytes) -> None:
         """Wake those who wait for *key*; from any thread."""
@@ -332,16 +300,3 @@ class Flights(SurvivesFork):
         flight.lock.release()
         for callback in flight.callbacks:
             callback()
-
-
-def key_under_way() -> bytes | None:
-    """The key of the call that runs just now, if there is one."""
-    mine = _mine.get()
-    return mine[-1] if mine else None
-
-
-def settle_batch() -> None:
-    """Give back what the batch of the running call holds, before that call waits for anyone."""
-    batch = batch_under_way.get()
-    if batch is not None:
-        batch.settle()

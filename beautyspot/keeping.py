@@ -10,10 +10,11 @@ from zlib import crc32
 
 from beautyspot import preview
 from beautyspot.errors import ChangedCodeWarning, NotKeptWarning, SerializationError
+from beautyspot.forms import Encoded, Form
 from beautyspot.keys import Keyer
 from beautyspot.notices import warn_once
 from beautyspot.protocols import Entry, Failure, FailureLog, MapLog, MapProgress, Record, Summary
-from beautyspot.results import MISSING, Encoded, Form, Results
+from beautyspot.results import MISSING, Results
 
 OnSaveError = Literal["warn", "raise"]
 

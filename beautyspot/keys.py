@@ -118,17 +118,17 @@ class Keyer:
         if policy.reading is None:
             left_out |= set(policy.names)
         *_, self._core = _layers(function)
-        self._signature = signature_of(function)
+        self.signature = signature_of(function)
         variables = getattr(getattr(self._core, "__code__", None), "co_freevars", ())
         self._check_names({*left_out, *policy.names}, variables)
         self._left_out = frozenset(left_out)
-        self.names = tuple(name for name in self._signature.parameters if name not in left_out)
+        self.names = tuple(name for name in self.signature.parameters if name not in left_out)
         self._readings = [
             (i, policy.reading) for i, name in enumerate(self.names) if policy.reading and name in policy.names
         ]
         name = self._core.__qualname__
-        self._custom = asker(key, self._signature, name) if callable(key) else None
-        self._bind = binder(name, self._signature, self.names, self._left_out)
+        self._custom = asker(key, self.signature, name) if callable(key) else None
+        self._bind = binder(name, self.signature, self.names, self._left_out)
         self._holders = list(_holders(function, self._left_out))
         self._captured()  # what cannot be keyed is said where the task is made
         self._captured_by_deps()
@@ -137,7 +137,7 @@ class Keyer:
         raise TypeError("a Keyer is made from its function and does not travel")
 
     def _check_names(self, names: Iterable[str], variables: Iterable[str]) -> None:
-        parameters = self._signature.parameters
+        parameters = self.signature.parameters
         open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
         for name in sorted(names):
             if name not in parameters and name not in variables and not open_ended:
@@ -269,6 +269,12 @@ class Keyer:
     def part_names(self) -> tuple[str, ...]:
         """What the parts of a call are called."""
         return (*(("key",) if self._custom else self.names), _CAPTURED)
+
+
+def function_name(function: Any) -> str:
+    """``module.qualname`` of the function that is meant, whatever wraps it."""
+    *_, core = _layers(function)
+    return full_name(core)
 
 
 def _layers(function: Any) -> Iterator[Any]:

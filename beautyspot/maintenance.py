@@ -12,9 +12,11 @@ from time import time
 from typing import IO, Any
 
 from beautyspot.catalog import catalog_of
-from beautyspot.dropping import Dropped, Garbage, collect, drop, selected, unused
+from beautyspot.dropping import Dropped, Evicted, Garbage, collect, drop, selected, unused
 from beautyspot.errors import ConfigurationError, DeserializationError
+from beautyspot.evicting import evict
 from beautyspot.flight import Flights
+from beautyspot.forms import form_of
 from beautyspot.inspecting import Inspector
 from beautyspot.protocols import (
     BlobStorage,
@@ -32,14 +34,16 @@ from beautyspot.protocols import (
     Summary,
     TaskDB,
 )
-from beautyspot.results import Results, form_of, is_expired
+from beautyspot.results import Results, is_expired
+from beautyspot.retention import Retention
 from beautyspot.serializer import MsgpackSerializer
 from beautyspot.sharing import sharers
 from beautyspot.signing import Seal, is_signed
 from beautyspot.tables import Format, write_table
+from beautyspot.tending import Tender
 from beautyspot.verifying import UNSEALED, Fault, Health, check_row, mend, verified
 
-__all__ = ["Dropped", "Fault", "Garbage", "Health", "Maintenance"]
+__all__ = ["Dropped", "Evicted", "Fault", "Garbage", "Health", "Maintenance"]
 
 _PAGE = 200  # results that are read together
 GRACE = 3600.0  # seconds that a blob must be old to be garbage
@@ -54,6 +58,8 @@ class Maintenance:
         serializer: Of the project; ``None``: the usual one, without any registered type.
         secret: Of the project, if it has one.
         flights: What the project runs just now; ``None``: nothing in this process.
+        retention: Of the project, if it has one.
+        tender: Of the project, if it has one: what it notes is written before results are dropped.
     """
 
     def __init__(
@@ -63,6 +69,8 @@ class Maintenance:
         serializer: Serializer | None = None,
         secret: str | bytes | None = None,
         flights: Flights | None = None,
+        retention: Retention | None = None,
+        tender: Tender | None = None,
     ) -> None:
         self.db = db
         self.storage = storage
@@ -73,6 +81,8 @@ class Maintenance:
         own: Serializer = Inspector(serializer) if usual else serializer  # type: ignore[arg-type,assignment]
         self.form = form_of(own, mmap=isinstance(storage, MapsBlobs))
         self._flights = flights or Flights(db if isinstance(db, KeyLocks) else None)
+        self._retention = retention
+        self._tender = tender
 
     def one(self, prefix: str) -> Summary | Failure:
         """The result, or the failure, whose key begins with *prefix*.
@@ -158,13 +168,13 @@ class Maintenance:
                 health.mended += mend(self.results, self.form, self._flights, faults)
         self._add_orphans(health)
         if fix and health.counts["orphaned"]:
-            health.mended += self.gc(grace=GRACE).blobs
+            health.mended += self._collect(GRACE).blobs
         return health
 
     def mend(self, health: Health) -> int:
         """Drop what a look has found and tells one by one, as ``verify(fix=True)`` does; how much there was."""
         dropped = mend(self.results, self.form, self._flights, health.faults)
-        return dropped + (self.gc(grace=GRACE).blobs if health.counts["orphaned"] else 0)
+        return dropped + (self._collect(GRACE).blobs if health.counts["orphaned"] else 0)
 
     def _add_orphans(self, health: Health) -> None:
         with sharers(self.db, self.storage) as others:
@@ -210,15 +220,44 @@ class Maintenance:
         """Drop every result, failure and ended map."""
         return self.prune(Selection(), progress=progress)
 
+    def evict(
+        self,
+        retention: Retention | None = None,
+        *,
+        dry_run: bool = False,
+        wait: bool = True,
+        progress: Callable[[int], object] | None = None,
+    ) -> Evicted:
+        """Drop results as a retention says: those whose time is over, then the longest unused above its bytes.
+
+        A result whose call runs just now is left. What was dropped is logged too, at the level INFO.
+
+        Args:
+            retention: ``None``: that of the project; without any, nothing is dropped.
+            dry_run: Only count.
+            wait: For another process that drops results just now; else nothing is done.
+            progress: Told how many results were looked at since it was told last; what it raises ends the dropping.
+
+        Raises:
+            ConfigurationError: If there is a ``max_bytes`` and the index does not remember uses.
+        """
+        retention = self._retention if retention is None else retention
+        if not retention:
+            return Evicted()
+        if self._tender is not None and not dry_run:
+            self._tender.write_uses()
+        return evict(self.results, self._flights, retention, dry_run=dry_run, wait=wait, progress=progress)
+
     def gc(
         self,
         *,
         grace: float = GRACE,
         dry_run: bool = False,
         compact: bool = False,
+        retention: Retention | None = None,
         progress: Callable[[int], object] | None = None,
     ) -> Garbage:
-        """Remove blobs that no result refers to: what killed writers left.
+        """Drop results as the retention says, if there is one, and blobs that no result refers to.
 
         Other SQLite indexes that lie beside the index, or beside the directory of blobs, are asked too: a blob that a
         result of theirs refers to is none of it. What else keeps its blobs in the same storage must not be there.
@@ -228,17 +267,22 @@ class Maintenance:
                 indexes share the storage, whose calls cannot be seen, it is an hour at least.
             dry_run: Only count.
             compact: Give the space of dropped rows back to the disk, where the index can; writers wait meanwhile.
-            progress: Told how many unused blobs were looked at since it was told last.
+            retention: In place of the project's, as for `evict`.
+            progress: Told how many results and unused blobs were looked at since it was told last.
 
         Raises:
-            IndexUnavailableError: If the index, or one that shares the storage, cannot be read; nothing is removed.
+            IndexUnavailableError: If the index, or one that shares the storage, cannot be read; no blob is removed.
         """
-        with sharers(self.db, self.storage) as others:
-            grace = max(grace, GRACE) if others else grace
-            garbage = collect(self.results, self._flights, grace, dry_run, progress, others)
+        evicted = self.evict(retention, dry_run=dry_run, progress=progress)
+        garbage = self._collect(grace, dry_run, progress)._replace(evicted=evicted)
         if compact and not dry_run and isinstance(self.db, Compacts):
             self.db.compact()
         return garbage
+
+    def _collect(self, grace: float, dry_run: bool = False, progress: Callable[[int], object] | None = None) -> Garbage:
+        with sharers(self.db, self.storage) as others:
+            grace = max(grace, GRACE) if others else grace
+            return collect(self.results, self._flights, grace, dry_run, progress, others)
 
     def export(
         self,

@@ -44,8 +44,9 @@ class _Bound(Generic[P, T]):
         return f"<{self.task!r} bound to {self.instance!r}>"
 
     def __getattr__(self, name: str) -> Any:
-        # Not set yet, while it is being unpickled; and to Ray a method is not the function that it is made of.
-        if name in ("task", "instance", "__func__"):
+        # Not set yet, while it is being unpickled; and a method is not the function that it is made of, to Ray or
+        # to who asks for its signature.
+        if name in ("task", "instance", "__func__", "__signature__"):
             raise AttributeError(name)
         return getattr(self.task, name)
 

@@ -3,31 +3,26 @@
 from __future__ import annotations
 
 import contextvars
-import inspect
 import os
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
+import weakref
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from beautyspot.batching import Batching
 from beautyspot.db import open_db
-from beautyspot.durations import ttl_seconds
+from beautyspot.decorating import Decorating, serializer_of
 from beautyspot.errors import ConfigurationError
 from beautyspot.events import Events, Observed
 from beautyspot.flight import Flights
-from beautyspot.following import checked_deps
 from beautyspot.keeping import OnSaveError
-from beautyspot.keys import Policy
 from beautyspot.pacing import Paced
-from beautyspot.plugins import Registry
-from beautyspot.protocols import BlobStorage, BufferSerializer, KeyLocks, MapsBlobs, QuickLookup, Serializer, TaskDB
-from beautyspot.results import Results
+from beautyspot.protocols import BlobStorage, KeyLocks, QuickLookup, Serializer, TaskDB
 from beautyspot.serializer import MsgpackSerializer
 from beautyspot.shipping import ByValue
 from beautyspot.signing import Seal
 from beautyspot.storage import open_storage
-from beautyspot.task import AsyncTask, Options, Task
+from beautyspot.tending import results_of, tender_of
 
 if TYPE_CHECKING:
     import asyncio
@@ -35,9 +30,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from beautyspot.async_streams import AsyncStreamTask
     from beautyspot.maintenance import Maintenance
-    from beautyspot.streams import StreamTask
+    from beautyspot.retention import Retention
 
 __all__ = ["Project"]
 
@@ -45,10 +39,9 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 BLOB_THRESHOLD = 1 << 16  # chosen by measurement: docs/benchmarks.md
-SERIALIZERS = Registry("serializer", "beautyspot.serializers", {"msgpack": "beautyspot.serializer:MsgpackSerializer"})
 
 
-class Project(Paced, Observed, Batching):
+class Project(Decorating, Paced, Observed, Batching):
     """A place where results are kept, and the decorator that keeps them there.
 
     Args:
@@ -72,6 +65,7 @@ class Project(Paced, Observed, Batching):
             ``"raise"``: its call raises.
         secret: Signs what is kept: a result that was not signed with it is none. At least 16 bytes that nobody
             can guess; ``None``: nothing is signed.
+        retention: For how long results are kept, and how many bytes of them; ``None``: nothing is ever dropped.
 
     Raises:
         ConfigurationError: If an option cannot work.
@@ -95,6 +89,7 @@ class Project(Paced, Observed, Batching):
         blob_threshold: int = BLOB_THRESHOLD,
         on_save_error: OnSaveError = "warn",
         secret: str | bytes | None = None,
+        retention: Retention | None = None,
     ) -> None:
         if not isinstance(name, str) or not name:
             raise ConfigurationError(f"a project's name is a text that is not empty, not {name!r}")
@@ -113,13 +108,16 @@ class Project(Paced, Observed, Batching):
         place = f"./{name}.db" if db is None else db
         self.db: TaskDB = open_db(place) if isinstance(place, str | os.PathLike) else place
         self.storage = open_storage(storage_path, s3_opts) if storage is None else storage
-        self.serializer: Serializer = _serializer(serializer) or MsgpackSerializer()
+        self.serializer: Serializer = serializer_of(serializer) or MsgpackSerializer()
         self._registered: list[tuple[type, int, Any, Any]] = []
         self._executor = executor
         self._own_executor: Executor | None = None
         self._lock = threading.Lock()
-        self.results = Results(self.db, self.storage, blob_threshold, None if secret is None else Seal(secret))
         self.events = Events(name)
+        self.retention = retention
+        self._tender = tender_of(retention, self.db, weakref.WeakMethod(self._evict))
+        seal = None if secret is None else Seal(secret)
+        self.results = results_of(self._tender, self.db, self.storage, blob_threshold, seal)
         self.flights = Flights(
             self.db if isinstance(self.db, KeyLocks) else None,
             None if isinstance(self.db, QuickLookup) else self.run_io,
@@ -142,6 +140,7 @@ class Project(Paced, Observed, Batching):
             "blob_threshold": self.results.blob_threshold,
             "on_save_error": self.on_save_error,
             "secret": None if self.results.seal is None else self.results.seal.secret,
+            "retention": self.retention,
         }
         return _reopened, (self.name, options, ByValue(self._registered))
 
@@ -164,6 +163,8 @@ class Project(Paced, Observed, Batching):
             executor, self._own_executor = self._own_executor, None
         if executor is not None:
             executor.shutdown()
+        if self._tender is not None:
+            self._tender.close()
         if self._budgets is not None:
             self._budgets.close()
         if self._owns_db:
@@ -205,14 +206,17 @@ class Project(Paced, Observed, Batching):
         from beautyspot.maintenance import Maintenance
 
         secret = None if self.results.seal is None else self.results.seal.secret
-        return Maintenance(self.db, self.storage, self.serializer, secret, self.flights)
+        return Maintenance(self.db, self.storage, self.serializer, secret, self.flights, self.retention, self._tender)
+
+    def _evict(self, progress: Callable[[int], None]) -> None:
+        self.maintenance.evict(wait=False, progress=progress)
 
     def run_io(self, function: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
         """Run blocking I/O of an async task in a thread of this project, in the context of the call."""
         import asyncio
 
-        context = contextvars.copy_context()
-        return asyncio.get_running_loop().run_in_executor(self._io_executor(), context.run, function, *args)
+        call: Any = contextvars.copy_context().run
+        return asyncio.get_running_loop().run_in_executor(self._io_executor(), call, function, *args)
 
     def _io_executor(self) -> Executor:
         if self._executor is not None:
@@ -223,121 +227,6 @@ class Project(Paced, Observed, Batching):
 
                 self._own_executor = ThreadPoolExecutor(self.io_workers, f"beautyspot-{self.name}")
             return self._own_executor
-
-    @overload
-    def task(self, function: Callable[P, Coroutine[Any, Any, T]], /) -> AsyncTask[P, T]: ...  # type: ignore[overload-overlap]
-    @overload
-    def task(self, function: Callable[P, AsyncIterator[T]], /) -> AsyncStreamTask[P, T]: ...  # type: ignore[overload-overlap]
-    @overload
-    def task(self, function: Callable[P, Iterator[T]], /) -> StreamTask[P, T]: ...
-    @overload
-    def task(self, function: Callable[P, T], /) -> Task[P, T]: ...
-    @overload
-    def task(
-        self,
-        /,
-        *,
-        save_blob: bool | None = None,
-        version: str | int | None = None,
-        key: Callable[..., Any] | Policy | None = None,
-        ignore: str | tuple[str, ...] = (),
-        content_type: str | None = None,
-        ttl: str | float | timedelta | None = None,
-        serializer: Serializer | str | None = None,
-        mmap: bool = False,
-        deps: Iterable[Any] = (),
-    ) -> _Decorator: ...
-    def task(self, function: Any = None, /, **options: Any) -> Any:
-        """Keep the results of a function; with or without options, as a decorator or called on a function.
-
-        Args:
-            function: What to keep the results of; sync or async, a method, a lambda, a partial.
-            save_blob: Results always in blob storage, never, or (``None``) by size.
-            version: Part of the key; ``"auto"`` follows the function's own code, and that of *deps*.
-            key: A callable of the call's arguments giving what identifies them, or a `KeyGen` policy.
-            ignore: Names of arguments, or of captured variables, that do not identify the call.
-            content_type: How viewers show the result: a `ContentType` or any MIME type.
-            ttl: How long a result is good for: ``"90s"``, ``"12h"``, ``"30d"``, seconds or a timedelta.
-            serializer: For this task alone: an object, or the name of an installed one.
-            mmap: Arrays of kept blobs are mapped into memory, read-only, instead of read.
-            deps: Functions, classes, modules and tasks whose code ``version="auto"`` follows too.
-
-        Raises:
-            ConfigurationError: If an option cannot work.
-            UnkeyableError: If the function captured something that cannot be part of a key.
-        """
-        checked = self._options(**options)
-        if function is None:
-            return lambda function: self._make(function, checked)
-        return self._make(function, checked)
-
-    def _make(self, function: Any, options: Options, kind_of: Callable[[Any], Any] | None = None) -> Any:
-        if isinstance(function, staticmethod | classmethod):
-            task = self._make(function.__func__, options, kind_of)
-            task.binds = "nothing" if isinstance(function, staticmethod) else "class"
-            return task
-        if not callable(function):
-            raise ConfigurationError(f"project.task keeps the results of a function, and {function!r} cannot be called")
-        return (kind_of or _kind_of)(inspect.unwrap(function))(function, self, options)
-
-    def _options(
-        self,
-        save_blob: bool | None = None,
-        version: str | int | None = None,
-        key: Callable[..., Any] | Policy | None = None,
-        ignore: str | tuple[str, ...] = (),
-        content_type: str | None = None,
-        ttl: str | float | timedelta | None = None,
-        serializer: Serializer | str | None = None,
-        mmap: bool = False,
-        deps: Iterable[Any] = (),
-    ) -> Options:
-        if save_blob not in (None, True, False):
-            raise ConfigurationError(f"save_blob is True, False or None, not {save_blob!r}")
-        if key is not None and not callable(key) and not isinstance(key, Policy):
-            raise ConfigurationError(f"key is a callable or a policy of KeyGen, not {key!r}")
-        if mmap and (save_blob is False or not isinstance(self.storage, MapsBlobs)):
-            raise ConfigurationError(
-                "mmap=True maps blobs, so it needs a storage of local files and no save_blob=False"
-            )
-        if mmap and not isinstance(_serializer(serializer) or self.serializer, BufferSerializer):
-            raise ConfigurationError("mmap=True needs a serializer that keeps buffers apart, as the built-in one does")
-        names = (ignore,) if isinstance(ignore, str) else tuple(ignore)
-        own, followed = _serializer(serializer), checked_deps(deps, version)
-        return Options(save_blob, version, key, names, content_type, ttl_seconds(ttl), own, mmap, followed)
-
-
-def _kind_of(function: Any) -> Callable[..., Any]:
-    """What a task of this kind of function is made by."""
-    if inspect.isgeneratorfunction(function):
-        from beautyspot.streams import StreamTask
-
-        return StreamTask
-    if inspect.isasyncgenfunction(function):
-        from beautyspot.async_streams import AsyncStreamTask
-
-        return AsyncStreamTask
-    return AsyncTask if inspect.iscoroutinefunction(function) else Task
-
-
-class _Decorator:
-    """What ``project.task(...)`` with options returns, for type checkers."""
-
-    @overload
-    def __call__(self, function: Callable[P, Coroutine[Any, Any, T]], /) -> AsyncTask[P, T]: ...  # type: ignore[overload-overlap]
-    @overload
-    def __call__(self, function: Callable[P, AsyncIterator[T]], /) -> AsyncStreamTask[P, T]: ...  # type: ignore[overload-overlap]
-    @overload
-    def __call__(self, function: Callable[P, Iterator[T]], /) -> StreamTask[P, T]: ...
-    @overload
-    def __call__(self, function: Callable[P, T], /) -> Task[P, T]: ...
-    def __call__(self, function: Any, /) -> Any: ...
-
-
-def _serializer(given: Serializer | str | None) -> Serializer | None:
-    """A serializer, looked up where its name was given."""
-    found: Serializer | None = SERIALIZERS[given]() if isinstance(given, str) else given
-    return found
 
 
 def _reopened(name: str, options: dict[str, Any], registered: Callable[[], Any]) -> Project:

@@ -6,7 +6,7 @@ and what works without it is said in its docstring.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from beautyspot.rows import (
@@ -32,6 +32,7 @@ __all__ = [
     "Chronicle",
     "Compacts",
     "Entry",
+    "Evicts",
     "Failure",
     "FailureLog",
     "Forgetful",
@@ -52,6 +53,7 @@ __all__ = [
     "Statistics",
     "Summary",
     "TaskDB",
+    "UseLog",
     "is_over",
 ]
 
@@ -152,6 +154,19 @@ class Forgetful(Protocol):
 
     def forget_notes(self, before: float | None = None, function: str | None = None) -> int:
         """Drop failures, and maps that are over, noted *before* a time and of one *function*; how many there were."""
+        ...
+
+
+@runtime_checkable
+class UseLog(Protocol):
+    """An index that remembers when its results were last used. Without it, ``max_bytes`` is a `ConfigurationError`."""
+
+    def note_uses(self, uses: Mapping[bytes, float]) -> None:
+        """Remember when the results of these keys were used, where they are kept and it was not later."""
+        ...
+
+    def least_used(self) -> Iterator[Summary]:
+        """Kept results, longest unused first; one that was never noted counts as used when it was kept."""
         ...
 
 
@@ -290,6 +305,18 @@ class MapsBlobs(Protocol):
 
     def map(self, location: str, size: int) -> memoryview:
         """The blob at *location* as a read-only view of its file, *size* bytes long."""
+        ...
+
+
+@runtime_checkable
+class Evicts(Protocol):
+    """A storage that drops blobs by itself. Without it, a blob that is gone is a fault, which is said.
+
+    With it, the call of a blob that is gone runs again as if it had never run.
+    """
+
+    def size_limit(self) -> int:
+        """Bytes above which it drops blobs."""
         ...
 
 

@@ -12,32 +12,31 @@ import re
 import threading
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import chain, islice
 from time import time
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from beautyspot import frames
 from beautyspot.errors import (
     BeautyspotError,
     DamagedBlobError,
     DeserializationError,
+    MissingBlobError,
     UnreadableWarning,
     UnusableIndexError,
 )
+from beautyspot.forms import Encoded, Form
 from beautyspot.hashing import hasher
 from beautyspot.notices import warn_once
 from beautyspot.protocols import (
     BlobInfo,
     BlobStorage,
     Buffer,
-    BufferSerializer,
     Entry,
-    ItemSerializer,
+    Evicts,
     MapsBlobs,
     QuickLookup,
     Record,
-    Serializer,
     Summary,
     TaskDB,
 )
@@ -60,38 +59,6 @@ class Missing(enum.Enum):
 MISSING: Final = Missing.MISSING
 
 
-@dataclass(frozen=True, slots=True)
-class Form:
-    """How one task's results are kept and read.
-
-    Attributes:
-        serializer: Of this task, or of its project.
-        save_blob: Always in blob storage, never, or (``None``) by size.
-        mmap: Whether blobs are mapped into memory instead of read.
-    """
-
-    serializer: Serializer
-    save_blob: bool | None = None
-    mmap: bool = False
-    buffers: BufferSerializer | None = None  # the serializer, if it keeps buffers apart
-    items: ItemSerializer | None = None  # the serializer, if it reads the items of a list one by one
-
-
-def form_of(serializer: Serializer, save_blob: bool | None = None, mmap: bool = False) -> Form:
-    """A form; what the serializer is able to is looked up here, once."""
-    buffers = serializer if isinstance(serializer, BufferSerializer) else None
-    return Form(serializer, save_blob, mmap, buffers, serializer if isinstance(serializer, ItemSerializer) else None)
-
-
-class Encoded(NamedTuple):
-    """A serialized result: inline, or the parts of its blob."""
-
-    value: bytes | None
-    parts: Sequence[Buffer]
-    checksum: bytes
-    size: int
-
-
 class Results:
     """The kept results of a project.
 
@@ -110,6 +77,7 @@ class Results:
         self.is_quick = isinstance(db, QuickLookup)
         self._get: Callable[[bytes], Entry | None] = db.get if isinstance(db, QuickLookup) else self._look_up
         self._hasher: Callable[[int], Any] = hasher if seal is None else seal.hasher
+        self._evicts = isinstance(storage, Evicts)
         self._checked: set[str] = set()  # locations whose mapped blobs this process has checked
         self._checking = threading.Lock()
 
@@ -162,14 +130,13 @@ class Results:
         return {key: bare for key, bare in seen.items() if bare is not None}
 
     def read(self, entry: Entry, form: Form) -> Any:
-        """The value of *entry*, a fresh object; ``MISSING`` where it cannot be read (said once)."""
+        """The value of *entry*, a fresh object; ``MISSING`` where it cannot be read (said once), or was evicted."""
         try:
             if entry.value is None:
                 return self.from_blob(self.checked_blob(entry, form), form)
             return form.serializer.loads(_checked(entry))
         except Exception as error:
-            self._unreadable(error)
-            return MISSING
+            return self._no_result(error)
 
     def items(self, entry: Entry, form: Form) -> Iterator[Any] | Missing:
         """The items of a kept list, decoded when they are asked for; ``MISSING`` as `read` gives it."""
@@ -187,8 +154,13 @@ class Results:
             items = form.items.load_items(data)
             return chain(list(islice(items, 1)), items)  # what cannot be read at all is told now
         except Exception as error:
+            return self._no_result(error)
+
+    def _no_result(self, error: Exception) -> Missing:
+        """Say why there is no result, unless its storage drops what it can do without."""
+        if not (self._evicts and isinstance(error, MissingBlobError)):
             self._unreadable(error)
-            return MISSING
+        return MISSING
 
     def checked_blob(self, entry: Entry, form: Form) -> Buffer:
         """The bytes of the blob of *entry*, mapped into memory where its form says so; an error unless it is whole."""

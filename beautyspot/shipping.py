@@ -118,7 +118,7 @@ def made_here(task: Any, token: str) -> None:
     _made_here[token] = task
 
 
-def reduce(task: Any, token: str, captured: bytes, state: Callable[[], Any]) -> str | tuple[Any, ...]:
+def reduce(task: Any, token: str, captured: bytes, state: Callable[[], tuple[Any, ...]]) -> str | tuple[Any, ...]:
     """What a task's ``__reduce__`` returns.
 
     Args:
@@ -157,7 +157,7 @@ def _receive(kind: type, token: str, captured: bytes, module: str, qualname: str
     """The task of that name or token if there is one here, else an empty one that its state will fill."""
     found: Any = _made_here.get(token) or find(module, qualname)
     # In a notebook, a cell may have been run anew.
-    if type(found) is not kind or (module in MAIN and vars(found).get("_token") != token):
+    if type(found) is not kind or (module in MAIN and getattr(found, "_token", None) != token):
         sent = f"{token}:{captured.hex()}"
         found = _received.get(sent)
         if found is None:

@@ -13,10 +13,11 @@ from collections.abc import Callable, Generator, Mapping
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 
+from beautyspot.base_task import Flown
 from beautyspot.forks import SurvivesFork
 from beautyspot.methods import BoundStreamTask
 from beautyspot.results import MISSING, is_expired
-from beautyspot.task import Flown, Task
+from beautyspot.task import Task
 
 if TYPE_CHECKING:
     from typing import Self
@@ -192,6 +193,8 @@ class _Readings(SurvivesFork):
 
 class StreamTask(Task[P, list[T]]):
     """A generator function whose items are kept; calling it gives an iterator, as the function does."""
+
+    __slots__ = ("_readings",)
 
     def _setup(self, function: Callable[..., Any], project: Any, options: Any) -> None:
         super()._setup(function, project, options)

@@ -13,8 +13,8 @@ from typing import Any
 
 from beautyspot.batch import Batch
 from beautyspot.calls import Call, Outcome
-from beautyspot.flight import MapUnderWay, NotBegun, UnderWay, map_under_way
 from beautyspot.keys import pacing_layers
+from beautyspot.under_way import MapUnderWay, NotBegun, UnderWay, map_under_way
 
 _GRACE = 1.0  # seconds that running calls are given after Ctrl-C
 _TELL = 0.002  # seconds after which a thread tells what it finished

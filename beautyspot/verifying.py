@@ -17,10 +17,11 @@ from typing import Literal, NamedTuple
 from beautyspot.dropping import drop_keys
 from beautyspot.errors import DamagedBlobError, MissingBlobError, StorageError, UnknownTypeError
 from beautyspot.flight import Flights
+from beautyspot.forms import Form, form_of
 from beautyspot.moving import chronicle
-from beautyspot.protocols import Entry, InDirectory, MapsBlobs, Record, SelfCheck
+from beautyspot.protocols import Entry, Evicts, InDirectory, MapsBlobs, Record, SelfCheck
 from beautyspot.readable import counted
-from beautyspot.results import Form, Results, form_of
+from beautyspot.results import Results
 from beautyspot.signing import is_signed
 
 __all__ = ["Fault", "Health", "verified"]
@@ -72,6 +73,7 @@ class Health:
         checked: Results that were looked at.
         size: Bytes of them.
         unknown: Whole results of types that are not known here, so that nobody could tell whether they decode.
+        evicted: Results whose blobs the storage dropped to keep to its size: their calls run again, nothing is wrong.
         counts: How many faults there are of each kind.
         faults: The first thousand of them.
         place: Of the last result that was looked at, to go on behind it.
@@ -82,6 +84,7 @@ class Health:
     checked: int = 0
     size: int = 0
     unknown: int = 0
+    evicted: int = 0
     counts: Counter[str] = field(default_factory=Counter)
     faults: list[Fault] = field(default_factory=list)
     place: int = 0
@@ -101,6 +104,7 @@ class Health:
         told = [f"{count:,} {kind}" for kind, count in sorted(self.counts.items())]
         found = ", ".join(told) if told else "all whole" if self.complete else "nothing wrong so far"
         more = f", {self.unknown:,} of types that are not known here" if self.unknown else ""
+        more += f", {self.evicted:,} of which the storage dropped the blob to keep to its size" if self.evicted else ""
         return f"{counted(self.checked, 'result')} looked at{more}: {found}"
 
 
@@ -133,7 +137,7 @@ def verified(
             if fault is not None:
                 faults.append(fault)
                 health.add(fault)
-        health.unknown = look.unknown
+        health.unknown, health.evicted = look.unknown, look.evicted
         yield health, faults
         if progress is not None:  # only now: what was found on this page is mended, and `place` is one to go on from
             progress(health)
@@ -181,7 +185,7 @@ class _Look:
         self._results = results
         # Mapped where that can be: a blob of any size then costs no memory.
         self._form = form_of(form.serializer, mmap=isinstance(results.storage, MapsBlobs))
-        self.unknown = 0
+        self.unknown = self.evicted = 0
         self._has_blobs = False
 
     def at(self, record: Record) -> Fault | None:
@@ -208,6 +212,9 @@ class _Look:
         try:
             self._check(entry)
         except MissingBlobError as error:
+            if isinstance(self._results.storage, Evicts):
+                self.evicted += 1
+                return None
             self._is_the_storage_there(error)
             return "missing", str(error)
         except DamagedBlobError as error:

@@ -2,12 +2,14 @@
 
 What a line prints stands behind it as a comment, with ``...`` for what varies. A block that begins with the
 name of a file, such as ``# job.py``, is written to that file and run: as a script, or by pytest where its name
-says so. In a block of a console, commands of beautyspot are run on a terminal, unless they name a server of the
-reader's own or wait for a browser; a line of ``...`` stands for any lines.
+says so. A block that begins with ``# In [1]:`` is a cell of a notebook, with that number in a new one. In a block of
+a console, commands of beautyspot are run on a terminal, unless they name a server of the reader's own or wait for a
+browser; a line of ``...`` stands for any lines.
 """
 
 import contextlib
 import io
+import json
 import os
 import re
 import shlex
@@ -77,6 +79,53 @@ class Servers:
 _servers = Servers()
 
 
+class Notebook:
+    """Cells, run by IPython in a process of their own, as a kernel runs them."""
+
+    _KERNEL = """
+import contextlib, io, json, sys
+from IPython.core.interactiveshell import InteractiveShell
+shell = InteractiveShell.instance()
+sys.modules["__main__"] = shell.user_module
+for line in sys.stdin:
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        done = shell.run_cell(json.loads(line))
+    print(json.dumps([done.success, printed.getvalue()]), flush=True)
+"""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[str] | None = None
+
+    def run(self, cell: str) -> str:
+        """What a cell printed; one with the number 1 starts a kernel."""
+        if cell.startswith("# In [1]:"):
+            self.stop()
+            self._process = subprocess.Popen(  # noqa: S603 - a page's own code
+                [sys.executable, "-c", self._KERNEL],
+                env={**os.environ, "IPYTHONDIR": os.path.abspath(".ipython")},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,  # bars
+                text=True,
+            )
+        if self._process is None or self._process.stdin is None or self._process.stdout is None:
+            raise AssertionError("the first cell of a notebook begins with # In [1]:")
+        print(json.dumps(cell), file=self._process.stdin, flush=True)
+        success, printed = json.loads(self._process.stdout.readline())
+        if not success:
+            raise AssertionError(printed)
+        return str(printed)
+
+    def stop(self) -> None:
+        """End the kernel."""
+        if self._process is not None:
+            self._process.communicate(timeout=60)
+            self._process = None
+
+
+_notebook = Notebook()
+
+
 class CodeOfPage(CodeBlockParser):
     """Evaluates blocks of Python."""
 
@@ -92,6 +141,8 @@ class CodeOfPage(CodeBlockParser):
             if script:
                 Path(script[1]).write_text(example.parsed)
                 printed.write(_run(script[1]))
+            elif example.parsed.startswith("# In ["):
+                printed.write(_notebook.run(example.parsed))
             else:
                 _python(example)
         expected = _PRINTED.findall(example.parsed)
@@ -170,6 +221,7 @@ class Pages:
         for value in list(namespace.values()):
             if isinstance(value, bs.Project):
                 value.close()
+        _notebook.stop()
         del sys.modules["page"]
         notices._given.clear()
         cwd, place = self._home.pop()

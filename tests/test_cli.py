@@ -468,6 +468,34 @@ def test_garbage_is_collected(kept: bs.Project) -> None:
     assert lines_of("gc", "--grace", "0", "--compact", "--yes")[-1] == "removed 1 blob, 5 B"
 
 
+def test_results_are_dropped_by_rules_given_to_gc(kept: bs.Project) -> None:
+    rules = ["--ttl", "job.draw=never", "--ttl", "job.*=1h"]
+    assert lines_of("gc", "--dry-run", *rules) == [
+        "1 result whose time is over, 1 B",
+        "0 blobs without a result, 0 B",
+    ]
+    assert lines_of("gc", *rules, "--yes")[-1] == "removed 1 result and 0 blobs, 1 B"
+    assert len(rows_of("list")) == 11
+
+
+def test_results_are_dropped_by_bytes_given_to_gc(kept: bs.Project) -> None:
+    (shown, *_) = lines_of("gc", "--dry-run", "--max-bytes", "100")
+    said = r"1 result whose time is over and [1-9] results over max_bytes, \d+ B; 2 results larger than that left"
+    assert re.fullmatch(said, shown)
+    lines_of("gc", "--max-bytes", "100", "--yes")
+    left = [row["size"] for row in rows_of("list")]
+    assert 50 < sum(size for size in left if size <= 100) <= 100
+    assert len([size for size in left if size > 100]) == 2
+
+
+@pytest.mark.parametrize("rule", ["30d", "=30d", "job.*="])
+def test_a_rule_that_is_none_is_refused(kept: bs.Project, rule: str) -> None:
+    done = beautyspot("gc", "--ttl", rule)
+    assert (done.exit_code != 0, "Traceback" in done.output) == (True, False)
+    assert "PATTERN=TIME" in done.stderr or "ttl of 'job.*' is a number" in done.stderr
+    assert "max_bytes is a number of bytes" in beautyspot("gc", "--max-bytes", "much").stderr
+
+
 # --- export
 
 

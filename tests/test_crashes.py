@@ -151,7 +151,8 @@ def test_a_garbled_index_is_set_aside(tmp_path: Path, count: Count) -> None:
     assert len(list(tmp_path.glob("p.db.corrupt-*"))) == 3
 
 
-def test_an_index_damaged_while_it_is_open_is_set_aside(tmp_path: Path) -> None:
+@pytest.mark.parametrize("whole", [1, 20], ids=["all but its first page", "its later pages"])
+def test_an_index_damaged_while_it_is_open_is_set_aside(tmp_path: Path, whole: int) -> None:
     path = tmp_path / "p.db"
     with bs.Project("p", db=path) as project:
         task = project.task(lambda x: "x" * 100)
@@ -162,8 +163,8 @@ def test_an_index_damaged_while_it_is_open_is_set_aside(tmp_path: Path) -> None:
         connection.close()
         size = path.stat().st_size
         with open(path, "r+b") as file:
-            file.seek(4096)
-            file.write(os.urandom(size - 4096))
+            file.seek(whole * 4096)
+            file.write(os.urandom(size - whole * 4096))
         project.close()
         with pytest.warns(UnreadableWarning, match="set aside"):
             assert [task(i) for i in range(500)] == ["x" * 100] * 500

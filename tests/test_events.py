@@ -18,7 +18,8 @@ import pytest
 import beautyspot as bs
 from beautyspot.adapters.futures import CachedExecutor
 from beautyspot.errors import ConfigurationError, WorkerDied
-from beautyspot.events import KINDS, TellingKeeper
+from beautyspot.events import KINDS
+from beautyspot.telling import TellingKeeper
 
 
 class Heard(list[bs.Event]):

@@ -359,7 +359,7 @@ def test_a_blob_in_the_making_is_no_garbage(project: bs.Project, monkeypatch: py
     written.wait(30)
     elsewhere = Maintenance(open_db(place_of(project)), project.storage)  # as another process sees it
     for maintenance in (project.maintenance, elsewhere):
-        assert maintenance.gc(grace=-60, dry_run=False) == (0, 0, 1)
+        assert maintenance.gc(grace=-60, dry_run=False)[:3] == (0, 0, 1)
     go_on.set()
     job.join()
     elsewhere.db.close()
@@ -387,24 +387,24 @@ def test_a_blob_whose_key_is_locked_by_another_process_is_left(project: bs.Proje
     other = in_process(project, script, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert other.stdout is not None
     assert other.stdout.readline() == "locked\n"
-    assert project.maintenance.gc(grace=-60) == (0, 0, 1)
+    assert project.maintenance.gc(grace=-60)[:3] == (0, 0, 1)
     other.kill()
     other.communicate()
     deadline = time.monotonic() + 20
     while (found := project.maintenance.gc(grace=-60)).young and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert found == (1, 13, 0)
+    assert found[:3] == (1, 13, 0)
 
 
 def test_a_young_blob_is_left_for_an_hour(project: bs.Project) -> None:
     project.storage.save(make_key(1).hex(), [b"young"])
-    assert project.maintenance.gc() == (0, 0, 1)
+    assert project.maintenance.gc()[:3] == (0, 0, 1)
     assert project.maintenance.verify()
 
 
 def test_a_dry_run_removes_nothing(project: bs.Project) -> None:
     project.storage.save(make_key(1).hex(), [b"old"])
-    assert project.maintenance.gc(grace=-60, dry_run=True) == (1, 3, 0)
+    assert project.maintenance.gc(grace=-60, dry_run=True)[:3] == (1, 3, 0)
     assert len(list(project.storage.blobs())) == 1
 
 
@@ -443,11 +443,11 @@ def test_blobs_of_another_project_in_the_same_directory_are_no_garbage(tmp_path:
         fill(a, [500])
         task = fill(b, [501, 502])
         assert len(list(a.storage.blobs())) == 3
-        assert a.maintenance.gc(grace=-60) == (0, 0, 0)
+        assert a.maintenance.gc(grace=-60)[:3] == (0, 0, 0)
         assert a.maintenance.verify(fix=True)
         task.forget(501)
         b.storage.save(make_key(1).hex(), [b"nobody's"])
-        assert a.maintenance.gc(grace=-60) == (1, 8, 0)
+        assert a.maintenance.gc(grace=-60)[:3] == (1, 8, 0)
         assert task.cached(502)
 
 
@@ -456,7 +456,7 @@ def test_no_grace_is_given_up_where_other_indexes_share_the_storage(tmp_path: Pa
         fill(a, [500])
         fill(b, [501])
         a.storage.save(make_key(1).hex(), [b"of a call of b, perhaps"])
-        assert a.maintenance.gc(grace=0) == (0, 0, 1)
+        assert a.maintenance.gc(grace=0)[:3] == (0, 0, 1)
 
 
 def test_nothing_is_removed_beside_an_index_that_cannot_be_read(tmp_path: Path) -> None:
@@ -478,7 +478,7 @@ def test_databases_of_other_programs_in_the_directory_do_not_matter(tmp_path: Pa
     Path("notes.db").write_text("no database at all, but a text of some length")
     with bs.Project("a") as a:
         a.storage.save(make_key(1).hex(), [b"nobody's"])
-        assert a.maintenance.gc(grace=-60) == (1, 8, 0)
+        assert a.maintenance.gc(grace=-60)[:3] == (1, 8, 0)
 
 
 def test_the_space_of_dropped_rows_is_given_back(tmp_path: Path) -> None:
@@ -509,7 +509,7 @@ def test_looking_changes_no_file(tmp_path: Path, killed: bool) -> None:
     (row,) = kept.selected(Selection())
     assert kept.value(row.key) == bytes(3)
     assert kept.verify()
-    assert kept.gc(dry_run=True) == (0, 0, 0)
+    assert kept.gc(dry_run=True)[:3] == (0, 0, 0)
     assert kept.prune(Selection(), dry_run=True).results == 1
     with pytest.raises(bs.IndexUnavailableError, match="read-only"):
         kept.clear()
@@ -540,7 +540,7 @@ def test_memory_does_not_grow_with_the_results(tmp_path: Path) -> None:
         before = peak()
         assert kept.verify().checked == 100_000
         assert kept.export("all.jsonl") == 100_000
-        assert kept.gc() == (0, 0, 0)
+        assert kept.gc()[:3] == (0, 0, 0)
         assert kept.prune(Selection(text="of another kind")).results == 0
         print(peak() - before)
         kept.close()
@@ -779,7 +779,7 @@ def test_an_index_with_the_least_that_one_must_have_is_maintained(no_grace: None
         assert maintenance.one(task.key(1)[:8]) == maintenance.one(task.key(1))
         assert maintenance.prune(Selection(smallest=400)).results == 1
         assert maintenance.clear().results == 2
-        assert maintenance.gc() == (0, 0, 0)
+        assert maintenance.gc()[:3] == (0, 0, 0)
 
 
 def test_a_key_is_found_by_as_much_of_it_as_tells_it_from_others(project: bs.Project) -> None:

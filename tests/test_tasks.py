@@ -14,6 +14,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import numpy as np
 import pytest
 
@@ -107,6 +108,30 @@ def test_a_task_looks_like_its_function(project: bs.Project) -> None:
     assert task.__wrapped__ is function
     assert not inspect.iscoroutinefunction(task)
     assert "function" in repr(task)
+
+
+def test_a_decorator_above_a_task_travels_by_value(project: bs.Project) -> None:
+    task = project.task(lambda x: x + 1)
+
+    @functools.wraps(task)
+    def above(x: int) -> Any:
+        return task(x)
+
+    copy = pickle.loads(cloudpickle.dumps(above))
+    assert (copy(1), task.cached(1)) == (2, True)
+
+
+def test_who_reads_the_signature_of_a_callable_object_finds_the_functions(project: bs.Project) -> None:
+    class Reader:
+        @project.task
+        def read(self, path: str) -> int:
+            return len(path)
+
+    assert vars(Reader.read)["__signature__"] == inspect.signature(Reader.read.__wrapped__)  # as Dagster reads it
+    copy = pickle.loads(pickle.dumps(Reader.read))
+    assert copy.__signature__ == Reader.read.__signature__
+    assert not hasattr(Reader().read, "__signature__")  # it would count self as an argument
+    assert list(inspect.signature(Reader().read).parameters) == ["path"]
 
 
 def test_runs_nothing_when_asked(project: bs.Project, count: Count) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,8 +14,8 @@ from beautyspot.durations import seconds_in
 from beautyspot.errors import ConfigurationError
 from beautyspot.maintenance import Maintenance
 from beautyspot.protocols import Selection
+from beautyspot.sizes import bytes_in
 
-_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", re.IGNORECASE)
 _NAMED = 8  # functions that a note names
 
 
@@ -30,11 +29,10 @@ def duration(text: str) -> float:
 
 def size(text: str) -> int:
     """The number of bytes of a size such as ``1MB`` or ``64KiB``."""
-    found = _SIZE.fullmatch(text)
-    if found is None:
-        raise click.BadParameter(f'a size is a number of bytes, such as 500, "64kB", "1MB" or "2GiB", not {text!r}')
-    step = 1024 if found[3] else 1000
-    return int(float(found[1]) * step ** " kmgt".index(found[2].lower() or " "))
+    try:
+        return bytes_in(text, "a size")
+    except ConfigurationError as error:
+        raise click.BadParameter(str(error)) from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import closing
+from typing import Any
 
 import click
 
 from beautyspot.archive import Archive, is_archive
 from beautyspot.cli.filters import Wanted, filtered
+from beautyspot.cli.others import take_over_directory
 from beautyspot.cli.output import bar
 from beautyspot.cli.places import Place, at_index, pairs_of, secret, storage_options
 from beautyspot.moving import Moved, Shelf, Sink, Source, move
@@ -48,12 +51,33 @@ def export(place: Place, file: str, wanted: Wanted, form: Format | None, no_valu
 @click.command(name="import")
 @at_index("SOURCE")
 @storage_options("from-", "SOURCE, if that is an index")
-def import_(place: Place, source: str, from_storage_path: str | None, from_s3_opt: tuple[str, ...]) -> None:
+@click.option("--task", metavar="MODULE:TASK", help="Of SOURCE, a directory of another library: whose results to take.")
+@click.option("--name", metavar="NAME", help="Under which SOURCE has them.  [default: that of the task's function]")
+@click.option("--allow-pickle", is_flag=True, help="Read the pickles in SOURCE, and so run any code that is in them.")
+def import_(
+    place: Place,
+    source: str,
+    from_storage_path: str | None,
+    from_s3_opt: tuple[str, ...],
+    **others: Any,
+) -> None:
     """Take over into DB all results, with their blobs, of SOURCE: an archive, or another index.
 
     Every result is checked as it arrives. What DB has already stays as it is, so stopped or killed, the same
     command goes on where it was.
+
+    SOURCE may also be the directory of a diskcache or of a joblib.Memory. What was kept there of the function of
+    --task becomes results of that task, whose project keeps them in DB. Its entries are pickles, and reading a pickle
+    runs any code that is in it: say --allow-pickle only for a directory that nobody else could write to.
     """
+    if os.path.isdir(source):
+        if place.storage_path or place.s3_opts or from_storage_path or from_s3_opt:
+            raise click.UsageError("Where blobs lie is said by the project of --task, and not by options.")
+        return take_over_directory(place, source, **others)
+    if any(others.values()):
+        raise click.UsageError(
+            "--task, --name and --allow-pickle are for a directory of diskcache or joblib as SOURCE."
+        )
     index = place.index(must_exist=False)
     target = Shelf(index, place.storage(index))
     with closing(target.db), closing(target.storage):

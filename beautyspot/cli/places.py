@@ -14,7 +14,7 @@ import click
 from beautyspot.db import SQLiteTaskDB, open_db
 from beautyspot.errors import ConfigurationError
 from beautyspot.maintenance import Maintenance
-from beautyspot.protocols import BlobStorage, TaskDB
+from beautyspot.protocols import BlobStorage, InDirectory, TaskDB
 from beautyspot.storage import open_storage
 
 Command = Callable[..., Any]
@@ -51,6 +51,8 @@ class Place:
         db = open_db(self.db)
         if must_exist and isinstance(db, SQLiteTaskDB) and not os.path.isfile(db.path):
             raise ConfigurationError(f"there is no index at {db.path}: give the path of a .db file, or a URL")
+        if must_exist and isinstance(db, InDirectory) and not os.path.isdir(db.directory):
+            raise ConfigurationError(f"there is no index in {db.directory}: that directory does not exist")
         return db
 
     def storage(self, db: TaskDB) -> BlobStorage:

@@ -10,8 +10,10 @@ from beautyspot.cli.asking import ask, dry_run, yes
 from beautyspot.cli.filters import Wanted, duration, filtered
 from beautyspot.cli.output import bar
 from beautyspot.cli.places import Place, at_index
+from beautyspot.dropping import Evicted, Garbage
 from beautyspot.protocols import Selection
-from beautyspot.readable import size_text
+from beautyspot.readable import counted, size_text
+from beautyspot.retention import Retention
 
 
 @click.command()
@@ -42,28 +44,69 @@ def clear(place: Place, dry_run: bool, yes: bool) -> None:
     _drop(place, Selection(), dry_run, yes)
 
 
+def _rules(_: click.Context, __: click.Parameter, words: tuple[str, ...]) -> dict[str, str | None]:
+    """Rules of a retention as they are written, PATTERN=TIME; ``never`` is no time at all."""
+    pairs = [word.rpartition("=") for word in words]
+    if not all(pattern and equals for pattern, equals, _ in pairs):
+        raise click.BadParameter("a rule is written PATTERN=TIME, as in '*=1y' or 'scrape.*=30d'")
+    return {pattern: None if ttl == "never" else ttl for pattern, _, ttl in pairs}
+
+
 @click.command()
 @at_index()
+@click.option(
+    "--ttl",
+    "rules",
+    multiple=True,
+    metavar="PATTERN=TIME",
+    callback=_rules,
+    help="Drop results of functions that PATTERN fits once they are so old, and all whose own ttl is over: "
+    "'scrape.*=30d', '*=1y', 'models.*=never'. The first that fits holds.",
+)
+@click.option("--max-bytes", metavar="SIZE", help="Drop the longest unused results above so many bytes: 10GB.")
 @click.option("--grace", type=duration, default="1h", show_default=True, help="How old a blob must be.")
 @click.option("--compact", is_flag=True, help="Give the space of dropped rows back; writers wait meanwhile.")
 @dry_run
 @yes
-def gc(place: Place, grace: float, compact: bool, dry_run: bool, yes: bool) -> None:
-    """Remove blobs that no result of DB refers to: what killed writers left.
+def gc(
+    place: Place,
+    rules: dict[str, str | None],
+    max_bytes: str | None,
+    grace: float,
+    compact: bool,
+    dry_run: bool,
+    yes: bool,
+) -> None:
+    """Remove blobs that no result of DB refers to: what killed writers left. With rules, drop results first.
 
     Blobs of other SQLite indexes beside DB, or beside the blobs, are left alone, and so is what a running call keeps.
     """
-    with place.open() as kept, bar("blobs") as told:
-        found = kept.gc(grace=grace, dry_run=True, progress=told)
+    retention = Retention(rules, max_bytes)
+    with place.open() as kept, bar("rows") as told:
+        found = kept.gc(grace=grace, dry_run=True, retention=retention, progress=told)
+    if retention:
+        click.echo(_evicted(found.evicted))
     young = f"; {found.young:,} that may be in the making are left" if found.young else ""
     click.echo(f"{found} without a result, {size_text(found.size)}{young}")
-    if dry_run or not (found.blobs or compact):
+    if dry_run or not (found.blobs or found.evicted.results or compact):
         return
-    if found.blobs:
-        ask(f"Remove {found}?", yes)
-    with place.open(to_write=True) as kept, bar("blobs") as told:
-        removed = kept.gc(grace=grace, compact=compact, progress=told)
-    click.echo(f"removed {removed}, {size_text(removed.size)}")
+    if found.blobs or found.evicted.results:
+        ask(f"Remove {_all(found)}?", yes)
+    with place.open(to_write=True) as kept, bar("rows") as told:
+        removed = kept.gc(grace=grace, compact=compact, retention=retention, progress=told)
+    click.echo(f"removed {_all(removed)}, {size_text(removed.size + removed.evicted.size)}")
+
+
+def _all(garbage: Garbage) -> str:
+    """What was dropped and removed, in words."""
+    results = garbage.evicted.results
+    return f"{counted(results, 'result')} and {garbage}" if results else str(garbage)
+
+
+def _evicted(evicted: Evicted) -> str:
+    """What a retention drops, in words, with its bytes."""
+    left = f"; {counted(evicted.oversized, 'result')} larger than that left" if evicted.oversized else ""
+    return f"{evicted}, {size_text(evicted.size)}{left}"
 
 
 def _drop(place: Place, selection: Selection, dry_run: bool, yes: bool) -> None:

@@ -24,6 +24,7 @@ DATABASES = Registry(
         "memory": "beautyspot.db.memory:open_url",
         "postgresql": "beautyspot.db.postgres:open_url",
         "postgres": "beautyspot.db.postgres:open_url",
+        "diskcache": "beautyspot.adapters.diskcache:open_url",
     },
 )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from beautyspot.errors import ConfigurationError
@@ -22,6 +22,7 @@ class MemoryTaskDB:
         self._summaries: dict[bytes, Summary] = {}
         self._failures: dict[bytes, Failure] = {}
         self._maps: dict[str, MapProgress] = {}
+        self._used: dict[bytes, float] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
         raise ConfigurationError(
@@ -49,6 +50,7 @@ class MemoryTaskDB:
             found = {key for key in keys if self._entries.pop(key, None) is not None}
             for key in found:
                 del self._summaries[key]
+                self._used.pop(key, None)
             return len(found)
 
     def summaries(self, function: str | None = None) -> Iterator[Summary]:
@@ -105,6 +107,17 @@ class MemoryTaskDB:
             for name in maps:
                 del self._maps[name]
         return len(failures) + len(maps)
+
+    def note_uses(self, uses: Mapping[bytes, float]) -> None:
+        """Remember when results were last used."""
+        with self._writing:
+            for key in uses.keys() & self._entries.keys():
+                self._used[key] = max(uses[key], self._used.get(key, 0.0))
+
+    def least_used(self) -> Iterator[Summary]:
+        """Kept results, longest unused first."""
+        with self._writing:
+            return iter(sorted(self._summaries.values(), key=lambda s: max(s.created, self._used.get(s.key, 0.0))))
 
     def mean_seconds(self, function: str) -> float | None:
         """Mean run time of the latest 200 calls of *function*."""

@@ -10,11 +10,11 @@ from time import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode
 
-from beautyspot.db.postgres_catalog import PostgresCatalog
 from beautyspot.db.postgres_locks import PostgresLocks
 from beautyspot.db.postgres_schema import migrate
 from beautyspot.db.postgres_sessions import Sessions, check_url, without_secrets
 from beautyspot.db.postgres_statements import FAILURE, LAST, SUMMARY, Statements, array_of, page_of, plain, row_of
+from beautyspot.db.postgres_uses import PostgresUses
 from beautyspot.errors import ConfigurationError
 from beautyspot.protocols import Entry, Failure, MapProgress, Record, Summary
 from beautyspot.rows import SILENT
@@ -29,7 +29,7 @@ _DEFAULTS = {"schema": "beautyspot", "lock_url": None, "pool_size": 4, "timeout"
 _KINDS: dict[str, Callable[[str], Any]] = {"pool_size": int, "timeout": float, "partitions": int}
 
 
-class PostgresTaskDB(PostgresCatalog):
+class PostgresTaskDB(PostgresUses):
     """An index in a PostgreSQL database.
 
     Connections are opened late, by a pool, and anew after a fork. A statement that lost its connection runs again
@@ -117,7 +117,7 @@ class PostgresTaskDB(PostgresCatalog):
 
     def delete(self, keys: Sequence[bytes]) -> int:
         """Drop what is kept under *keys*; returns how many there were."""
-        return sum(self._write(self._statements.delete, (array_of(some),)) for some in _slices(keys))
+        return sum(self._write(self._statements.delete, (array_of(some),) * 2) for some in _slices(keys))
 
     def summaries(self, function: str | None = None) -> Iterator[Summary]:
         """Kept results, newest first, read page by page."""
@@ -188,7 +188,9 @@ class PostgresTaskDB(PostgresCatalog):
 
     def compact(self) -> None:
         """Make the space of dropped rows free for new ones, and what it can of it free for others."""
-        self._write(f"VACUUM {self._schema}.results, {self._schema}.failures, {self._schema}.maps", ())
+        self._write(
+            f"VACUUM {self._schema}.results, {self._schema}.uses, {self._schema}.failures, {self._schema}.maps", ()
+        )
 
     def mean_seconds(self, function: str) -> float | None:
         """Mean run time of the latest 200 calls of *function*."""

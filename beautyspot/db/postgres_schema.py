@@ -71,6 +71,12 @@ MIGRATIONS: list[str] = [
     );
     CREATE INDEX maps_by_time ON {schema}.maps (started);
     """,
+    # When results were last used, of those for which a project with max_bytes noted it. A column of results would
+    # make a new version of the whole row for every use.
+    """
+    CREATE TABLE {schema}.uses (key uuid PRIMARY KEY, used float8 NOT NULL);
+    CREATE INDEX uses_by_time ON {schema}.uses (used, key);
+    """,
 ]
 
 

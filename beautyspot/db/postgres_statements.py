@@ -70,7 +70,8 @@ class Statements(NamedTuple):
             records=f"SELECT id, {ENTRY}, {SUMMARY} FROM {schema}.results WHERE id > %s ORDER BY id LIMIT {WHOLE}",
             keep=_upsert(f"{schema}.results", columns, f"VALUES ({values})"),
             keep_many=_upsert(f"{schema}.results", (*columns, "id"), f"SELECT * FROM ({numbered}) AS given ORDER BY 1"),
-            delete=f"DELETE FROM {schema}.results WHERE key = ANY (%s::uuid[])",
+            delete=f"WITH unused AS (DELETE FROM {schema}.uses WHERE key = ANY (%s::uuid[])) "
+            f"DELETE FROM {schema}.results WHERE key = ANY (%s::uuid[])",
             failed=f"SELECT {FAILURE} FROM {schema}.failures WHERE key = ANY (%s::uuid[]) AND {unresolved}",
             note_failure=_upsert(f"{schema}.failures", Failure._fields, f"VALUES ({_marks(Failure._fields)})"),
             note_map=_upsert(f"{schema}.maps", MapProgress._fields, f"VALUES ({_marks(MapProgress._fields)})", False),

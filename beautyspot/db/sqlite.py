@@ -11,8 +11,9 @@ from itertools import islice
 from time import time
 from typing import Any, TypeVar
 
-from beautyspot.db.sqlite_catalog import UNRESOLVED, SQLiteCatalog
+from beautyspot.db.sqlite_catalog import UNRESOLVED
 from beautyspot.db.sqlite_connections import Connection, Connections
+from beautyspot.db.sqlite_uses import SQLiteUses
 from beautyspot.protocols import Entry, Failure, MapProgress, Record, Summary
 from beautyspot.rows import SILENT
 
@@ -28,7 +29,7 @@ _GET = f"SELECT {_ENTRY} FROM results WHERE id = ? AND key = ?"
 _KEEP = f"INSERT INTO kept VALUES ({', '.join('?' * 16)})"
 
 
-class SQLiteTaskDB(SQLiteCatalog):
+class SQLiteTaskDB(SQLiteUses):
     """An index in an SQLite file in WAL mode.
 
     Writes that arrive together share a transaction: whoever comes first writes what is waiting, and nobody

@@ -220,8 +220,8 @@ class Connections(SurvivesFork):
             isolation_level=None,
             check_same_thread=False,
         )
-        opened.execute("PRAGMA query_only = ON")
         try:
+            opened.execute("PRAGMA query_only = ON")
             check_readable(opened, self.path)
         except BaseException:
             opened.close()
@@ -246,9 +246,13 @@ class Connections(SurvivesFork):
         if self.read_only:
             return self._open_read_only()
         opened = sqlite3.connect(self.path, timeout=self.timeout, isolation_level=None, check_same_thread=False)
-        # NORMAL loses nothing when a process is killed; a power cut may take the last commits.
-        opened.execute("PRAGMA synchronous = NORMAL")
-        opened.execute("PRAGMA cache_size = -8000")
+        try:
+            # NORMAL loses nothing when a process is killed; a power cut may take the last commits.
+            opened.execute("PRAGMA synchronous = NORMAL")
+            opened.execute("PRAGMA cache_size = -8000")
+        except BaseException:  # of a damaged file: it is set aside, and must not be open then
+            opened.close()
+            raise
         return opened
 
     def _close_all(self) -> None:

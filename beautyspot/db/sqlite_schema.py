@@ -107,7 +107,21 @@ MIGRATIONS: list[str] = [
     );
     CREATE INDEX maps_by_time ON maps (started);
     """,
+    # When results were last used, of those for which a project with max_bytes noted it. Apart from results and
+    # records: a write to either would touch a page of payloads or of lists for every hit.
+    """
+    CREATE TABLE uses (id INTEGER PRIMARY KEY, used REAL NOT NULL);
+    CREATE INDEX uses_by_time ON uses (used);
+    DROP TRIGGER deleted;
+    CREATE TRIGGER deleted AFTER DELETE ON results
+        BEGIN
+            DELETE FROM records WHERE id = old.record;
+            DELETE FROM uses WHERE id = old.id;
+        END;
+    """,
 ]
+
+READABLE = 1  # the oldest schema of which all that is only read can be read
 
 
 def foreign(path: str) -> str:
@@ -130,7 +144,7 @@ def check_readable(connection: sqlite3.Connection, path: str) -> None:
     Raises:
         ForeignIndexError: If it is no index of ours.
         NewerIndexError: If a newer beautyspot made it.
-        IndexUnavailableError: If it is empty, or of an older schema that would have to be migrated first.
+        IndexUnavailableError: If it is empty, or of a schema so old that it would have to be migrated first.
     """
     try:
         check_owner(connection, path)
@@ -139,7 +153,7 @@ def check_readable(connection: sqlite3.Connection, path: str) -> None:
             raise ForeignIndexError(foreign(path)) from error
         raise
     version = _version(connection, path)
-    if version < len(MIGRATIONS):
+    if version < READABLE:
         raise IndexUnavailableError(
             f"{path} has schema {version} and is opened to be read; a project that opens it brings it to "
             f"{len(MIGRATIONS)}"

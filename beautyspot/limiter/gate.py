@@ -14,12 +14,12 @@ from time import monotonic
 from typing import Any
 
 from beautyspot.errors import LimiterUnavailableError, RateLimitExceeded
-from beautyspot.flight import map_under_way, settle_batch
 from beautyspot.forks import SurvivesFork
 from beautyspot.limiter.gcra import SLACK, Request
 from beautyspot.limiter.line import Line, TaskBell, ThreadBell, Waiter
 from beautyspot.limiter.rates import Limit, Rate, checked_cost
 from beautyspot.limiter.stores import Store
+from beautyspot.under_way import map_under_way, settle_batch
 
 Step = tuple[str, tuple[Any, ...]]  # what `_way` asks for: a method of the store with its arguments, or a wait
 logger = logging.getLogger("beautyspot")

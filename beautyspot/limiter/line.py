@@ -16,8 +16,8 @@ from contextlib import suppress
 from itertools import takewhile
 from math import inf
 
-from beautyspot.flight import NotBegun
 from beautyspot.limiter.gcra import Request
+from beautyspot.under_way import NotBegun
 
 LOOK = 0.25  # seconds after which a waiting thread can be interrupted, and a call of a map gives up, at the latest
 

@@ -24,7 +24,11 @@ __all__ = ["FsspecStorage", "LocalStorage", "MemoryStorage", "S3Storage", "open_
 STORAGES = Registry(
     "blob storage",
     "beautyspot.storages",
-    {"memory": "beautyspot.storage.memory:open_url", "s3": "beautyspot.storage.s3:open_url"},
+    {
+        "memory": "beautyspot.storage.memory:open_url",
+        "s3": "beautyspot.storage.s3:open_url",
+        "diskcache": "beautyspot.adapters.diskcache:open_storage_url",
+    },
 )
 
 

@@ -1,0 +1,55 @@
+"""What the code that runs just now belongs to: a call and its keys, a batch of calls, a map."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any, NamedTuple, Protocol
+
+# The batch of calls within which the code runs that is running just now, if there is one.
+batch_under_way: ContextVar[Settles | None] = ContextVar("beautyspot_batch", default=None)
+# The map whose call runs just now, if there is one.
+map_under_way: ContextVar[MapUnderWay | None] = ContextVar("beautyspot_map", default=None)
+# Keys that the code which is running just now already has: asking for one again would wait for itself.
+keys_under_way: ContextVar[tuple[bytes, ...]] = ContextVar("beautyspot_flights", default=())
+
+
+class Settles(Protocol):
+    """What holds keys that it can give back: a batch of calls."""
+
+    def settle(self) -> None:
+        """Give back what is held; from any thread."""
+        ...
+
+
+class MapUnderWay(NamedTuple):
+    """What a map says to its calls that wait for a budget and have not begun.
+
+    Attributes:
+        before: Functions of the task that run before its own code does.
+        has_ended: Whether nothing new is to begin any more.
+    """
+
+    before: tuple[Callable[..., Any], ...]
+    has_ended: Callable[[], bool]
+
+
+class NotBegun(BaseException):
+    """Ends a call of a map that has ended, before its own code has begun."""
+
+
+class UnderWay(Exception):
+    """Says to a call that is not to wait that someone else runs it just now."""
+
+
+def key_under_way() -> bytes | None:
+    """The key of the call that runs just now, if there is one."""
+    mine = keys_under_way.get()
+    return mine[-1] if mine else None
+
+
+def settle_batch() -> None:
+    """Give back what the batch of the running call holds, before that call waits for anyone."""
+    batch = batch_under_way.get()
+    if batch is not None:
+        batch.settle()

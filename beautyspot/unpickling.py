@@ -1,0 +1,28 @@
+"""The only module that unpickles what was kept, which runs any code that is in it.
+
+`takeover` imports it, for caches of other libraries, once the caller has said that nobody else could write to them.
+Nothing else in beautyspot may: `tests/test_house.py` sees to it.
+"""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+
+def unpickled(data: bytes) -> Any:
+    """The object of a pickle."""
+    return pickle.loads(data)  # noqa: S301 - the caller of `take_over` has allowed it
+
+
+def unpickled_file(path: Path) -> Any:
+    """The object of a file that is a pickle."""
+    return unpickled(path.read_bytes())
+
+
+def unpickled_output(path: Path) -> Any:
+    """The object of an ``output.pkl`` of joblib, which may be compressed and hold arrays outside of its pickle."""
+    import joblib
+
+    return joblib.load(path)
