@@ -7,7 +7,7 @@ import hashlib
 import inspect
 import sys
 from collections.abc import Iterable, Iterator
-from types import FunctionType, MethodType, ModuleType
+from types import FunctionType, MemberDescriptorType, MethodType, ModuleType
 from typing import Any
 
 from beautyspot.code import fingerprint, of_class, of_source, source_of
@@ -57,7 +57,9 @@ class Deps:
         plain = _plain(dep)
         if isinstance(plain, ModuleType):
             self.fixed += _of_module(plain)
-        elif isinstance(plain, FunctionType) or (isinstance(plain, type) and (_of_class(plain) or _functions(plain))):
+        elif isinstance(plain, FunctionType) or (
+            isinstance(plain, type) and (_of_class(plain)[0] or _functions(plain))
+        ):
             self.code.append(plain)
         else:
             raise ConfigurationError(
@@ -96,8 +98,9 @@ def followed(function: Any, deps: Deps = NOTHING) -> bytes:
             found.update(also.fixed)
             waiting += [_plain(current), *also.code]
         elif isinstance(current, type):
-            found.add((full_name(current), code := _of_class(current)))
-            waiting += [*_methods(current, code), *(base for base in current.__mro__ if _is_beside(base, current))]
+            code, file = _of_class(current)
+            found.add((full_name(current), code))
+            waiting += [*_methods(current, file), *(base for base in current.__mro__ if _is_beside(base, current))]
         elif hasattr(current, "__code__"):
             found.add((full_name(current), fingerprint(current)))
             waiting += _called(current)
@@ -110,7 +113,11 @@ def followed(function: Any, deps: Deps = NOTHING) -> bytes:
 def _deps_of(dep: Any) -> Deps | None:
     """Those of a task, whose class stands above this module."""
     static = inspect.getattr_static  # an object of the user's may do anything when it is asked for an attribute
-    also = getattr(static(static(dep, "task", dep), "options", None), "deps", None)
+    task = static(dep, "task", dep)
+    options = static(task, "options", None)
+    if isinstance(options, MemberDescriptorType):  # a slot, which only holds
+        options = getattr(task, "options", None)
+    also = getattr(options, "deps", None)
     return also if isinstance(also, Deps) else None
 
 
@@ -156,13 +163,14 @@ def _functions(kind: type) -> list[FunctionType]:
     ]
 
 
-def _methods(kind: type, code: bytes) -> list[FunctionType]:
-    """Methods whose calls are to be followed: not those that were generated of the fields, which *code* knows."""
-    return [function for function in _functions(kind) if not code or source_of(function.__code__.co_filename)]
+def _methods(kind: type, file: str) -> list[FunctionType]:
+    """Methods whose calls are to be followed: not those that were generated of fields, which stand in *file*."""
+    named = [(function, function.__code__.co_filename) for function in _functions(kind)]
+    return [function for function, place in named if not file or place == file or not place.startswith("<")]
 
 
-def _of_class(kind: type) -> bytes:
-    """A fingerprint of a class by its source; ``b""`` where that is not at hand."""
+def _of_class(kind: type) -> tuple[bytes, str]:
+    """A fingerprint of a class by its source, and the file of that; empty where it is not at hand."""
     file = getattr(sys.modules.get(kind.__module__), "__file__", None)
     files = [file] if file else sorted({function.__code__.co_filename for function in _functions(kind)})
     for each in files:
@@ -171,8 +179,8 @@ def _of_class(kind: type) -> bytes:
         except SyntaxError:
             continue
         if found:
-            return found
-    return b""
+            return found, each
+    return b"", ""
 
 
 def _of_module(module: ModuleType) -> Iterator[tuple[str, bytes]]:

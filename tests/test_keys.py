@@ -595,7 +595,8 @@ def test_keys_are_the_same_on_other_versions_of_python(python: str, tmp_path: Pa
         assert not versions
         return
     (tmp_path / "ours.py").write_text(_IDENTITY)
-    command = ["-c", "import ours; print(ours.keys)"]
+    _write_modules(tmp_path)
+    command = ["-c", "import ours, script; print(ours.keys, script.keys)"]
     here = subprocess.run([sys.executable, *command], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
     site = tmp_path / "site"
     uv = Path(sys.executable).with_name("uv")
