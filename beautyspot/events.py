@@ -21,7 +21,7 @@ from beautyspot.flight import key_under_way
 from beautyspot.forks import SurvivesFork
 from beautyspot.telling import HitTellingKeeper, TellingKeeper
 
-__all__ = ["KINDS", "Event", "Kind", "listen"]
+__all__ = ["Event", "Kind", "listen"]
 
 Kind = Literal["hit", "miss", "run", "keep", "error", "wait"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
