@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
@@ -24,6 +25,7 @@ from beautyspot.adapters.dask import DaskEngine
 from beautyspot.adapters.futures import CachedExecutor
 from beautyspot.adapters.ray import RayEngine
 from beautyspot.errors import ConfigurationError, EngineLost, WorkerDied
+from beautyspot.events import KINDS
 from beautyspot.testing import Count
 from tests.clusters import DaskCluster, RayCluster
 
@@ -253,6 +255,18 @@ class TestWorkersThatDoNotReachTheIndex:
         results = bs.map(task, [1, 0], engine=away, on_error="return")
         assert isinstance(results[1], ZeroDivisionError)
         assert bs.plan(task, [1, 0]).failed == ((0,),)
+
+    def test_what_ran_there_is_told_once_by_the_caller(self, project: bs.Project, away: Any) -> None:
+        told: list[bs.Event] = []
+        for kind in KINDS:
+            project.on(kind, told.append)
+        task = project.task(lambda x: 1 / x)
+        bs.map(task, [1, 2, 0], engine=away, on_error="return")
+        assert Counter(event.kind for event in told) == {"miss": 3, "run": 2, "keep": 2, "error": 1}
+        assert [str(event.error) for event in told if event.error] == ["division by zero"]
+        told.clear()
+        bs.map(task, [1, 2], engine=away)
+        assert [event.kind for event in told] == ["hit", "hit"]
 
     def test_a_budget_that_they_do_not_reach_is_an_error(self, project: bs.Project, away: Any) -> None:
         task = project.task(project.limiter(lambda x: x))

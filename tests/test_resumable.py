@@ -68,6 +68,16 @@ def test_thousands_of_kept_calls_do_not_nest(project: bs.Project, count: Count) 
     assert len(count) == 0
 
 
+def test_calls_are_told_as_hit_or_as_miss_then_keep(project: bs.Project, count: Count) -> None:
+    told: list[str] = []
+    for kind in ("hit", "miss", "run", "keep", "error"):
+        project.on(kind, lambda event: told.append(event.kind))  # type: ignore[arg-type]
+    for _ in range(2):
+        with resumable(project):
+            squares(count, [4, 9], n_jobs=1)
+    assert told == ["miss", "keep", "miss", "keep", "hit", "hit"]
+
+
 def test_failures_are_raised_and_not_kept(project: bs.Project, count: Count) -> None:
     with resumable(project):
         for n_jobs in (1, 2):
