@@ -295,7 +295,7 @@ def test_waiting_for_a_budget_is_told_with_the_call_that_waits(tmp_path: Path) -
         heard = Heard(project, "wait")
 
         @project.task
-        @project.limiter(cost=10)
+        @project.limiter(cost=100)
         def ask(x: int) -> int:
             return x
 
@@ -306,16 +306,16 @@ def test_waiting_for_a_budget_is_told_with_the_call_that_waits(tmp_path: Path) -
         assert (wait.function, wait.key, wait.budget) == (ask.function_name, ask.key(2), "'paced' (tpm=6000)")
         assert wait.seconds is not None
         assert wait.seconds > 0
-        with project.limit(cost=1):
+        with project.limit(cost=100):
             pass
         assert (heard[1].function, heard[1].key, heard[1].budget) == ("", "", wait.budget)
 
-        @project.limiter(cost=1)
+        @project.limiter(cost=100)
         async def plain() -> None: ...
 
         async def main() -> None:
             await plain()
-            async with project.limit(cost=1):
+            async with project.limit(cost=100):
                 pass
 
         asyncio.run(main())
