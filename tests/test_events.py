@@ -326,7 +326,7 @@ def test_waiting_for_a_budget_is_told_with_the_call_that_waits(tmp_path: Path) -
 def test_a_worker_tells_that_it_waited_for_a_budget(tmp_path: Path) -> None:
     with bs.Project("paced", tpm=60_000, storage_path=tmp_path / "blobs") as project:
         heard = Heard(project, "wait")
-        task = project.task(project.limiter(cost=50)(double))
+        task = project.task(project.limiter(cost=500)(double))
         bs.map(task, range(3), engine="processes", workers=1)
         assert {event.key for event in heard} <= {task.key(i) for i in range(3)}
         assert len(heard) == 2
