@@ -16,7 +16,10 @@ from typing import Any
 import pytest
 
 import beautyspot as bs
-from beautyspot.adapters.futures import CachedExecutor
+from beautyspot.adapters.futures import CachedExecutor, ProcessEngine
+from beautyspot.calls import Call
+from beautyspot.engine_lane import EngineLane
+from beautyspot.engines import pack_chunk, pack_task, run_chunk, unpack_answers
 from beautyspot.errors import ConfigurationError, WorkerDied
 from beautyspot.events import KINDS
 from beautyspot.telling import TellingKeeper
@@ -195,6 +198,35 @@ def test_what_ran_in_worker_processes_is_told_here(project: bs.Project, heard: H
     heard.clear()
     bs.map(task, range(6), engine="processes", workers=2)
     assert heard.count == {"hit": 5, "miss": 1, "run": 1, "keep": 1}
+
+
+def test_what_a_worker_finds_kept_is_told_as_one_hit(project: bs.Project) -> None:
+    heard: list[bs.Event] = []
+    task = project.task(double)
+    task(1)
+    stop = project.on("hit", heard.append)
+    lane = EngineLane(task, ProcessEngine(1), 1, stop=True)
+    try:  # as if another process had run it after the map looked it up
+        lane.submit(Call(0, (1,), *task._keyer((1,), {})))
+        (outcome,) = lane.finished()
+    finally:
+        lane.close()
+    assert outcome.value == 2
+    assert [(event.kind, event.key) for event in heard] == [("hit", task.key(1))]
+    stop()
+
+
+def test_a_chunk_that_runs_in_a_thread_of_its_caller_leaves_nothing_that_tells(project: bs.Project) -> None:
+    heard: list[bs.Event] = []
+    task = project.task(double)
+    plain = task._keeper
+    stop = project.on("miss", heard.append)
+    payload, chunk = pack_task(task), pack_chunk([(task._keyer((1,), {})[0], (1,))], True)
+    (answer,) = unpack_answers(run_chunk(payload, chunk))
+    assert [event.kind for event, _ in answer.told] == ["miss", "run", "keep"]
+    assert heard == []  # until the answer arrives
+    stop()
+    assert task._keeper is plain
 
 
 def test_a_worker_that_dies_is_told_as_an_error(project: bs.Project, heard: Heard) -> None:
