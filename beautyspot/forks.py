@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import os
 import weakref
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
 
 _live: weakref.WeakSet[SurvivesFork] = weakref.WeakSet()
 _told: list[SurvivesFork] = []  # who was told of the fork that is under way
@@ -27,6 +31,26 @@ class SurvivesFork:
 
     def after_fork_in_child(self) -> None:
         """Begin anew."""
+
+
+class computed_once(Generic[T]):  # noqa: N801 - as `functools.cached_property` is written
+    """An attribute that is computed when it is first asked for; twice, perhaps, where two threads ask together.
+
+    `functools.cached_property` holds a lock of its class meanwhile on Python 3.11, and a child that is forked just then
+    would wait for it for ever.
+    """
+
+    def __init__(self, function: Callable[[Any], T]) -> None:
+        self._function = function
+        self.__doc__ = function.__doc__
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, instance: Any, owner: type | None = None) -> T:
+        value: T = self._function(instance)
+        vars(instance)[self._name] = value
+        return value
 
 
 def _before_fork() -> None:

@@ -22,6 +22,7 @@ from beautyspot.code import fingerprint
 from beautyspot.encoding import captured, encode, pack, tagged
 from beautyspot.errors import ConfigurationError, UnkeyableError
 from beautyspot.following import NOTHING, Deps, followed
+from beautyspot.forks import computed_once
 from beautyspot.hashing import hasher
 from beautyspot.naming import full_name, is_interactive, module_name
 
@@ -145,22 +146,22 @@ class Keyer:
                     f"{full_name(self._core)} has no argument {name!r}; it has {', '.join(parameters) or 'none'}"
                 )
 
-    @functools.cached_property
+    @computed_once
     def function_name(self) -> str:
         """``module.qualname``, as viewers show it."""
         return full_name(self._core)
 
-    @functools.cached_property
+    @computed_once
     def code(self) -> bytes:
         """A fingerprint of the function's code, 8 bytes; empty for a function without Python code."""
         return fingerprint(self._core)[:8]
 
-    @functools.cached_property
+    @computed_once
     def follows(self) -> bytes:
         """What the version ``"auto"`` stands for; empty for any other."""
         return followed(self._core, self._deps) + self._captured_by_deps() if self.version == "auto" else b""
 
-    @functools.cached_property
+    @computed_once
     def prefix(self) -> bytes:
         """What all keys of this function have in common: its identity, version and arguments' names."""
         core = self._core

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import textwrap
 import threading
 import time
 from pathlib import Path
@@ -327,3 +328,33 @@ def test_forks_in_the_middle_of_writing_threads_harm_nobody(project: bs.Project)
         stop.set()
         for thread in threads:
             thread.join()
+
+
+def test_a_child_that_is_forked_while_a_key_is_computed_for_the_first_time_computes_it_too(tmp_path: Path) -> None:
+    script = textwrap.dedent("""
+        import os, threading
+        import beautyspot as bs
+        from beautyspot import keys
+        entered, go_on = threading.Event(), threading.Event()
+        fingerprint = keys.fingerprint
+        def slow(function):
+            entered.set()
+            go_on.wait(60)
+            return fingerprint(function)
+        keys.fingerprint = slow
+        project = bs.Project("p", db="p.db")
+        double = project.task(lambda x: 2 * x)
+        thread = threading.Thread(target=double, args=(1,))
+        thread.start()
+        assert entered.wait(60)
+        if not os.fork():
+            keys.fingerprint = fingerprint
+            os._exit(double(2) - 4)
+        print(os.wait()[1])
+        go_on.set()
+        thread.join()
+    """)
+    (tmp_path / "script.py").write_text(script)
+    command = [sys.executable, "-W", "ignore", "script.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("0\n", "")
