@@ -65,17 +65,39 @@ def _open_files() -> set[str]:
 
 ON_SERVERS_SLOWLY = ("test_adapters.py", "test_resumable.py")  # what they test is elsewhere than in the index
 
-# Scripts that start clusters of their own, and what waits for a cluster or a server to notice that something is gone.
+# What starts clusters or many interpreters of its own, waits for a server to notice that something is gone, or fills
+# memory: the rest has to be done in minutes.
 SLOW = (
-    "TestRay::test_tasks_of_a",
+    "TestRay::",
     "TestDaskClient::test_tasks_of_a",
+    "TestForkedPool::test_tasks_of_a",
     "TestJoblib::test_tasks_of_a",
     "TestJoblibThreads::test_tasks_of_a",
-    "test_joblib_on_ray",
-    "test_a_worker_is_given_a_poisonous_input",
-    "test_connections_that_are_cut_in_the_middle_of_a_map",
-    "test_sixteen_processes_start_on_an_empty_database",
+    "TestSpawnedPool::test_tasks_of_a",
+    "TestStarting::test_what_it_cannot_show",
+    "TestWhereMapsRun::test_a_script_without_a_guard",
+    "test_a_bomb_costs_no_memory",
+    "test_a_caller_that_was_killed_leaves_no_worker_and_goes_on_where_it_was[joblib]",
+    "test_a_deferral_reaches_the_workers_of_two_processes",
+    "test_a_full_table_of_locks",
+    "test_a_killed_prune_goes_on_where_it_was[postgres]",
+    "test_a_large_blob_needs_no_more_memory",
     "test_a_lost_scheduler_ends_the_map",
+    "test_a_read_only_directory_serves_hits_and_runs_misses[os.kill",
+    "test_a_thread_that_is_interrupted_while_it_asks",
+    "test_a_worker_is_given_a_poisonous_input",
+    "test_an_eviction_killed_anywhere_is_ended_by_the_next[postgres]",
+    "test_calls_are_recalled_whatever_runs_them[sqlite-loky",
+    "test_connections_that_are_cut_in_the_middle_of_a_map",
+    "test_ctrl_c_ends_soon_and_keeps_what_finished[joblib",
+    "test_joblib_delays_tasks",
+    "test_joblib_on_ray",
+    "test_memory_does_not_grow_with_the_results",
+    "test_sixteen_processes_start_on_an_empty_database",
+    "test_the_shared_batch_runs_on_servers",
+    "test_two_machines_share_a_budget_through_redis",
+    "test_workers_however_they_are_started_share_the_budget",
+    "test_writers_killed_at_any_instant_leave_whole_rows_once_garbage_is_collected[postgres]",
 )
 
 

@@ -322,8 +322,8 @@ def test_options_that_cannot_be_say_what_to_write(tmp_path: Path) -> None:
         (lambda: DiskCacheTaskDB("cache", size_limit=1000), "size_limit is a number of bytes, 1,048,576 at the least"),
         (lambda: DiskCacheTaskDB("cache", eviction_policy="lru"), "eviction_policy is one of none, least-recently-"),
         (lambda: DiskCacheTaskDB(5), "a cache is a directory, a diskcache.Cache or a FanoutCache, not 5"),  # type: ignore[arg-type]
-        (lambda: open_db("diskcache:///"), 'a cache is written "diskcache:///directory'),
-        (lambda: open_storage("diskcache:///cache?size=1"), 'a cache is written "diskcache:///directory'),
+        (lambda: open_db("diskcache:///"), 'a cache is "diskcache:///directory'),
+        (lambda: open_storage("diskcache:///cache?size=1"), 'a cache is "diskcache:///directory'),
     ]
     for make, text in cases:
         with pytest.raises(ConfigurationError, match=text):

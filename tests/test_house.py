@@ -357,7 +357,7 @@ def test_there_is_one_logger() -> None:
     assert logging.getLogger("beautyspot").handlers == []
 
 
-LONG = ("on_ray.py", "on_dask.py", "with_joblib.py")
+LONG = ("demo.py", "on_ray.py", "on_dask.py", "with_joblib.py")
 ELSEWHERE = ("with_dagster.py", "with_prefect.py")  # in environments of their own: test_workflows.py
 EXAMPLES = [
     pytest.param(path.name, marks=[pytest.mark.slow] * (path.name in LONG))
