@@ -11,7 +11,6 @@ import pytest
 
 import beautyspot as bs
 from beautyspot.errors import NotKeptWarning
-from beautyspot.testing import Count
 
 
 def transactions(project: bs.Project) -> list[int]:
