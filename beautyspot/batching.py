@@ -71,7 +71,7 @@ class Batching:
             UnkeyableError: If the function captured something that cannot be part of a key.
         """
         project: Any = self
-        checked = project._options(**options)
+        checked = project._checked("batch_task", options)
 
         def made(function: Any) -> Any:
             plain = getattr(function, "__func__", function) if isinstance(function, _WRAPPED) else function

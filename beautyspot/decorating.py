@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import timedelta
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from beautyspot.base_task import Options
@@ -26,6 +27,9 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 SERIALIZERS = Registry("serializer", "beautyspot.serializers", {"msgpack": "beautyspot.serializer:MsgpackSerializer"})
+
+
+_OPTIONS = frozenset(field.name for field in fields(Options))
 
 
 class Decorating:
@@ -77,10 +81,17 @@ class Decorating:
             ConfigurationError: If an option cannot work.
             UnkeyableError: If the function captured something that cannot be part of a key.
         """
-        checked = self._options(**options)
+        checked = self._checked("task", options)
         if function is None:
             return lambda function: self._make(function, checked)
         return self._make(function, checked)
+
+    def _checked(self, decorator: str, options: dict[str, Any]) -> Options:
+        for name in options.keys() - _OPTIONS:
+            near = get_close_matches(name, _OPTIONS, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(sorted(_OPTIONS))}"
+            raise TypeError(f"project.{decorator} has no option {name!r}; {hint}")
+        return self._options(**options)
 
     def _make(self, function: Any, options: Options, kind_of: Callable[[Any], Any] | None = None) -> Any:
         if isinstance(function, staticmethod | classmethod):
@@ -150,4 +161,10 @@ class _Decorator:
 def serializer_of(given: Serializer | str | None) -> Serializer | None:
     """A serializer, looked up where its name was given."""
     found: Serializer | None = SERIALIZERS[given]() if isinstance(given, str) else given
+    if found is not None and (isinstance(found, type) or not _serializes(found)):
+        raise ConfigurationError(f"a serializer is an object with the methods dumps and loads, not {given!r}")
     return found
+
+
+def _serializes(given: object) -> bool:
+    return all(callable(getattr(given, name, None)) for name in ("dumps", "loads"))

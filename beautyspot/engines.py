@@ -43,6 +43,7 @@ ENGINES = Registry(
         "tls": "beautyspot.adapters.dask:engine",
         "ray": "beautyspot.adapters.ray:engine",
     },
+    hidden=("executor", "tcp", "tls"),
 )
 
 # Types of other libraries, which need not be installed, and the engine that their objects stand for.

@@ -124,6 +124,8 @@ class Keeper:
             return self.results.encode(value, self.form)
         except SerializationError as error:
             raise self._carrying(error, value, "returned") from None
+        except Exception as cause:  # a serializer of the user's
+            raise self._carrying(self._broken(cause), value, "returned") from cause
 
     def encode_item(self, value: Any, number: int) -> bytes:
         """What a stream yielded, serialized for itself; a `SerializationError` carries it."""
@@ -131,10 +133,16 @@ class Keeper:
             return self.form.serializer.dumps(value)
         except SerializationError as error:
             raise self._carrying(error.inside(f"[{number}]"), value, "yielded") from None
+        except Exception as cause:  # as in `encode`
+            raise self._carrying(self._broken(cause).inside(f"[{number}]"), value, "yielded") from cause
 
     def encode_items(self, items: Sequence[bytes]) -> Encoded:
         """The list of what a stream yielded, serialized, of what `encode_item` gave."""
         return self.results.encode_items(items, self.form)
+
+    def _broken(self, cause: Exception) -> SerializationError:
+        kind = type(self.form.serializer).__name__
+        return SerializationError(f"the serializer {kind} gave no bytes for it: {type(cause).__name__}: {cause}")
 
     def _carrying(self, error: SerializationError, value: Any, came: str) -> SerializationError:
         if error.value is None:

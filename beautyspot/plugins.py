@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from beautyspot.errors import ConfigurationError
@@ -20,12 +20,14 @@ class Registry:
         what: What is looked for, for error messages.
         group: The entry point group in which other packages name theirs.
         ours: Name to ``module:attribute``, imported when it is asked for.
+        hidden: Names of *ours* that nobody writes.
     """
 
-    def __init__(self, what: str, group: str, ours: Mapping[str, str]) -> None:
+    def __init__(self, what: str, group: str, ours: Mapping[str, str], hidden: Iterable[str] = ()) -> None:
         self._what = what
         self._group = group
         self._ours = dict(ours)
+        self._hidden = frozenset(hidden)
 
     def __getitem__(self, name: str) -> Callable[..., Any]:
         """What *name* stands for; ours before anyone else's.
@@ -37,14 +39,17 @@ class Registry:
             module, _, attribute = self._ours[name].partition(":")
             found: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
             return found
+        from difflib import get_close_matches
         from importlib.metadata import entry_points
 
         theirs = {entry.name: entry for entry in entry_points(group=self._group)}
         if name not in theirs:
-            known = ", ".join(sorted({*self._ours, *theirs}))
+            known = sorted({*self._ours, *theirs} - self._hidden)
+            near = get_close_matches(name, known, 1)
+            meant = f", did you mean {near[0]!r}?" if near else "."
             raise ConfigurationError(
-                f"no {self._what} is known as {name!r}; known are {known}. A package can bring one by an entry "
-                f"point in the group {self._group!r}"
+                f"no {self._what} is known as {name!r}{meant} Known are {', '.join(known)}. A package can bring one by "
+                f"an entry point in the group {self._group!r}"
             )
         loaded: Callable[..., Any] = theirs[name].load()
         return loaded

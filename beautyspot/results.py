@@ -34,6 +34,7 @@ from beautyspot.protocols import (
     Buffer,
     Entry,
     Evicts,
+    InDirectory,
     MapsBlobs,
     QuickLookup,
     Record,
@@ -290,6 +291,9 @@ class Results:
         _log("kept result not usable: %s", error)
         kind = type(error).__name__
         cause = str(error) if isinstance(error, BeautyspotError) else f"{kind}: {error}"
+        on_a_server = not (self.is_quick or isinstance(self.db, InDirectory))
+        if on_a_server and isinstance(error, MissingBlobError) and isinstance(self.storage, InDirectory):
+            cause += ". Its index is on a server and its blobs are in a directory: give a storage_path that all reach"
         warn_once(
             ("unreadable", repr(self.db), repr(self.storage), kind),
             f"a kept result cannot be used and its call runs again: {cause} (more of this kind are not reported)",

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Literal
 
+from beautyspot import preview
 from beautyspot.batch_task import AsyncBatchTask, BatchTask, BoundBatchTask, size_of
 from beautyspot.calls import Call, Outcome
 from beautyspot.errors import ConfigurationError, MapError
@@ -272,13 +273,22 @@ class Run:
         if not self.failures or (self._on_error == "return" and not self._stops):
             return
         if self._stops:
-            raise next(iter(self.failures.values()))
+            number, first = next(iter(self.failures.items()))
+            first.add_note(f"raised by the call {self._named(number)} of a map")
+            raise first
         in_order = sorted(self.failures)
         errors = [error for i in in_order if isinstance(error := self.failures[i], Exception)]
         inputs = {i: self._failed_inputs[i] for i in in_order}
         good = {i: value for i, value in enumerate(results) if i not in self.failures}
         name = self.task._keyer.function_name
-        raise MapError(f"{len(errors)} of {self._read} calls of {name} failed", errors, inputs, good)
+        first_of_them = self._named(in_order[0])
+        raise MapError(
+            f"{len(errors)} of {self._read} calls of {name} failed, the first {first_of_them}", errors, inputs, good
+        )
+
+    def _named(self, number: int) -> str:
+        keyer, args = self.task._keyer, (*self._prefix, *self._failed_inputs[number])
+        return f"{keyer.function_name.rpartition('.')[2]}({preview.of_call(keyer.names, keyer.values(args, {}))})"
 
     def shown(self, value: Any, error: BaseException | None) -> Any:
         """What an iterator yields for what became of an input; ``MISSING`` for nothing."""

@@ -21,7 +21,7 @@ from beautyspot.forms import Form, form_of
 from beautyspot.moving import chronicle
 from beautyspot.protocols import Entry, Evicts, InDirectory, MapsBlobs, Record, SelfCheck
 from beautyspot.readable import counted
-from beautyspot.results import Results
+from beautyspot.results import Results, unreferenced
 from beautyspot.signing import is_signed
 
 __all__ = ["Fault", "Health", "verified"]
@@ -247,10 +247,17 @@ class _Look:
 
     def refuse_an_empty_storage(self) -> None:
         """Before a result is dropped for its blob is missing: where all of them are, that says nothing of any."""
-        self._has_blobs = self._has_blobs or next(self._results.storage.blobs(), None) is not None
+        self._has_blobs = self._has_blobs or self._holds_one_of_ours()
         if not self._has_blobs:
             raise StorageError(
-                f"blobs are missing, and {self._results.storage!r} holds none at all, so nothing was dropped: see that "
-                "it is the storage_path of the project, and mounted. If they are lost, their calls run again by "
-                "themselves, and `prune` drops their rows"
+                f"blobs are missing, and {self._results.storage!r} holds not one that is of this index, so nothing was "
+                "dropped: see that it is the storage_path of the project, and mounted. If they are lost, their calls "
+                "run again by themselves, and `prune` drops their rows"
             )
+
+    def _holds_one_of_ours(self) -> bool:
+        blobs = self._results.storage.blobs()
+        while page := list(islice(blobs, _PAGE)):
+            if sum(1 for _ in unreferenced(iter(page), self._results.db)) < len(page):
+                return True
+        return False

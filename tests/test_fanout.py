@@ -513,3 +513,22 @@ def test_processes_start_with_the_method_of_multiprocessing() -> None:
     engine = processes(1)
     assert engine._context.get_start_method() == multiprocessing.get_start_method()
     engine.close()
+
+
+def test_a_failure_names_the_input_that_made_it(project: bs.Project) -> None:
+    @project.task
+    def divide(a: int, b: int = 3) -> float:
+        return b / a
+
+    with pytest.raises(ZeroDivisionError) as raised:
+        bs.map(divide, [1, 0, 2], workers=1)
+    assert raised.value.__notes__ == ["raised by the call divide(a=0, b=3) of a map"]
+    with pytest.raises(MapError, match=r"1 of 3 calls of .*divide failed, the first divide\(a=0, b=3\)"):
+        bs.map(divide, [1, 0, 2], workers=1, on_error="continue")
+
+
+def test_an_engine_that_is_misspelt_is_told_the_name_that_is_meant(project: bs.Project) -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"known as 'process', did you mean 'processes'\? Known are dask, joblib, p"
+    ):
+        bs.map(project.task(lambda x: x), [1], engine="process")

@@ -144,9 +144,8 @@ def test_a_result_of_a_tasks_own_serializer_is_never_dropped(project: bs.Project
 
 
 def test_a_result_whose_call_runs_just_now_is_not_mended(project: bs.Project) -> None:
-    task = fill(project, [500])
+    task = fill(project, [500, 501])
     project.storage.delete(location(project, task.key(500)))
-    project.storage.save(make_key(1).hex(), [b"so that the storage is not empty"])
     key = bytes.fromhex(task.key(500))
     assert project.flights.try_acquire(key)
     assert project.maintenance.verify(fix=True).mended == 0
@@ -223,7 +222,10 @@ def test_nothing_is_dropped_for_a_storage_that_is_empty(project: bs.Project, tmp
     (tmp_path / "unmounted").mkdir()
     elsewhere = Maintenance(project.db, LocalStorage(tmp_path / "unmounted"))
     assert elsewhere.verify().counts == {"missing": 2}
-    with pytest.raises(StorageError, match="holds none at all, so nothing was dropped"):
+    with pytest.raises(StorageError, match="holds not one that is of this index, so nothing was dropped"):
+        elsewhere.verify(fix=True)
+    elsewhere.storage.save(make_key(1).hex(), [b"of another project"])
+    with pytest.raises(StorageError, match="holds not one that is of this index, so nothing was dropped"):
         elsewhere.verify(fix=True)
     assert len(list(project.db.summaries())) == 3
 

@@ -19,7 +19,7 @@ import beautyspot as bs
 from beautyspot.archive import Archive
 from beautyspot.cli import main
 from beautyspot.db import MemoryTaskDB
-from beautyspot.errors import ConfigurationError, StorageError
+from beautyspot.errors import ConfigurationError, StorageError, UnreadableWarning
 from beautyspot.moving import Moved, Shelf, move
 from beautyspot.storage import LocalStorage, MemoryStorage
 from beautyspot.testing import Count, make_record
@@ -424,3 +424,23 @@ def test_keys_do_not_depend_on_where_results_are(here: Places, beyond: Places) -
         with bs.Project("p", **places) as project:
             keys.add(project.task(version="1")(abs).key(-1))
     assert len(keys) == 1
+
+
+def test_an_import_does_not_put_the_blobs_of_two_indexes_into_one_directory(
+    postgres_url: str, tmp_path: Path, count: Count, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    fill({"db": "here.db", "storage_path": "blobs"}, count)
+    refused = beautyspot("import", postgres_url, "here.db")
+    assert refused.exit_code == 2
+    assert "give DB another place with --storage-path" in " ".join(refused.output.replace("│", " ").split())
+    assert beautyspot("import", postgres_url, "here.db", "--storage-path", "there").exit_code == 0
+    assert answers({"db": postgres_url, "storage_path": "there"}, count)
+
+
+def test_a_blob_that_only_another_machine_has_is_told_as_that(postgres_url: str, tmp_path: Path, count: Count) -> None:
+    fill({"db": postgres_url, "storage_path": tmp_path / "here"}, count, range(450, 455))
+    (tmp_path / "there").mkdir()
+    with bs.Project("p", db=postgres_url, storage_path=tmp_path / "there") as project:
+        with pytest.warns(UnreadableWarning, match="give a storage_path that all reach"):
+            task_of(project, count)(450)

@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import inspect
+import json
 import os
 import pickle
 import subprocess
@@ -396,8 +397,34 @@ def test_an_option_that_cannot_work_is_an_error(project: bs.Project, options: di
 
 
 def test_an_option_that_does_not_exist_is_an_error(project: bs.Project) -> None:
-    with pytest.raises(TypeError, match="unexpected keyword argument 'tll'"):
+    with pytest.raises(TypeError, match=r"project\.task has no option 'tll'; did you mean 'ttl'\?"):
         project.task(tll=3)  # type: ignore[call-overload]
+    with pytest.raises(
+        TypeError, match=r"project\.batch_task has no option 'colour'; it has content_type, deps, ignore"
+    ):
+        project.batch_task(colour=3)  # type: ignore[call-overload]
+
+
+def test_a_serializer_that_is_none_is_refused(project: bs.Project) -> None:
+    for given in (int, 5, object()):
+        with pytest.raises(ConfigurationError, match="an object with the methods dumps and loads"):
+            project.task(serializer=given)  # type: ignore[call-overload]
+
+
+def test_a_serializer_that_gives_no_bytes_costs_no_result(project: bs.Project) -> None:
+    class Refusing:
+        def dumps(self, value: Any) -> bytes:
+            raise KeyError("no")
+
+        def loads(self, data: Any) -> Any:
+            return None
+
+    texts: Any = json
+    for serializer, reason in ((texts, "TypeError"), (Refusing(), "KeyError: 'no'")):
+        task = project.task(serializer=serializer)(lambda x: [x])
+        with pytest.raises(bs.SerializationError, match=f"the serializer .* gave no bytes for it: {reason}") as raised:
+            task(1)
+        assert raised.value.value == [1]
 
 
 def test_what_is_no_function_is_refused(project: bs.Project) -> None:

@@ -15,6 +15,7 @@ from beautyspot.cli.others import take_over_directory
 from beautyspot.cli.output import bar
 from beautyspot.cli.places import Place, at_index, pairs_of, secret, storage_options
 from beautyspot.moving import Moved, Shelf, Sink, Source, move
+from beautyspot.protocols import InDirectory
 from beautyspot.readable import counted, one_line
 from beautyspot.tables import FORMATS, Format, table_format
 
@@ -84,7 +85,20 @@ def import_(
         if is_archive(source):
             return _tell(_moved(Archive(source), target))
         with Place(source, from_storage_path, pairs_of(from_s3_opt)).open() as kept:
+            _check_apart(target, Shelf(kept.db, kept.storage))
             return _tell(_moved(Shelf(kept.db, kept.storage), target))
+
+
+def _check_apart(target: Shelf, source: Shelf) -> None:
+    """Refuse to put the blobs of two indexes into one directory, where `gc` of the one cannot ask the other."""
+    both = (target.storage, source.storage)
+    places = {os.path.realpath(storage.directory) for storage in both if isinstance(storage, InDirectory)}
+    beside = all(isinstance(shelf.db, InDirectory) for shelf in (target, source))
+    if len(places) == 1 and all(isinstance(storage, InDirectory) for storage in both) and not beside:
+        raise click.UsageError(
+            f"Both indexes would keep their blobs in {places.pop()}, and `gc` of one would take those of the other for "
+            "garbage: give DB another place with --storage-path."
+        )
 
 
 def _moved(source: Source, sink: Sink) -> Moved:
