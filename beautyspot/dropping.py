@@ -91,7 +91,8 @@ class Garbage(NamedTuple):
     evicted: Evicted = Evicted()
 
     def __str__(self) -> str:
-        return counted(self.blobs, "blob")
+        blobs, results = counted(self.blobs, "blob"), self.evicted.results
+        return f"{counted(results, 'result')}, and {blobs} without a result" if results else blobs
 
 
 def drop(results: Results, selection: Selection, progress: Progress | None = None) -> Dropped:

@@ -474,7 +474,7 @@ def test_results_are_dropped_by_rules_given_to_gc(kept: bs.Project) -> None:
         "1 result whose time is over, 1 B",
         "0 blobs without a result, 0 B",
     ]
-    assert lines_of("gc", *rules, "--yes")[-1] == "removed 1 result and 0 blobs, 1 B"
+    assert lines_of("gc", *rules, "--yes")[-1] == "removed 1 result, and 0 blobs without a result, 1 B"
     assert len(rows_of("list")) == 11
 
 

@@ -10,7 +10,7 @@ from beautyspot.cli.asking import ask, dry_run, yes
 from beautyspot.cli.filters import Wanted, duration, filtered
 from beautyspot.cli.output import bar
 from beautyspot.cli.places import Place, at_index
-from beautyspot.dropping import Evicted, Garbage
+from beautyspot.dropping import Evicted
 from beautyspot.protocols import Selection
 from beautyspot.readable import counted, size_text
 from beautyspot.retention import Retention
@@ -87,20 +87,14 @@ def gc(
     if retention:
         click.echo(_evicted(found.evicted))
     young = f"; {found.young:,} that may be in the making are left" if found.young else ""
-    click.echo(f"{found} without a result, {size_text(found.size)}{young}")
+    click.echo(f"{counted(found.blobs, 'blob')} without a result, {size_text(found.size)}{young}")
     if dry_run or not (found.blobs or found.evicted.results or compact):
         return
     if found.blobs or found.evicted.results:
-        ask(f"Remove {_all(found)}?", yes)
+        ask(f"Remove {found}?", yes)
     with place.open(to_write=True) as kept, bar("rows") as told:
         removed = kept.gc(grace=grace, compact=compact, retention=retention, progress=told)
-    click.echo(f"removed {_all(removed)}, {size_text(removed.size + removed.evicted.size)}")
-
-
-def _all(garbage: Garbage) -> str:
-    """What was dropped and removed, in words."""
-    results = garbage.evicted.results
-    return f"{counted(results, 'result')} and {garbage}" if results else str(garbage)
+    click.echo(f"removed {removed}, {size_text(removed.size + removed.evicted.size)}")
 
 
 def _evicted(evicted: Evicted) -> str:
