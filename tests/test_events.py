@@ -221,7 +221,7 @@ def test_a_chunk_that_runs_in_a_thread_of_its_caller_leaves_nothing_that_tells(p
     task = project.task(double)
     plain = task._keeper
     stop = project.on("miss", heard.append)
-    payload, chunk = pack_task(task), pack_chunk([(task._keyer((1,), {})[0], (1,))], True)
+    payload, chunk = pack_task(task), pack_chunk([(task._keyer((1,), {})[0], (1,), True)], True)
     (answer,) = unpack_answers(run_chunk(payload, chunk))
     assert [event.kind for event, _ in answer.told] == ["miss", "run", "keep"]
     assert heard == []  # until the answer arrives
