@@ -503,7 +503,8 @@ def test_the_thread_ends_with_a_project_that_nobody_closed(quickly: None) -> Non
 def test_uses_are_written_while_the_program_runs(quickly: None) -> None:
     with bs.Project("p", retention=bs.Retention(max_bytes="1GB")) as project:
         task = bytes_of(project)
-        bs.map(task, range(3))
+        for x in range(3):
+            task(x)
         age(project, 100)
         task(0)
         db = project.db
