@@ -389,11 +389,21 @@ def test_faults_are_mended_with_yes(kept: bs.Project) -> None:
     assert lines_of("verify", "--fix") == ["10 results looked at: all whole"]
 
 
+def _has_open(pid: int, name: str) -> bool:
+    """Whether a process has a file of that name open."""
+    try:
+        return any(os.readlink(link).endswith(f"/{name}") for link in Path(f"/proc/{pid}/fd").iterdir())
+    except OSError:  # one of them was closed just then
+        return False
+
+
 def test_an_interrupted_look_says_where_to_go_on() -> None:
     with bs.Project("p") as project:
         bs.map(project.task(version="1")(lambda n: n), range(20_000))
-    for pause in (1.0, 0.7, 1.4, 0.4, 2.0, 0.2):  # nobody knows how quick this machine is
+    for pause in (0.2, 0.1, 0.4, 0.05, 0.8, 0.02, 1.6):  # nobody knows how quick this machine is
         process = subprocess.Popen([BEAUTYSPOT, "verify"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        while process.poll() is None and not _has_open(process.pid, "p.db"):
+            time.sleep(0.001)
         time.sleep(pause)
         process.send_signal(signal.SIGINT)
         _, told = process.communicate()
