@@ -193,6 +193,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_search_that_is_killed_goes_on_where_it_was(tmp_path: Path) -> None:
     (tmp_path / "search.py").write_text(_SEARCH)
     fitted = tmp_path / "fitted.txt"
