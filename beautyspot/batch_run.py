@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence, Set
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,6 +86,8 @@ class BatchRun:
         entries = [entry for _, _, entry in wanted]
         far = not isinstance(self._keeper.results.storage, MapsBlobs)
         if far and sum(entry.value is None for entry in entries) > 1:
+            from concurrent.futures import ThreadPoolExecutor  # as in `results._log`: slow to import
+
             with ThreadPoolExecutor(_READERS, "beautyspot-read") as readers:
                 values = list(readers.map(self._keeper.read, entries))
         else:

@@ -6,7 +6,6 @@ import inspect
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from dataclasses import fields, replace
 from datetime import timedelta
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from beautyspot.base_task import Options
@@ -88,6 +87,8 @@ class Decorating:
 
     def _checked(self, decorator: str, options: dict[str, Any]) -> Options:
         for name in options.keys() - _OPTIONS:
+            from difflib import get_close_matches
+
             near = get_close_matches(name, _OPTIONS, 1)
             hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(sorted(_OPTIONS))}"
             raise TypeError(f"project.{decorator} has no option {name!r}; {hint}")

@@ -670,3 +670,28 @@ def test_whoever_listens_is_told_of_streams(letters: Any) -> None:
     asyncio.run(all_of(later("ab")))
     asyncio.run(all_of(later("ab")))
     assert [kind for kind, *_ in told] == ["miss", "run", "keep", "hit"]
+
+
+def test_a_stream_that_waits_for_its_budget_tells_so(tmp_path: Path) -> None:
+    with bs.Project("p", db=tmp_path / "p.db", tpm=60_000, limiter_uri="memory://") as project:
+        told: list[bs.Event] = []
+        project.on("wait", told.append)
+
+        @project.task
+        @project.limiter(cost=500)
+        def numbers(x: int) -> Iterator[int]:
+            yield x
+
+        @project.task
+        @project.limiter(cost=500)
+        async def later(x: int) -> AsyncIterator[int]:
+            yield x
+
+        list(numbers(1))
+        list(numbers(2))
+        asyncio.run(all_of(later(3)))
+        assert [(event.function, event.key) for event in told] == [
+            (numbers.function_name, numbers.key(2)),
+            (later.function_name, later.key(3)),
+        ]
+        assert all(event.budget and event.seconds for event in told)

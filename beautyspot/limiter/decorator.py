@@ -107,7 +107,8 @@ def _limited_stream(function: Callable[..., Any], charge: Charge) -> Any:
     def stream(*args: Any, **kwargs: Any) -> Iterator[Any]:
         gate = charge.gate(args, kwargs)
         cost = charge.cost(*args, **kwargs) if charge.asks_cost else charge.cost
-        gate.acquire(cost, charge.max_wait, stream)
+        if waited := gate.acquire(cost, charge.max_wait, stream):
+            charge.waited(gate, waited)
         items = []
         try:
             for item in function(*args, **kwargs):
@@ -133,7 +134,8 @@ def _limited_async_stream(function: Callable[..., Any], charge: Charge) -> Any:
     async def stream(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
         gate = charge.gate(args, kwargs)
         cost = charge.cost(*args, **kwargs) if charge.asks_cost else charge.cost
-        await gate.acquire_async(cost, charge.max_wait, stream)
+        if waited := await gate.acquire_async(cost, charge.max_wait, stream):
+            charge.waited(gate, waited)
         items = []
         try:
             async with aclosing(function(*args, **kwargs)) as given:
