@@ -16,6 +16,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
+import traceback
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -144,7 +145,7 @@ class CodeOfPage(CodeBlockParser):
             elif example.parsed.startswith("# In ["):
                 printed.write(_notebook.run(example.parsed))
             else:
-                _python(example)
+                _in_this_process(example)
         expected = _PRINTED.findall(example.parsed)
         given = printed.getvalue().splitlines()
         if expected and not (len(expected) == len(given) and all(map(_fits, expected, given))):
@@ -186,6 +187,13 @@ def _on_terminal(command: str) -> str:
 
 
 _python = PythonEvaluator()
+
+
+def _in_this_process(example: Example) -> None:
+    try:
+        _python(example)
+    except BaseExceptionGroup as error:  # sybil cannot shorten the tracebacks of its parts
+        raise AssertionError("".join(traceback.format_exception(error))) from None
 
 
 def _run(script: str) -> str:
