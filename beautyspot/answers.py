@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, cast
 from beautyspot.calls import Call
 from beautyspot.events import Event
 from beautyspot.forms import Encoded
+from beautyspot.keys import KeyedCall
 from beautyspot.protocols import Entry
 from beautyspot.results import MISSING
 
@@ -58,7 +59,7 @@ def run(task: Any, key: bytes, args: tuple[Any, ...], away: bool, waits: bool) -
         blob = entry.location is not None
         task.project.events.tell("hit", task.function_name, key, size=entry.size, blob=blob)
         return entry, None
-    flown = task._fly(key, task._keyer(args, {})[1], args, {}, wait=waits)
+    flown = task._fly(KeyedCall(key, task._keyer(args, {})[1], args, {}), wait=waits)
     return (flown.entry, None) if flown.entry is not None else _sent(task, flown.encoded)
 
 
@@ -82,7 +83,7 @@ def _kept_here(task: Any, call: Call, answer: Answer) -> tuple[Entry, bytes | No
     if kept is not None:  # someone was faster
         return kept, None
     encoded = Encoded(sent.value, () if answer.blob is None else (answer.blob,), sent.checksum, sent.size)
-    summary = keeper.describe(call.key, call.parts, call.args, {})
+    summary = keeper.describe(call.keyed())
     keeper.begin(summary)
     keeper.write(summary, encoded, answer.seconds, keeper.results.location(call.key))
     return sent, answer.blob
@@ -92,6 +93,6 @@ def note_failure(task: Any, call: Call, answer: Answer, error: BaseException) ->
     """Note a failure for viewers, where the worker could not."""
     if answer.away and isinstance(error, Exception):
         keeper = task._keeper
-        summary = keeper.describe(call.key, call.parts, call.args, {})
+        summary = keeper.describe(call.keyed())
         keeper.begin(summary)
         keeper.failed(summary, error, answer.seconds)

@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 
+from beautyspot.keys import KeyedCall
 from beautyspot.methods import BoundAsyncStreamTask
 from beautyspot.results import MISSING, is_expired
 from beautyspot.task import AsyncTask
@@ -34,29 +35,17 @@ class _Reading:
 
     Args:
         task: Whose run it is.
-        key: Of the call.
-        parts: Of the key.
-        args: Of the call, by position.
-        kwargs: Of the call, by name.
+        call: Which.
         fresh: Whether a result that is kept already is replaced.
         wait: Whether someone else who runs it is waited for.
     """
 
-    def __init__(
-        self,
-        task: Any,
-        key: bytes,
-        parts: list[bytes],
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-        fresh: bool,
-        wait: bool,
-    ) -> None:
+    def __init__(self, task: Any, call: KeyedCall, fresh: bool, wait: bool) -> None:
         self.readers = 0
         self.was_kept = False  # meanwhile, by someone else
-        self._task, self._key, self._fresh, self._wait = task, key, fresh, wait
-        self._summary = task._keeper.describe(key, parts, args, kwargs)
-        self._call: Callable[[], Any] = lambda: task.__wrapped__(*args, **kwargs)
+        self._task, self._key, self._fresh, self._wait = task, call.key, fresh, wait
+        self._summary = task._keeper.describe(call)
+        self._call: Callable[[], Any] = lambda: task.__wrapped__(*call.args, **call.kwargs)
         self._items: list[bytes] = []
         self._latest: tuple[int, Any] | None = None  # as it was yielded, for the first who reads it
         self._error: BaseException | None = None
@@ -180,18 +169,18 @@ class AsyncStreamTask(AsyncTask[P, list[T]]):
     async def _read_along(
         self, args: tuple[Any, ...], kwargs: Mapping[str, Any], fresh: bool = False, wait: bool = True
     ) -> AsyncGenerator[T, None]:
-        key, parts = self._keyer(args, kwargs)
-        self._flights.refuse_own(key)
+        call = self._keyed(args, kwargs)
+        self._flights.refuse_own(call.key)
         while True:
-            kept = MISSING if fresh else await self._kept_items(key)
+            kept = MISSING if fresh else await self._kept_items(call.key)
             if kept is not MISSING:
                 for item in kept:
                     yield item
                 return
-            at = (key, asyncio.get_running_loop())
+            at = (call.key, asyncio.get_running_loop())
             reading = self._readings.get(at)
             if reading is None:
-                reading = self._readings[at] = _Reading(self, key, parts, args, kwargs, fresh, wait)
+                reading = self._readings[at] = _Reading(self, call, fresh, wait)
             reading.readers += 1
             items = reading.items()
             try:
@@ -217,17 +206,9 @@ class AsyncStreamTask(AsyncTask[P, list[T]]):
         if self._readings.get(at) is reading:
             del self._readings[at]
 
-    async def _compute(
-        self,
-        key: bytes,
-        parts: list[bytes],
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-        fresh: bool = False,
-        wait: bool = True,
-    ) -> list[T]:
+    async def _compute(self, call: KeyedCall, fresh: bool = False, wait: bool = True) -> list[T]:
         """All items, for a map."""
-        return [item async for item in self._read_along(args, kwargs, fresh, wait)]
+        return [item async for item in self._read_along(call.args, call.kwargs, fresh, wait)]
 
     @overload
     def __get__(self, instance: None, owner: type | None = None) -> Self: ...

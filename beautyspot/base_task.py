@@ -5,14 +5,14 @@ from __future__ import annotations
 import functools
 import inspect
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, ParamSpec, TypeVar, cast, overload
 
 from beautyspot.following import NOTHING, Deps
 from beautyspot.forms import Encoded, form_of
 from beautyspot.keeping import Keeper
-from beautyspot.keys import Keyer, Policy
+from beautyspot.keys import KeyedCall, Keyer, Policy
 from beautyspot.methods import LikeCython, arguments
 from beautyspot.naming import full_name
 from beautyspot.protocols import Entry, Summary
@@ -174,26 +174,28 @@ class BaseTask(Generic[P, T]):
         self._put(*arguments(args), value)
 
     def _put(self, args: tuple[Any, ...], kwargs: dict[str, Any], value: T) -> None:
-        key, parts = self._keyer(args, kwargs)
-        summary = self._keeper.describe(key, parts, args, kwargs)
-        self._flights.acquire(key)
+        call = self._keyed(args, kwargs)
+        summary = self._keeper.describe(call)
+        self._flights.acquire(call.key)
         try:
             self._keeper.put(summary, value)
         finally:
-            self._flights.release(key)
+            self._flights.release(call.key)
 
     def explain(self, *args: P.args, **kwargs: P.kwargs) -> Explanation:
         """Whether the call is kept and, if not, why: never run, expired, other version, another argument."""
         from beautyspot.explain import explain
 
-        key, parts = self._keyer(args, kwargs)
-        call = self._keeper.describe(key, parts, args, kwargs)
+        call = self._keeper.describe(self._keyed(args, kwargs))
         return explain(self._keeper.results, self._keeper.form, self._keyer, call)
 
     def map(self, *iterables: Iterable[Any], **options: Any) -> list[T]:
         """``bs.map(task, *iterables, **options)``."""
         mapped: list[T] = self.project.fan_out(self, *iterables, **options)
         return mapped
+
+    def _keyed(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> KeyedCall:
+        return KeyedCall(*self._keyer(args, kwargs), args, kwargs)
 
     def _waited(self, summary: Summary, seconds: float) -> None:
         """Tell those who listen that a call waited for another one that ran the same key."""

@@ -113,7 +113,7 @@ class Batch:
         task = self._task
         keeper, flights = task._keeper, task._flights
         flights.own(call.key)
-        summary = keeper.describe(call.key, call.parts, call.args, {})
+        summary = keeper.describe(call.keyed())
         started = keeper.begin(summary)
         try:
             value = task._run(*call.args)

@@ -14,6 +14,7 @@ from beautyspot.base_task import Flown
 from beautyspot.batch_run import BatchRun, Item
 from beautyspot.batch_task import AsyncBatchTask, BatchTask
 from beautyspot.calls import Call, Outcome
+from beautyspot.keys import KeyedCall
 from beautyspot.results import MISSING
 from beautyspot.thread_lane import ThreadLane
 from beautyspot.under_way import NotBegun
@@ -33,31 +34,15 @@ class Lists:
         self._failed = False
         self.__wrapped__ = task.__wrapped__
 
-    def _fly(
-        self,
-        key: bytes,
-        parts: list[bytes],
-        calls: tuple[Call, ...],
-        kwargs: object,
-        fresh: bool = False,
-        wait: bool = True,
-    ) -> Flown:
+    def _fly(self, call: KeyedCall, wait: bool) -> Flown:
         outcomes: list[Outcome] = []
-        with self._running(calls, outcomes) as run:
+        with self._running(call.args, outcomes) as run:
             self._task._finish(run, wait)
         return Flown(outcomes, None, None, None)
 
-    async def _compute(
-        self,
-        key: bytes,
-        parts: list[bytes],
-        calls: tuple[Call, ...],
-        kwargs: object,
-        fresh: bool = False,
-        wait: bool = True,
-    ) -> list[Outcome]:
+    async def _compute(self, call: KeyedCall, wait: bool) -> list[Outcome]:
         outcomes: list[Outcome] = []
-        with self._running(calls, outcomes) as run:
+        with self._running(call.args, outcomes) as run:
             await self._task._finish(run, wait)
         for outcome in outcomes:
             if outcome.error is not None and not isinstance(outcome.error, Exception):

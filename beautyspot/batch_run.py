@@ -14,6 +14,7 @@ from typing import Any
 
 from beautyspot.errors import BatchError
 from beautyspot.forms import Encoded
+from beautyspot.keys import KeyedCall
 from beautyspot.protocols import Entry, MapsBlobs, Record, Summary
 from beautyspot.results import MISSING, is_expired
 
@@ -129,7 +130,7 @@ class BatchRun:
         return self._describe(self._queue[0])
 
     def _describe(self, item: Item) -> Summary:
-        summary: Summary = self._keeper.describe(item.key, item.parts, *self._call(item.value))
+        summary: Summary = self._keeper.describe(KeyedCall(item.key, item.parts, *self._call(item.value)))
         return summary
 
     def begin(self) -> Arguments:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from beautyspot.keys import KeyedCall
 from beautyspot.results import MISSING
 
 
@@ -21,6 +22,10 @@ class Call:
     key: bytes
     parts: list[bytes]
     waits: bool = False
+
+    def keyed(self) -> KeyedCall:
+        """As tasks take it."""
+        return KeyedCall(self.key, self.parts, self.args, {})
 
 
 @dataclass(slots=True)

@@ -28,9 +28,8 @@ class Elsewhere:
     """
 
     def __init__(self, task: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        key, parts = task._keyer(args, kwargs)
         self.task = task
-        self._summary = task._keeper.describe(key, parts, args, kwargs)
+        self._summary = task._keeper.describe(task._keyed(args, kwargs))
 
     def recall(self, default: Any) -> Any:
         """The kept result, or *default*."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from time import perf_counter, time
 from typing import Any, Literal
 from zlib import crc32
@@ -11,7 +11,7 @@ from zlib import crc32
 from beautyspot import preview
 from beautyspot.errors import ChangedCodeWarning, NotKeptWarning, SerializationError
 from beautyspot.forms import Encoded, Form
-from beautyspot.keys import Keyer
+from beautyspot.keys import KeyedCall, Keyer
 from beautyspot.notices import warn_once
 from beautyspot.protocols import Entry, Failure, FailureLog, MapLog, MapProgress, Record, Summary
 from beautyspot.results import MISSING, Results
@@ -95,15 +95,15 @@ class Keeper:
             ChangedCodeWarning,
         )
 
-    def describe(self, key: bytes, parts: list[bytes], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Summary:
+    def describe(self, call: KeyedCall) -> Summary:
         """What viewers will list of a call, as far as it is known before it runs."""
         keyer, now = self._keyer, time()
         return Summary(
-            key,
+            call.key,
             keyer.function_name,
             keyer.version,
-            preview.of_call(keyer.names, keyer.values(args, kwargs)),
-            keyer.fingerprints(parts),
+            preview.of_call(keyer.names, keyer.values(call.args, call.kwargs)),
+            keyer.fingerprints(call.parts),
             self._content_type,
             0,
             now,

@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from beautyspot.binding import asker, binder, signature_of
 from beautyspot.code import fingerprint
@@ -26,7 +26,7 @@ from beautyspot.forks import computed_once
 from beautyspot.hashing import hasher
 from beautyspot.naming import full_name, is_interactive, module_name
 
-__all__ = ["KeyGen", "Keyer"]
+__all__ = ["KeyGen", "KeyedCall", "Keyer"]
 
 # Types that are packed as they are; int and bytes too, but for their largest values.
 _SCALARS = frozenset({type(None), bool, int, float, str})
@@ -35,6 +35,22 @@ _LIMITER = "beautyspot.limiter.decorator"  # what paces a function says nothing 
 
 # Code of the functions that this process has seen, by identity: a redefinition is told apart by its code.
 _defined: dict[bytes, bytes] = {}
+
+
+class KeyedCall(NamedTuple):
+    """A call, and what identifies it.
+
+    Attributes:
+        key: 16 bytes.
+        parts: What it was made of: a part for each argument, and one for what the function captured.
+        args: Arguments by position.
+        kwargs: Arguments by name.
+    """
+
+    key: bytes
+    parts: list[bytes]
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 
 from beautyspot.base_task import Flown
 from beautyspot.forks import SurvivesFork
+from beautyspot.keys import KeyedCall
 from beautyspot.methods import BoundStreamTask
 from beautyspot.results import MISSING, is_expired
 from beautyspot.task import Task
@@ -37,21 +38,16 @@ class _Reading:
 
     Args:
         task: Whose run it is.
-        key: Of the call.
-        parts: Of the key.
-        args: Of the call, by position.
-        kwargs: Of the call, by name.
+        call: Which.
     """
 
-    def __init__(
-        self, task: Any, key: bytes, parts: list[bytes], args: tuple[Any, ...], kwargs: Mapping[str, Any]
-    ) -> None:
-        self.key = key
+    def __init__(self, task: Any, call: KeyedCall) -> None:
+        self.key = call.key
         self.readers = 0
         self.is_over = False
         self._task = task
-        self._summary = task._keeper.describe(key, parts, args, kwargs)
-        self._call: Callable[[], Any] = lambda: task.__wrapped__(*args, **kwargs)
+        self._summary = task._keeper.describe(call)
+        self._call: Callable[[], Any] = lambda: task.__wrapped__(*call.args, **call.kwargs)
         self._generator: Any = None
         self._replaced: str | None = None
         self._items: list[bytes] = []
@@ -212,15 +208,15 @@ class StreamTask(Task[P, list[T]]):
         return self._read_along(args, kwargs, fresh=True)
 
     def _read_along(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], fresh: bool) -> Generator[T, None, None]:
-        key, parts = self._keyer(args, kwargs)
+        call = self._keyed(args, kwargs)
         while True:
-            entry = None if fresh else self._entry(key)
+            entry = None if fresh else self._entry(call.key)
             if entry is not None and not is_expired(entry):
                 kept = self._keeper.items(entry)
                 if kept is not MISSING:
                     yield from kept
                     return
-            reading = self._readings.find(key) or self._readings.join(_Reading(self, key, parts, args, kwargs))
+            reading = self._readings.find(call.key) or self._readings.join(_Reading(self, call))
             try:
                 if reading.begin(fresh):
                     yield from reading.items()
@@ -228,33 +224,25 @@ class StreamTask(Task[P, list[T]]):
             finally:
                 self._readings.leave(reading)
 
-    def _fly(
-        self,
-        key: bytes,
-        parts: list[bytes],
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-        fresh: bool = False,
-        wait: bool = True,
-    ) -> Flown:
+    def _fly(self, call: KeyedCall, fresh: bool = False, wait: bool = True) -> Flown:
         """As for any task; a run that is read in this process just now is read along, since it may be read by us."""
-        reading = self._readings.find(key)
+        reading = self._readings.find(call.key)
         if reading is None:
-            return super()._fly(key, parts, args, kwargs, fresh, wait)
+            return super()._fly(call, fresh, wait)
         started = perf_counter()
         try:
-            items = list(self._read_along(args, kwargs, fresh))
+            items = list(self._read_along(call.args, call.kwargs, fresh))
         finally:
             self._readings.leave(reading)
         return Flown(items, None, self._keeper.encode(items), perf_counter() - started)
 
     def _put(self, args: tuple[Any, ...], kwargs: dict[str, Any], value: Any) -> None:
-        key, parts = self._keyer(args, kwargs)
-        reading = self._readings.find(key)
+        call = self._keyed(args, kwargs)
+        reading = self._readings.find(call.key)
         if reading is None:
             return super()._put(args, kwargs, list(value))
         try:  # we may be who reads it: to wait for its end would be to wait for ourselves
-            self._keeper.put(self._keeper.describe(key, parts, args, kwargs), list(value))
+            self._keeper.put(self._keeper.describe(call), list(value))
         finally:
             self._readings.leave(reading)
         return None

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 
 from beautyspot.base_task import BaseTask, Flown, Options
+from beautyspot.keys import KeyedCall
 from beautyspot.methods import BoundAsyncTask, BoundTask
 from beautyspot.protocols import Entry
 from beautyspot.results import MISSING, is_expired
@@ -34,28 +35,16 @@ class Task(BaseTask[P, T]):
             value = self._read(entry)
             if value is not MISSING:
                 return value  # type: ignore[no-any-return]
-        return self._fly(key, parts, args, kwargs).value  # type: ignore[no-any-return]
+        return self._fly(KeyedCall(key, parts, args, kwargs)).value  # type: ignore[no-any-return]
 
     def refresh(self, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run the function and replace the kept result."""
-        return self._compute(*self._keyer(args, kwargs), args, kwargs, fresh=True)
+        return self._fly(self._keyed(args, kwargs), fresh=True).value  # type: ignore[no-any-return]
 
-    def _compute(
-        self, key: bytes, parts: list[bytes], args: tuple[Any, ...], kwargs: Mapping[str, Any], fresh: bool
-    ) -> T:
-        return self._fly(key, parts, args, kwargs, fresh).value  # type: ignore[no-any-return]
-
-    def _fly(
-        self,
-        key: bytes,
-        parts: list[bytes],
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-        fresh: bool = False,
-        wait: bool = True,
-    ) -> Flown:
+    def _fly(self, call: KeyedCall, fresh: bool = False, wait: bool = True) -> Flown:
         """Run the function unless someone did meanwhile; where he is not done yet, *wait* or say so."""
-        summary = self._keeper.describe(key, parts, args, kwargs)  # before the function may change its arguments
+        key, _, args, kwargs = call
+        summary = self._keeper.describe(call)  # before the function may change its arguments
         if waited := self._flights.acquire(key, wait):
             self._waited(summary, waited)
         try:
@@ -111,11 +100,11 @@ class AsyncTask(BaseTask[P, T]):
             value = await self._value(entry)
             if value is not MISSING:
                 return value  # type: ignore[no-any-return]
-        return await self._compute(key, parts, args, kwargs)
+        return await self._compute(KeyedCall(key, parts, args, kwargs))
 
     async def refresh(self, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run the function and replace the kept result."""
-        return await self._compute(*self._keyer(args, kwargs), args, kwargs, fresh=True)
+        return await self._compute(self._keyed(args, kwargs), fresh=True)
 
     async def _entry_of(self, key: bytes) -> Entry | None:
         results = self._keeper.results
@@ -129,18 +118,11 @@ class AsyncTask(BaseTask[P, T]):
         small = entry.value is not None and entry.size < 1 << 16
         return self._read(entry) if small else await self.project.run_io(self._read, entry)
 
-    async def _compute(
-        self,
-        key: bytes,
-        parts: list[bytes],
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-        fresh: bool = False,
-        wait: bool = True,
-    ) -> T:
+    async def _compute(self, call: KeyedCall, fresh: bool = False, wait: bool = True) -> T:
         import asyncio  # half of the time that importing beautyspot may take
 
-        summary = self._keeper.describe(key, parts, args, kwargs)
+        key, _, args, kwargs = call
+        summary = self._keeper.describe(call)
         if waited := await self._flights.acquire_async(key, wait):
             self._waited(summary, waited)
         keeping = None

@@ -153,7 +153,7 @@ class ThreadLane:
     def _outcome(self, call: Call) -> Outcome:
         began = monotonic()
         try:
-            flown = self._task._fly(call.key, call.parts, call.args, {}, wait=call.waits)
+            flown = self._task._fly(call.keyed(), wait=call.waits)
         except UnderWay:
             return Outcome(call, under_way=True)
         except BaseException as error:

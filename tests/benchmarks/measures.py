@@ -15,6 +15,7 @@ import joblib
 import numpy as np
 
 import beautyspot as bs
+from beautyspot.keys import KeyedCall
 from tests.benchmarks import budgets, engines, scaling, scaling_model, scaling_network, scaling_simulation, viewing
 from tests.benchmarks.floor import Floor
 from tests.benchmarks.tables import compared, in_turns, ratio, table
@@ -270,7 +271,7 @@ def _fill(project: bs.Project, task: bs.Task[[str, int], str], numbers: range) -
     """Keep results as a map would, a quarter of a million to a transaction and in the order of their rows."""
     keeper, keyer = task._keeper, task._keyer
     encoded = keeper.encode("some text")
-    call = keeper.describe(b"", [], ("some text", 0), {})
+    call = keeper.describe(KeyedCall(b"", [], ("some text", 0), {}))
     records = []
     for number in numbers:
         key, parts = keyer(("some text", number), {})

@@ -20,6 +20,7 @@ import psycopg
 
 from beautyspot.db import PostgresTaskDB, SQLiteTaskDB
 from beautyspot.db.sqlite import _KEEP, _row
+from beautyspot.keys import KeyedCall
 from beautyspot.protocols import Entry, Record, Summary, TaskDB
 from tests.servers import PostgresServer
 
@@ -247,7 +248,7 @@ def calls_of(task: Any, numbers: Sequence[int]) -> list[Record]:
     """Rows of calls of *task*, as it keeps them itself."""
     keeper, keyer = task._keeper, task._keyer
     encoded = keeper.encode(TEXT)
-    call = keeper.describe(b"", [], ("some text", 0), {})
+    call = keeper.describe(KeyedCall(b"", [], ("some text", 0), {}))
     records = []
     for number in numbers:
         key, parts = keyer(("some text", number), {})
