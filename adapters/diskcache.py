@@ -8,7 +8,7 @@ from __future__ import annotations
 import mmap
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import Any, cast
 from urllib.parse import parse_qsl
 
@@ -215,27 +215,31 @@ class DiskCacheStorage(InCache):
         Raises:
             StorageError: If the cache dropped it, it cannot be read, or it is not *size* bytes long.
         """
-        with self._asking("read", StorageError):
-            found = self._found(location)
+        with self._opened(location, size) as found:
             if isinstance(found, bytes):
-                check_size(location, len(found), size)
                 return bytearray(found)
-            with found:
-                check_size(location, os.fstat(found.fileno()).st_size, size)
-                content = bytearray(size)
-                check_size(location, found.readinto(content), size)
-                return content
+            content = bytearray(size)
+            check_size(location, found.readinto(content), size)
+            return content
 
     def map(self, location: str, size: int) -> memoryview:
         """The blob at *location* as a read-only mapping of its file, which lasts when the cache drops it."""
+        with self._opened(location, size) as found:
+            content = found if isinstance(found, bytes) else mmap.mmap(found.fileno(), size, access=mmap.ACCESS_READ)
+            return memoryview(content)
+
+    @contextmanager
+    def _opened(self, location: str, size: int) -> Iterator[Any]:
+        """What the cache has at *location*, of *size* bytes: the bytes of a small blob, or an open file."""
         with self._asking("read", StorageError):
             found = self._found(location)
             if isinstance(found, bytes):
                 check_size(location, len(found), size)
-                return memoryview(found)
+                yield found
+                return
             with found:
                 check_size(location, os.fstat(found.fileno()).st_size, size)
-                return memoryview(mmap.mmap(found.fileno(), size, access=mmap.ACCESS_READ))
+                yield found
 
     def delete(self, location: str) -> None:
         """Remove the blob at *location*, if it is there."""

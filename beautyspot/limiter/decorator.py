@@ -100,107 +100,106 @@ class Charge:
         self._project.events.waited(self.name, gate.name, seconds)
 
 
-def _limited_stream(function: Callable[..., Any], charge: Charge) -> Any:
-    """A generator function, whose calls pay before the first item and settle after the last one, by the list of all."""
+class _Payment:
+    """What one call pays: before it runs, and again when it is known what it used; as a context, while it runs.
 
-    @functools.wraps(function)
-    def stream(*args: Any, **kwargs: Any) -> Iterator[Any]:
-        gate = charge.gate(args, kwargs)
-        cost = charge.cost(*args, **kwargs) if charge.asks_cost else charge.cost
-        if waited := gate.acquire(cost, charge.max_wait, stream):
-            charge.waited(gate, waited)
-        items = []
-        try:
-            for item in function(*args, **kwargs):
-                if charge.settle is not None:
-                    items.append(item)
-                yield item
-        except Exception as error:
-            if seconds := asked_to_wait(error):
-                with at_least_said(charge.name):
-                    gate.defer(seconds)
-            raise
-        if charge.settle is not None:
-            with at_least_said(charge.name):
-                gate.settle(cost, charge.settle(items))
+    Args:
+        charge: What calls of its function pay.
+        args: Of the call, by position.
+        kwargs: Of the call, by name.
+        call: What was called: the function, limited.
+    """
 
-    return stream
+    __slots__ = ("_call", "_charge", "_cost", "_gate")
 
+    def __init__(self, charge: Charge, args: tuple[Any, ...], kwargs: dict[str, Any], call: Callable[..., Any]) -> None:
+        self._charge, self._call = charge, call
+        self._gate = charge.gate(args, kwargs)
+        self._cost = charge.cost(*args, **kwargs) if charge.asks_cost else charge.cost
 
-def _limited_async_stream(function: Callable[..., Any], charge: Charge) -> Any:
-    """As `_limited_stream`, for an async generator function."""
+    def __enter__(self) -> None:
+        if waited := self._gate.acquire(self._cost, self._charge.max_wait, self._call):
+            self._charge.waited(self._gate, waited)
 
-    @functools.wraps(function)
-    async def stream(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
-        gate = charge.gate(args, kwargs)
-        cost = charge.cost(*args, **kwargs) if charge.asks_cost else charge.cost
-        if waited := await gate.acquire_async(cost, charge.max_wait, stream):
-            charge.waited(gate, waited)
-        items = []
-        try:
-            async with aclosing(function(*args, **kwargs)) as given:
-                async for item in given:
-                    if charge.settle is not None:
-                        items.append(item)
-                    yield item
-        except Exception as error:
-            if seconds := asked_to_wait(error):
-                with at_least_said(charge.name):
-                    await gate.defer_async(seconds)
-            raise
-        if charge.settle is not None:
-            with at_least_said(charge.name):
-                await gate.settle_async(cost, charge.settle(items))
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, Exception) and (seconds := asked_to_wait(error)):
+            with at_least_said(self._charge.name):
+                self._gate.defer(seconds)
 
-    return stream
+    def settle(self, result: Any) -> None:
+        """Pay what was really used."""
+        if self._charge.settle is not None:
+            with at_least_said(self._charge.name):
+                self._gate.settle(self._cost, self._charge.settle(result))
+
+    async def __aenter__(self) -> None:
+        if waited := await self._gate.acquire_async(self._cost, self._charge.max_wait, self._call):
+            self._charge.waited(self._gate, waited)
+
+    async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, Exception) and (seconds := asked_to_wait(error)):
+            with at_least_said(self._charge.name):
+                await self._gate.defer_async(seconds)
+
+    async def settle_async(self, result: Any) -> None:
+        """As `settle`."""
+        if self._charge.settle is not None:
+            with at_least_said(self._charge.name):
+                await self._gate.settle_async(self._cost, self._charge.settle(result))
 
 
 def limited(function: Callable[..., Any], charge: Charge) -> Callable[..., Any]:
     """*function*, whose calls pay first."""
+    plain = inspect.unwrap(function)
+    streams = inspect.isgeneratorfunction(plain) or inspect.isasyncgenfunction(plain)
+    made = _limited_stream(function, charge) if streams else _limited_call(function, charge)
+    made.__beautyspot_charge__ = charge  # for `bs.plan`
+    return made  # type: ignore[no-any-return]
 
+
+def _limited_call(function: Callable[..., Any], charge: Charge) -> Any:
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        gate = charge.gate(args, kwargs)
-        cost = charge.cost(*args, **kwargs) if charge.asks_cost else charge.cost
-        if waited := gate.acquire(cost, charge.max_wait, call):
-            charge.waited(gate, waited)
-        try:
+        payment = _Payment(charge, args, kwargs, call)
+        with payment:
             result = function(*args, **kwargs)
-        except Exception as error:
-            if seconds := asked_to_wait(error):
-                with at_least_said(charge.name):
-                    gate.defer(seconds)
-            raise
-        if charge.settle is not None:
-            with at_least_said(charge.name):
-                gate.settle(cost, charge.settle(result))
+        payment.settle(result)
         return result
 
     @functools.wraps(function)
     async def call_async(*args: Any, **kwargs: Any) -> Any:
-        gate = charge.gate(args, kwargs)
-        cost = charge.cost(*args, **kwargs) if charge.asks_cost else charge.cost
-        if waited := await gate.acquire_async(cost, charge.max_wait, call_async):
-            charge.waited(gate, waited)
-        try:
+        payment = _Payment(charge, args, kwargs, call_async)
+        async with payment:
             result = await function(*args, **kwargs)
-        except Exception as error:
-            if seconds := asked_to_wait(error):
-                with at_least_said(charge.name):
-                    await gate.defer_async(seconds)
-            raise
-        if charge.settle is not None:
-            with at_least_said(charge.name):
-                await gate.settle_async(cost, charge.settle(result))
+        await payment.settle_async(result)
         return result
 
-    plain = inspect.unwrap(function)
-    made: Any = call
-    if inspect.iscoroutinefunction(plain):
-        made = call_async
-    elif inspect.isgeneratorfunction(plain):
-        made = _limited_stream(function, charge)
-    elif inspect.isasyncgenfunction(plain):
-        made = _limited_async_stream(function, charge)
-    made.__beautyspot_charge__ = charge  # for `bs.plan`
-    return made  # type: ignore[no-any-return]
+    return call_async if inspect.iscoroutinefunction(inspect.unwrap(function)) else call
+
+
+def _limited_stream(function: Callable[..., Any], charge: Charge) -> Any:
+    """A generator function: its calls pay before the first item, and settle after the last by the list of all."""
+
+    @functools.wraps(function)
+    def stream(*args: Any, **kwargs: Any) -> Iterator[Any]:
+        payment = _Payment(charge, args, kwargs, stream)
+        items = []
+        with payment:
+            for item in function(*args, **kwargs):
+                if charge.settle is not None:
+                    items.append(item)
+                yield item
+        payment.settle(items)
+
+    @functools.wraps(function)
+    async def stream_async(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+        payment = _Payment(charge, args, kwargs, stream_async)
+        items = []
+        async with payment, aclosing(function(*args, **kwargs)) as given:
+            async for item in given:
+                if charge.settle is not None:
+                    items.append(item)
+                yield item
+        await payment.settle_async(items)
+
+    return stream_async if inspect.isasyncgenfunction(inspect.unwrap(function)) else stream
