@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from beautyspot.batch_lane import Lists, gathered, landed
 from beautyspot.batch_task import AsyncBatchTask, check_mapped
 from beautyspot.calls import Call, Outcome
-from beautyspot.fanout import check_workers
+from beautyspot.fanout import check_workers, in_step
 from beautyspot.keys import pacing_layers
 from beautyspot.methods import BoundAsyncTask
 from beautyspot.results import MISSING
@@ -49,7 +49,7 @@ async def amap(
         raise TypeError(f"bs.amap needs an async task and got {name}: use bs.map for a task that is not async")
     check_workers(workers)
     check_mapped(task, iterables)
-    inputs = list(zip(*iterables, strict=False))
+    inputs = list(in_step(iterables))
     run = Run(task, inputs, len(inputs), lambda task, stop: _lane(task, workers, stop), progress, on_error)
     results: list[Any] = [MISSING] * len(inputs)
     async for number, value, error in _outcomes(run):

@@ -173,6 +173,7 @@ class BatchRun:
             try:
                 returned.append(_Returned(item, summary, value, self._keeper.encode(value)))
             except Exception as error:
+                error.add_note(f"it is the result for {summary.input}")
                 self._keeper.failed(summary, error, each)
                 errors.append(error)
         rows = [one for one in returned if one.encoded.value is not None and one.item.replaced is None]

@@ -127,6 +127,10 @@ class Decorating:
             )
         if mmap and not isinstance(serializer_of(serializer) or self.serializer, BufferSerializer):
             raise ConfigurationError("mmap=True needs a serializer that keeps buffers apart, as the built-in one does")
+        if content_type is not None and "/" not in str(content_type):
+            raise ConfigurationError(
+                f'content_type is a ContentType or a MIME type such as "text/markdown", not {content_type!r}'
+            )
         names = (ignore,) if isinstance(ignore, str) else tuple(ignore)
         own, followed = serializer_of(serializer), checked_deps(deps, version)
         return Options(save_blob, version, key, names, content_type, ttl_seconds(ttl), own, mmap, followed)

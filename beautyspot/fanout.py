@@ -17,6 +17,7 @@ from beautyspot.errors import ConfigurationError
 from beautyspot.keys import pacing_layers
 from beautyspot.lanes import make_lane
 from beautyspot.methods import BoundAsyncTask, BoundTask
+from beautyspot.preview import of_value
 from beautyspot.protocols import FailureLog, Statistics
 from beautyspot.results import MISSING
 from beautyspot.run import OnError, Run, unbound
@@ -76,7 +77,7 @@ def map(
         MapError: With ``on_error="continue"``, if anything failed.
         Exception: With ``on_error="raise"``, what the first failing call raised.
     """
-    inputs = list(_in_step(iterables))
+    inputs = list(in_step(iterables))
     run = Run(_sync(task, iterables), inputs, len(inputs), _lanes(engine, workers), progress, on_error)
     results: list[Any] = [MISSING] * len(inputs)
     for number, value, error in run.outcomes(block=len(inputs)):
@@ -114,7 +115,7 @@ def imap(
     """
     total = operator.length_hint(iterables[0], -1) if len(iterables) == 1 else -1
     known = total if total >= 0 else None
-    run = Run(_sync(task, iterables), _in_step(iterables), known, _lanes(engine, workers), progress, on_error)
+    run = Run(_sync(task, iterables), in_step(iterables), known, _lanes(engine, workers), progress, on_error)
     return _in_order(run) if ordered else _as_they_come(run)
 
 
@@ -130,7 +131,7 @@ def plan(task: Any, *iterables: Iterable[Any], workers: int = 8) -> Plan:
     check_mapped(task, iterables)
     calls: dict[bytes, list[tuple[Any, ...]]] = {}
     total = kept = 0
-    for inputs in _in_step(iterables):
+    for inputs in in_step(iterables):
         args = (*prefix, *inputs)
         total += 1
         calls.setdefault(bare._keyer(args, {})[0], []).append(args)
@@ -181,9 +182,21 @@ def check_workers(workers: int | None) -> None:
         raise ConfigurationError(f"workers is a whole number of at least 1, not {workers!r}")
 
 
-def _in_step(iterables: tuple[Iterable[Any], ...]) -> Iterator[tuple[Any, ...]]:
+def in_step(iterables: tuple[Iterable[Any], ...]) -> Iterator[tuple[Any, ...]]:
+    """The arguments of each call of a map.
+
+    Raises:
+        TypeError: If there is nothing to go through.
+    """
     if not iterables:
         raise TypeError("a map needs at least one iterable of inputs")
+    for given in iterables:
+        if not hasattr(given, "__iter__") and not hasattr(given, "__getitem__"):
+            shown = of_value(given)
+            raise TypeError(
+                f"a map goes through iterables of inputs, and {shown} is none: write [{shown}], or itertools.repeat"
+                f"({shown}) beside another one for what is the same in all calls"
+            )
     return zip(*iterables, strict=False)
 
 

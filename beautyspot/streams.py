@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Generator, Mapping
+from itertools import islice
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 
@@ -31,6 +32,10 @@ P = ParamSpec("P")
 Q = ParamSpec("Q")
 T = TypeVar("T")
 S = TypeVar("S")
+
+
+class _BrokenOff(Exception):
+    """Says that the reader who drew an item was interrupted, which is nothing to the others who read along."""
 
 
 class _Reading:
@@ -79,9 +84,12 @@ class _Reading:
                     task._flights.land(self.key)
         return True
 
-    def items(self) -> Generator[Any, None, None]:
-        """All items from the first one on: those that were drawn before as fresh objects."""
-        position = 0
+    def items(self, position: int) -> Generator[Any, None, None]:
+        """All items from *position* on: those that were drawn before as fresh objects.
+
+        Raises:
+            _BrokenOff: If the run is over, and neither the generator's end nor its failure was the reason.
+        """
         while (item := self._item(position)) is not MISSING:
             yield item
             position += 1
@@ -91,12 +99,16 @@ class _Reading:
         with self._drawing:
             if position < len(self._items):
                 return self._task._keeper.form.serializer.loads(self._items[position])
-            if self._error is not None:
+            if isinstance(self._error, Exception):
                 raise self._error
+            if self._error is not None:
+                raise _BrokenOff
             if self.is_over:
                 return MISSING
             try:
-                return self._drawn()
+                while (value := self._drawn()) is not MISSING and len(self._items) <= position:
+                    pass  # the reader has it from a run that was broken off
+                return value
             except BaseException as error:
                 self._fail(error)
                 raise
@@ -208,19 +220,23 @@ class StreamTask(Task[P, list[T]]):
         return self._read_along(args, kwargs, fresh=True)
 
     def _read_along(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], fresh: bool) -> Generator[T, None, None]:
-        call = self._keyed(args, kwargs)
+        call, given = self._keyed(args, kwargs), 0
         while True:
             entry = None if fresh else self._entry(call.key)
             if entry is not None and not is_expired(entry):
                 kept = self._keeper.items(entry)
                 if kept is not MISSING:
-                    yield from kept
+                    yield from islice(kept, given, None)
                     return
             reading = self._readings.find(call.key) or self._readings.join(_Reading(self, call))
             try:
                 if reading.begin(fresh):
-                    yield from reading.items()
+                    for item in reading.items(given):
+                        given += 1
+                        yield item
                     return
+            except _BrokenOff:  # to run again is for those who are left
+                continue
             finally:
                 self._readings.leave(reading)
 

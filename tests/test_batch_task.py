@@ -323,6 +323,7 @@ def test_one_result_that_cannot_be_serialized_costs_none_of_the_others(project: 
     with pytest.raises(bs.SerializationError) as caught:
         some([1, 2, 3])
     assert type(caught.value.value) is type(threading.Lock())
+    assert "it is the result for xs=2" in caught.value.__notes__
     assert [some.cached(x) for x in (1, 2, 3)] == [True, False, True]
 
 

@@ -260,6 +260,27 @@ def test_threads_that_read_together_share_one_run(project: bs.Project, count: Co
     assert len(count) == 1
 
 
+def test_a_reader_who_is_interrupted_harms_nobody_who_reads_along(project: bs.Project, count: Count) -> None:
+    interrupts = [KeyboardInterrupt]
+
+    @project.task
+    def numbers(to: int) -> Iterator[int]:
+        count()
+        for i in range(to):
+            if i == 2 and interrupts:
+                raise interrupts.pop()
+            yield i
+
+    first, second = numbers(4), numbers(4)
+    assert [next(first), next(second), next(second)] == [0, 0, 1]
+    assert next(first) == 1
+    with pytest.raises(KeyboardInterrupt):
+        next(first)
+    assert list(second) == [2, 3]
+    assert numbers.peek(4) == [0, 1, 2, 3]
+    assert len(count) == 2
+
+
 def test_async_readers_share_one_run_and_cancelling_one_harms_no_other(project: bs.Project, count: Count) -> None:
     @project.task
     async def slow(to: int) -> AsyncIterator[list[int]]:

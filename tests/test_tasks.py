@@ -388,7 +388,7 @@ def test_a_time_to_live_is_written_in_many_ways(project: bs.Project, ttl: Any, s
     "options",
     [
         {"ttl": "soon"}, {"ttl": 0}, {"ttl": -1}, {"ttl": True}, {"ttl": float("inf")}, {"save_blob": "yes"},
-        {"key": 3}, {"ignore": ("nothing",)}, {"mmap": True, "save_blob": False},
+        {"key": 3}, {"content_type": "markdown"}, {"ignore": ("nothing",)}, {"mmap": True, "save_blob": False},
     ],
 )  # fmt: skip
 def test_an_option_that_cannot_work_is_an_error(project: bs.Project, options: dict[str, Any]) -> None:
