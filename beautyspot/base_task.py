@@ -141,11 +141,11 @@ class BaseTask(Generic[P, T]):
         Raises:
             UnkeyableError: If an argument cannot be part of a key; it names the argument.
         """
-        return self._keyer(args, kwargs)[0].hex()
+        return self._keyed(args, kwargs).key.hex()
 
     def cached(self, *args: P.args, **kwargs: P.kwargs) -> bool:
         """Whether a usable result is kept; runs nothing."""
-        return self._keeper.holds(self._keyer(args, kwargs)[0])
+        return self._keeper.holds(self._keyed(args, kwargs).key)
 
     @overload
     def peek(self, *args: P.args, **kwargs: P.kwargs) -> T | None: ...
@@ -153,12 +153,12 @@ class BaseTask(Generic[P, T]):
     def peek(self, *args: Any, default: D, **kwargs: Any) -> T | D: ...
     def peek(self, *args: Any, default: Any = None, **kwargs: Any) -> Any:
         """The kept result, or *default*; runs nothing. An argument named ``default`` is passed by position."""
-        value = self._keeper.recall(self._keyer(args, kwargs)[0])
+        value = self._keeper.recall(self._keyed(args, kwargs).key)
         return default if value is MISSING else value
 
     def forget(self, *args: P.args, **kwargs: P.kwargs) -> bool:
         """Drop the kept result; says whether there was one."""
-        return self._keeper.results.forget(self._keyer(args, kwargs)[0])
+        return self._keeper.results.forget(self._keyed(args, kwargs).key)
 
     def put(self, args: Any, value: T) -> None:
         """Keep a value that was computed elsewhere.
@@ -195,6 +195,7 @@ class BaseTask(Generic[P, T]):
         return mapped
 
     def _keyed(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> KeyedCall:
+        """What is looked up, described and dropped."""
         return KeyedCall(*self._keyer(args, kwargs), args, kwargs)
 
     def _waited(self, summary: Summary, seconds: float) -> None:

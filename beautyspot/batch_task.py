@@ -10,13 +10,13 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, get_origin
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, get_args, get_origin
 
 from beautyspot.base_task import BaseTask, Options
 from beautyspot.batch_run import Arguments, BatchRun, Item
 from beautyspot.binding import signature_of
 from beautyspot.errors import ConfigurationError
-from beautyspot.keys import Policy
+from beautyspot.keys import KeyedCall, Policy
 from beautyspot.methods import _Bound
 from beautyspot.naming import full_name
 from beautyspot.preview import of_value
@@ -29,6 +29,7 @@ Q = ParamSpec("Q")
 R = TypeVar("R")
 
 _LISTS = frozenset({"list", "List", "Sequence", "MutableSequence", "Collection", "Iterable"})
+_SCALARS = frozenset({"str", "bytes", "int", "float", "bool"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,13 @@ def _is_list(annotation: Any) -> bool:
     return annotation.strip("\"' ").partition("[")[0].rpartition(".")[2] in _LISTS
 
 
+def _item_of(annotation: Any) -> str:
+    """What a list's annotation says of its items: ``"str"`` for ``list[str]``."""
+    if isinstance(annotation, str):
+        return annotation.strip("\"' ").partition("[")[2].removesuffix("]")
+    return "".join(getattr(item, "__name__", "") for item in get_args(annotation))
+
+
 class _Batching(BaseTask[Concatenate[A, Q], R], Generic[A, Q, R]):
     """What sync and async batch tasks have in common."""
 
@@ -91,6 +99,7 @@ class _Batching(BaseTask[Concatenate[A, Q], R], Generic[A, Q, R]):
         super()._setup(function, project, options)
         parameters = signature_of(function).parameters
         self._default = parameters[options.batch].default
+        self._takes_scalars = _item_of(parameters[options.batch].annotation) in _SCALARS
         positional = [p.name for p in parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
         self._at = positional.index(options.batch) if options.batch in positional else len(positional)
 
@@ -125,10 +134,20 @@ class _Batching(BaseTask[Concatenate[A, Q], R], Generic[A, Q, R]):
     def _alone(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> BatchRun:
         """A run that replaces the result of one item."""
         value, call = self._placed(args, kwargs)
-        key, parts = self._keyer(args, kwargs)
+        key, parts, _, _ = self._keyed(args, kwargs)
         run = BatchRun(self, call, 1, fresh=True)
         run.enlist([Item(value, key, parts, [0])])
         return run
+
+    def _keyed(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> KeyedCall:
+        """The call of one item; a list where items are known to be none is a mistake for a call of all."""
+        value, _ = self._placed(args, kwargs)
+        if isinstance(value, list) and self._takes_scalars:
+            raise TypeError(
+                f"{self.function_name} is asked about one item at a time here, and got {of_value(value)}: ask for "
+                "each, as in [task.cached(item) for item in items]"
+            )
+        return super()._keyed(args, kwargs)
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         return self._bound(BoundBatchTask, instance, owner)

@@ -315,6 +315,34 @@ def test_a_key_of_ones_own_is_asked_about_each_item(project: bs.Project, tmp_pat
     assert sizes.cached("b.txt")
 
 
+def test_a_list_where_one_item_is_asked_for_is_an_error(project: bs.Project) -> None:
+    @project.batch_task
+    def embed(texts: list[str]) -> list[int]:
+        return [len(text) for text in texts]
+
+    @project.batch_task
+    def total(rows: "list[list[int]]") -> list[int]:
+        return [sum(row) for row in rows]
+
+    embed(["a"])
+    asked: tuple[Callable[[Any], Any], ...] = (
+        embed.key,
+        embed.cached,
+        embed.peek,
+        embed.forget,
+        embed.refresh,
+        embed.explain,
+    )
+    for ask in asked:
+        with pytest.raises(TypeError, match=r"embed is asked about one item at a time here, and got \['a'\]"):
+            ask(["a"])
+    with pytest.raises(TypeError, match="one item at a time"):
+        embed.put((["a"],), 1)
+    assert embed.cached("a")
+    total([[1, 2]])
+    assert total.cached([1, 2])
+
+
 def test_one_result_that_cannot_be_serialized_costs_none_of_the_others(project: bs.Project) -> None:
     @project.batch_task
     def some(xs: list[int]) -> list[Any]:
