@@ -6,7 +6,6 @@ import math
 import os
 import threading
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from beautyspot.errors import BudgetWarning, ConfigurationError
@@ -17,6 +16,7 @@ from beautyspot.task import AsyncTask, Task
 if TYPE_CHECKING:
     from beautyspot.events import Events
     from beautyspot.limiter.budgets import Budgets
+    from beautyspot.limiter.gate import Gate
     from beautyspot.limiter.permit import Permit
     from beautyspot.limiter.rates import Limit
 
@@ -175,14 +175,19 @@ class Paced:
             max_wait: Seconds that it waits at most; 0 tries.
 
         Raises:
+            ConfigurationError: If nothing is limited under that key.
             RateLimitExceeded: On entering, if that would take longer than *max_wait*.
             LimiterUnavailableError: On entering, if the store of the budget cannot be reached.
             ValueError, TypeError: On entering, if the cost cannot be.
         """
-        from beautyspot.limiter.budgets import named
+        from beautyspot.limiter.budgets import COMMON, named
         from beautyspot.limiter.permit import Permit
 
-        return Permit(self.budgets, cost, named(key), max_wait, partial(self.events.waited, ""))
+        gate = self.budgets.gate("tokens", named(key) or COMMON)
+        return Permit(gate, cost, max_wait, self._waited)
+
+    def _waited(self, gate: Gate, seconds: float) -> None:
+        self.events.waited("", gate.name, seconds)
 
     def defer(self, seconds: float, key: str | int | None = None) -> None:
         """Let no limited call begin before *seconds* have passed, in any process: for a 429 or a ``Retry-After``.

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from beautyspot.db.sqlite_catalog import UNRESOLVED
 from beautyspot.db.sqlite_connections import Connection, Connections
+from beautyspot.db.sqlite_schema import row_id
 from beautyspot.db.sqlite_uses import SQLiteUses
 from beautyspot.protocols import Entry, Failure, MapProgress, Record, Summary
 from beautyspot.rows import SILENT
@@ -92,7 +93,7 @@ class SQLiteTaskDB(SQLiteUses):
         wanted = set(keys)
         for some in _slices(keys):
             sql = f"SELECT key, {_ENTRY} FROM results WHERE id IN ({', '.join('?' * len(some))})"
-            for row in self._read(sql, [_id(key) for key in some]):
+            for row in self._read(sql, [row_id(key) for key in some]):
                 if row[0] in wanted:
                     found[row[0]] = Entry._make(row[1:])
         return found
@@ -120,7 +121,7 @@ class SQLiteTaskDB(SQLiteUses):
 
     def delete(self, keys: Sequence[bytes]) -> int:
         """Drop what is kept under *keys*; returns how many there were."""
-        rows = [(_id(key), key) for key in keys]
+        rows = [(row_id(key), key) for key in keys]
 
         def drop(writer: Connection) -> int:
             return writer.executemany("DELETE FROM results WHERE id = ? AND key = ?", rows).rowcount
@@ -157,7 +158,7 @@ class SQLiteTaskDB(SQLiteUses):
         """Note *failure* in place of an earlier one of the same key."""
         columns = ", ".join(("result", *Failure._fields))
         sql = f"INSERT OR REPLACE INTO failures ({columns}) VALUES ({', '.join('?' * 11)})"
-        self._write(lambda writer: writer.execute(sql, (_id(failure.key), *failure)))
+        self._write(lambda writer: writer.execute(sql, (row_id(failure.key), *failure)))
 
     def failures(self, function: str | None = None) -> Iterator[Failure]:
         """Failures whose call has no kept result, newest first."""
@@ -307,14 +308,6 @@ def _row(record: Record) -> tuple[Any, ...]:
     entry, (key, function, version, text, arguments, content_type, _, created, _, seconds, worker) = record
     rest = (function, version, text, arguments, content_type, created, seconds, worker)
     return (int.from_bytes(key[:8], "big", signed=True), key, *entry, *rest)
-
-
-def _id(key: bytes) -> int:
-    """The row of a key: its first 8 bytes, so that keys of one beginning lie side by side.
-
-    Two keys of one row, one pair in 2**64, would drop each other's results and never give them.
-    """
-    return int.from_bytes(key[:8], "big", signed=True)
 
 
 def _slices(keys: Sequence[bytes]) -> Iterator[Sequence[bytes]]:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from beautyspot.db.selecting import DEEPEST, by_function, condition_of, filled, keys_from, order_of
+from beautyspot.db.sqlite_schema import row_id
 from beautyspot.protocols import Failure, FunctionSummary, Order, Selection, Summary
 
 UNRESOLVED = "NOT EXISTS (SELECT 1 FROM results WHERE results.id = failures.result)"
@@ -90,7 +91,7 @@ class SQLiteCatalog:
     def find(self, prefix: str, count: int = 20) -> list[Summary | Failure]:
         """What is kept, or failed, under keys that begin with *prefix*."""
         first, last = keys_from(prefix)
-        ends = [int.from_bytes(key[:8], "big", signed=True) for key in (first, last)]
+        ends = [row_id(key) for key in (first, last)]
         found = (
             f"SELECT {', '.join(f'records.{name}' for name in Summary._fields)} FROM results "
             "JOIN records ON records.id = results.record "

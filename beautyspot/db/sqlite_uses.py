@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from beautyspot.db.sqlite_catalog import SQLiteCatalog
 from beautyspot.db.sqlite_connections import Connection
+from beautyspot.db.sqlite_schema import row_id
 from beautyspot.protocols import Summary
 
 T = TypeVar("T")
@@ -39,7 +40,7 @@ class SQLiteUses(SQLiteCatalog):
     def note_uses(self, uses: Mapping[bytes, float]) -> None:
         """Remember when results were last used, in one transaction."""
         # In the order of their rows, so that a page of the table is touched once.
-        rows = sorted([(used, _id(key), key) for key, used in uses.items()], key=lambda row: row[1])
+        rows = sorted([(used, row_id(key), key) for key, used in uses.items()], key=lambda row: row[1])
         self._write(lambda writer: writer.executemany(_NOTE, rows))
 
     def least_used(self) -> Iterator[Summary]:
@@ -52,9 +53,9 @@ class SQLiteUses(SQLiteCatalog):
         after = 0
         while rows := self._read(_OLDEST, (after,)):
             summaries = [Summary._make(row[1:]) for row in rows]
-            used = self._times([_id(summary.key) for summary in summaries])
+            used = self._times([row_id(summary.key) for summary in summaries])
             for summary in summaries:
-                if used.get(_id(summary.key), 0.0) <= summary.created:
+                if used.get(row_id(summary.key), 0.0) <= summary.created:
                     yield summary.created, summary
             after = rows[-1][0]
 
@@ -76,8 +77,3 @@ class SQLiteUses(SQLiteCatalog):
     def _notes(self) -> bool:
         """Whether there is a table of uses: an index of an older schema that is only read has none."""
         return bool(self._read("SELECT 1 FROM sqlite_schema WHERE name = 'uses'", ()))
-
-
-def _id(key: bytes) -> int:
-    """The row of a key."""
-    return int.from_bytes(key[:8], "big", signed=True)

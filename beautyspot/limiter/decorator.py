@@ -12,8 +12,7 @@ from beautyspot.binding import asker, signature_of
 from beautyspot.errors import ConfigurationError
 from beautyspot.limiter.budgets import COMMON, Budgets, named
 from beautyspot.limiter.gate import Gate
-from beautyspot.limiter.headers import asked_to_wait
-from beautyspot.limiter.permit import at_least_said
+from beautyspot.limiter.permit import Permit, at_least_said
 from beautyspot.limiter.rates import Limit, checked_cost, checked_seconds
 from beautyspot.naming import full_name
 
@@ -95,57 +94,19 @@ class Charge:
             self._gate = self._budgets.gate(self._kind, self._key, self._limit)
         return self._gate
 
-    def waited(self, gate: Gate, seconds: float) -> None:
-        """Tell whoever listens that a call waited at *gate*."""
+    def permit(self, args: tuple[Any, ...], kwargs: dict[str, Any], function: Callable[..., Any]) -> Permit:
+        """Leave for one call of *function*, which is what `limited` made."""
+        cost = self.cost(*args, **kwargs) if self.asks_cost else self.cost
+        return Permit(self.gate(args, kwargs), cost, self.max_wait, self._waited, function)
+
+    def settled(self, permit: Permit, result: Any) -> None:
+        """Say what a call really cost, by its *result*."""
+        if self.settle is not None:
+            with at_least_said(self.name):
+                permit.settle(self.settle(result))
+
+    def _waited(self, gate: Gate, seconds: float) -> None:
         self._project.events.waited(self.name, gate.name, seconds)
-
-
-class _Payment:
-    """What one call pays: before it runs, and again when it is known what it used; as a context, while it runs.
-
-    Args:
-        charge: What calls of its function pay.
-        args: Of the call, by position.
-        kwargs: Of the call, by name.
-        call: What was called: the function, limited.
-    """
-
-    __slots__ = ("_call", "_charge", "_cost", "_gate")
-
-    def __init__(self, charge: Charge, args: tuple[Any, ...], kwargs: dict[str, Any], call: Callable[..., Any]) -> None:
-        self._charge, self._call = charge, call
-        self._gate = charge.gate(args, kwargs)
-        self._cost = charge.cost(*args, **kwargs) if charge.asks_cost else charge.cost
-
-    def __enter__(self) -> None:
-        if waited := self._gate.acquire(self._cost, self._charge.max_wait, self._call):
-            self._charge.waited(self._gate, waited)
-
-    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        if isinstance(error, Exception) and (seconds := asked_to_wait(error)):
-            with at_least_said(self._charge.name):
-                self._gate.defer(seconds)
-
-    def settle(self, result: Any) -> None:
-        """Pay what was really used."""
-        if self._charge.settle is not None:
-            with at_least_said(self._charge.name):
-                self._gate.settle(self._cost, self._charge.settle(result))
-
-    async def __aenter__(self) -> None:
-        if waited := await self._gate.acquire_async(self._cost, self._charge.max_wait, self._call):
-            self._charge.waited(self._gate, waited)
-
-    async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        if isinstance(error, Exception) and (seconds := asked_to_wait(error)):
-            with at_least_said(self._charge.name):
-                await self._gate.defer_async(seconds)
-
-    async def settle_async(self, result: Any) -> None:
-        """As `settle`."""
-        if self._charge.settle is not None:
-            with at_least_said(self._charge.name):
-                await self._gate.settle_async(self._cost, self._charge.settle(result))
 
 
 def limited(function: Callable[..., Any], charge: Charge) -> Callable[..., Any]:
@@ -160,18 +121,16 @@ def limited(function: Callable[..., Any], charge: Charge) -> Callable[..., Any]:
 def _limited_call(function: Callable[..., Any], charge: Charge) -> Any:
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        payment = _Payment(charge, args, kwargs, call)
-        with payment:
+        with charge.permit(args, kwargs, call) as permit:
             result = function(*args, **kwargs)
-        payment.settle(result)
+            charge.settled(permit, result)
         return result
 
     @functools.wraps(function)
     async def call_async(*args: Any, **kwargs: Any) -> Any:
-        payment = _Payment(charge, args, kwargs, call_async)
-        async with payment:
+        async with charge.permit(args, kwargs, call_async) as permit:
             result = await function(*args, **kwargs)
-        await payment.settle_async(result)
+            charge.settled(permit, result)
         return result
 
     return call_async if inspect.iscoroutinefunction(inspect.unwrap(function)) else call
@@ -182,24 +141,22 @@ def _limited_stream(function: Callable[..., Any], charge: Charge) -> Any:
 
     @functools.wraps(function)
     def stream(*args: Any, **kwargs: Any) -> Iterator[Any]:
-        payment = _Payment(charge, args, kwargs, stream)
         items = []
-        with payment:
+        with charge.permit(args, kwargs, stream) as permit:
             for item in function(*args, **kwargs):
                 if charge.settle is not None:
                     items.append(item)
                 yield item
-        payment.settle(items)
+            charge.settled(permit, items)
 
     @functools.wraps(function)
     async def stream_async(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
-        payment = _Payment(charge, args, kwargs, stream_async)
         items = []
-        async with payment, aclosing(function(*args, **kwargs)) as given:
+        async with charge.permit(args, kwargs, stream_async) as permit, aclosing(function(*args, **kwargs)) as given:
             async for item in given:
                 if charge.settle is not None:
                     items.append(item)
                 yield item
-        await payment.settle_async(items)
+            charge.settled(permit, items)
 
     return stream_async if inspect.isasyncgenfunction(inspect.unwrap(function)) else stream

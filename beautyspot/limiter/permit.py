@@ -1,4 +1,4 @@
-"""Permit: what ``with project.limit(cost=...)`` gives, for calls that no decorator can wrap."""
+"""Permit: leave for one call, of a function that is limited, or of what stands in ``with project.limit(cost=...)``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 from beautyspot.errors import BudgetWarning, ConfigurationError
-from beautyspot.limiter.budgets import COMMON, Budgets
 from beautyspot.limiter.gate import Gate
 from beautyspot.limiter.headers import asked_to_wait
 from beautyspot.limiter.rates import checked_cost
@@ -22,31 +21,29 @@ class Permit:
     """Leave to run what stands in a ``with`` or ``async with`` block.
 
     Args:
-        budgets: Of the project.
+        gate: Where it waits.
         cost: Tokens that it is expected to cost.
-        key: Of the budget, or ``None``: the project's own.
         max_wait: Seconds that it waits at most, or ``None``.
-        waited: Is told the name of the budget, and the seconds that it was waited for.
+        waited: Is told the gate, and the seconds that were waited there.
+        function: What waits, where it is a function that is limited.
     """
+
+    _actual: float | None = None
+    _is_inside = False
 
     def __init__(
         self,
-        budgets: Budgets,
+        gate: Gate,
         cost: float,
-        key: str | None,
         max_wait: float | None,
-        waited: Callable[[str, float], None],
+        waited: Callable[[Gate, float], None],
+        function: Callable[..., Any] | None = None,
     ) -> None:
-        self._budgets = budgets
-        self._waited = waited
-        self._cost = cost
-        self._key = COMMON if key is None else key
-        self._max_wait = max_wait
-        self._actual: float | None = None
-        self._gate: Gate | None = None
+        self._gate, self._cost, self._function = gate, cost, function
+        self._max_wait, self._waited = max_wait, waited
 
     def __repr__(self) -> str:
-        return f"<permit for {self._cost:g} of {self._key or 'the project'}>"
+        return f"<permit for {self._cost:g} of {self._gate.name}>"
 
     def settle(self, actual: float) -> None:
         """Say what it really cost; charged, or given back, when the block ends.
@@ -58,43 +55,41 @@ class Permit:
             TypeError, ValueError: If it is no finite number of at least 0.
             ConfigurationError: Outside of the block.
         """
-        if self._gate is None:
+        if not self._is_inside:
             raise ConfigurationError("a permit is settled inside of its with block")
         self._actual = checked_cost(actual, inf, self._gate.name)
 
     def __enter__(self) -> Self:
-        gate = self._budgets.gate("tokens", self._key)
-        waited = gate.acquire(self._cost, self._max_wait)
-        self._gate = gate
-        if waited:
-            self._waited(gate.name, waited)
+        if seconds := self._gate.acquire(self._cost, self._max_wait, self._function):
+            self._waited(self._gate, seconds)
+        self._is_inside, self._actual = True, None
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: Any) -> None:
-        gate, self._gate = self._gate, None
-        assert gate is not None  # noqa: S101 - entered
-        with at_least_said(gate.name):
+        self._is_inside = False
+        if self._actual is None and error is None:
+            return
+        with at_least_said(self._gate.name):
             if self._actual is not None:
-                gate.settle(self._cost, self._actual)
+                self._gate.settle(self._cost, self._actual)
             if isinstance(error, Exception) and (seconds := asked_to_wait(error)):
-                gate.defer(seconds)
+                self._gate.defer(seconds)
 
     async def __aenter__(self) -> Self:
-        gate = self._budgets.gate("tokens", self._key)
-        waited = await gate.acquire_async(self._cost, self._max_wait)
-        self._gate = gate
-        if waited:
-            self._waited(gate.name, waited)
+        if seconds := await self._gate.acquire_async(self._cost, self._max_wait, self._function):
+            self._waited(self._gate, seconds)
+        self._is_inside, self._actual = True, None
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, _: Any) -> None:
-        gate, self._gate = self._gate, None
-        assert gate is not None  # noqa: S101 - entered
-        with at_least_said(gate.name):
+        self._is_inside = False
+        if self._actual is None and error is None:
+            return
+        with at_least_said(self._gate.name):
             if self._actual is not None:
-                await gate.settle_async(self._cost, self._actual)
+                await self._gate.settle_async(self._cost, self._actual)
             if isinstance(error, Exception) and (seconds := asked_to_wait(error)):
-                await gate.defer_async(seconds)
+                await self._gate.defer_async(seconds)
 
 
 @contextmanager
