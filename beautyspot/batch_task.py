@@ -289,7 +289,7 @@ class AsyncBatchTask(_Batching[A, Q, R]):
     def _land(self, run: BatchRun) -> None:
         keys = run.release()
         if keys:
-            self.project.run_io(self._flights.land_many, keys)
+            self._flights.land_many_async(keys)
 
 
 class BoundBatchTask(_Bound[Any, Any]):

@@ -7,7 +7,9 @@ import functools
 import hashlib
 import inspect
 import linecache
+import os
 import sys
+import threading
 from collections.abc import Iterable, Iterator
 from types import CodeType
 from typing import Any
@@ -17,6 +19,7 @@ _DOCUMENTED = (*_DEFINITIONS, ast.ClassDef, ast.Module)
 # Fields that say nothing about what code does, or that not every Python version has.
 _UNSAID = frozenset({"ctx", "type_comment", "type_ignores", "kind", "type_params", "returns", "annotation"})
 _SILENT = _UNSAID | {"decorator_list"}
+_parsing = threading.Lock()  # Python 3.11 takes what two threads parse at once for a mistake of its own (SystemError)
 
 
 def fingerprint(function: Any) -> bytes:
@@ -125,7 +128,8 @@ def _find_node(code: CodeType) -> ast.AST | None:
 
 @functools.lru_cache(4)
 def _parsed(text: str) -> ast.Module:
-    return ast.parse(text)
+    with _parsing:
+        return ast.parse(text)
 
 
 @functools.lru_cache(16)
@@ -161,3 +165,11 @@ def _tight(nodes: list[ast.AST], node: ast.AST, start: tuple[Any, Any]) -> bool:
     """Whether no other of *nodes* begins its body between that of *node* and *start*."""
     begin = (node.body.lineno, node.body.col_offset)  # type: ignore[attr-defined]
     return not any(begin < (n.body.lineno, n.body.col_offset) <= start for n in nodes)  # type: ignore[attr-defined]
+
+
+def _alone() -> None:
+    global _parsing
+    _parsing = threading.Lock()  # of the threads that may have held it, none is here
+
+
+os.register_at_fork(after_in_child=_alone)

@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 class _Flight:
     """One key under way. Its lock is held until it has landed; those who cannot block leave a callback."""
 
-    __slots__ = ("callbacks", "landed", "lock")
+    __slots__ = ("callbacks", "landed", "landing", "lock")
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.lock.acquire()
-        self.landed = False
+        self.landed = self.landing = False  # landing: its run is over, and its lock is being given back
         self.callbacks: list[Callable[[], None]] = []
 
 
@@ -58,7 +58,7 @@ class Flights(SurvivesFork):
         self._landing = threading.RLock()
 
     def acquire(self, key: bytes, wait: bool = True) -> float:
-        """Take *key*, waiting for whoever has it; how many seconds that was, 0 where nobody had it.
+        """Take *key*, waiting for whoever has it; how many seconds that was, 0 where nobody ran it.
 
         Raises:
             RecursionError: If the code that asks has it itself.
@@ -69,7 +69,8 @@ class Flights(SurvivesFork):
         while (other := self._take(key)) is not None:
             if not wait:
                 raise UnderWay
-            began = began or perf_counter()
+            if not other.landing:
+                began = began or perf_counter()
             other.lock.acquire()
             other.lock.release()
         try:
@@ -157,7 +158,8 @@ class Flights(SurvivesFork):
         while (other := self._take(key)) is not None:
             if not wait:
                 raise UnderWay
-            began = began or perf_counter()
+            if not other.landing:
+                began = began or perf_counter()
             loop = asyncio.get_running_loop()
             landed = loop.create_future()
             self._when_landed(other, partial(wake, loop, landed))
@@ -249,10 +251,16 @@ class Flights(SurvivesFork):
 
     def land_async(self, key: bytes) -> None:
         """As `land`, without holding up the event loop: where that takes a network, it is done in a thread."""
+        self.land_many_async([key])
+
+    def land_many_async(self, keys: Sequence[bytes]) -> None:
+        """As `land_async`, for many keys."""
         if self._run_io is None:
-            self.land(key)
-        else:
-            self._run_io(self.land, key)
+            self.land_many(keys)
+            return
+        for key in keys:
+            self._under_way[key].landing = True
+        self._run_io(self.land_many, keys)
 
     def _unlock(self, key: bytes) -> None:
         if self._locks is not None:

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +141,27 @@ def test_a_peek_that_gives_a_result_is_a_hit(project: bs.Project, heard: Heard) 
     assert heard.kinds == ["keep"]
     assert task.peek(4) == 8
     assert heard.kinds == ["keep", "hit"]
+
+
+def test_a_lock_that_is_being_given_back_is_nobody_who_runs(
+    project: bs.Project, heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    db: Any = project.db
+    give_back = db.unlock_many if hasattr(db, "unlock_many") else None
+
+    def slowly(keys: Sequence[bytes]) -> None:
+        time.sleep(0.2)
+        give_back(keys)
+
+    if give_back is not None:
+        monkeypatch.setattr(db, "unlock_many", slowly)
+    task = project.task(double_later)
+
+    async def main() -> None:
+        assert [await task(1), await task.refresh(1)] == [2, 2]
+
+    asyncio.run(main())
+    assert "wait" not in heard.kinds
 
 
 def test_async_calls_are_told(project: bs.Project, heard: Heard) -> None:

@@ -5,6 +5,7 @@ import datetime as dt
 import decimal
 import enum
 import functools
+import inspect
 import itertools
 import json
 import math
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 import uuid
 import zoneinfo
 from collections import Counter, OrderedDict, defaultdict, namedtuple
@@ -33,6 +35,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import beautyspot as bs
+from beautyspot import notices
+from beautyspot.code import of_source
 from beautyspot.encoding import encode
 from beautyspot.errors import ConfigurationError, UnkeyableError
 from beautyspot.keys import Keyer
@@ -873,3 +877,32 @@ def test_the_version_of_a_task_among_the_deps_counts(project: bs.Project) -> Non
     keys = [project.task(version="auto", deps=[task])(f).key(1) for task in tasks]
     assert len(set(keys)) == 3
     assert project.task(version="auto", deps=[helper])(f).key(1) == keys[0]
+
+
+def test_threads_that_make_their_first_keys_together_do_not_confuse_the_parser() -> None:
+    source, failed = inspect.getsource(notices), []
+
+    class Ring:
+        def __del__(self) -> None:
+            time.sleep(0)  # lets another thread run, in the middle of the parser where garbage is collected there
+
+    def parse(number: int) -> None:
+        try:
+            for i in range(50):
+                ring: Any = Ring()
+                ring.ring = ring
+                of_source(f"{source}\n# {number} {i}")
+        except SystemError as error:
+            failed.append(error)
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=parse, args=(number,)) for number in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(before)
+    assert not failed
