@@ -4,6 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 export UV_SYSTEM_CERTS := 1
 
+# Two tests at a time: most wait for a process, a server or a browser. Those of a class, a module or a page stay together.
+AT_ONCE := -n 2 --dist loadscope
+
 .PHONY: demo test check unit slow docs bench lock clean
 
 # The main job on real input: a first run, a second one, one that is killed half-way, and its resumption.
@@ -20,11 +23,11 @@ check: $(VENV)/ready
 	$(BIN)/pyright --warnings
 
 unit: $(VENV)/ready $(VENV)/debian
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(AT_ONCE)
 
 # Hundreds of processes that are really killed: minutes.
 slow: $(VENV)/ready $(VENV)/debian
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow $(AT_ONCE)
 
 docs: $(VENV)/ready
 	$(BIN)/python -m sphinx -W -q -b html docs $(VENV)/docs

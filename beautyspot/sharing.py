@@ -1,4 +1,4 @@
-"""Who else may keep blobs in a directory: two projects in one place have two indexes, and one ``./blobs``."""
+"""Where the blobs of an index lie, and who else may keep some there: two projects in one place have one ``./blobs``."""
 
 from __future__ import annotations
 
@@ -9,6 +9,11 @@ from contextlib import ExitStack, closing, contextmanager
 from beautyspot.db import SQLiteTaskDB
 from beautyspot.errors import ForeignIndexError
 from beautyspot.protocols import BlobStorage, InDirectory, TaskDB
+
+
+def blobs_beside(db: TaskDB) -> str:
+    """Where blobs lie if nobody says otherwise: in ``blobs`` beside an index in a file, else in ``./blobs``."""
+    return os.path.join(db.directory, "blobs") if isinstance(db, SQLiteTaskDB) else "./blobs"
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from beautyspot.db import SQLiteTaskDB, open_db
 from beautyspot.errors import ConfigurationError
 from beautyspot.maintenance import Maintenance
 from beautyspot.protocols import BlobStorage, InDirectory, TaskDB
+from beautyspot.sharing import blobs_beside
 from beautyspot.storage import open_storage
 
 Command = Callable[..., Any]
@@ -57,8 +58,7 @@ class Place:
 
     def storage(self, db: TaskDB) -> BlobStorage:
         """Where the blobs of *db* lie."""
-        beside = os.path.join(db.directory, "blobs") if isinstance(db, SQLiteTaskDB) else "blobs"
-        return open_storage(self.storage_path or beside, dict(self.s3_opts) or None)
+        return open_storage(self.storage_path or blobs_beside(db), dict(self.s3_opts) or None)
 
 
 def secret() -> str | None:

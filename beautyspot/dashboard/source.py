@@ -15,6 +15,7 @@ from beautyspot import frames
 from beautyspot.db import SQLiteTaskDB, open_db
 from beautyspot.maintenance import Maintenance
 from beautyspot.protocols import Catalog, Failure, FunctionSummary, MapsBlobs, Selection, Summary, TaskDB
+from beautyspot.sharing import blobs_beside
 from beautyspot.storage import open_storage
 
 if TYPE_CHECKING:
@@ -179,12 +180,8 @@ def source_of(
         options = tuple(sorted((s3_opts or {}).items()))
         where = None if storage_path is None else str(storage_path)
         return _opened(os.getcwd(), str(place), where, options, secret, allow_delete)
-    storage = open_storage(storage_path or _beside(place), s3_opts)
+    storage = open_storage(storage_path or blobs_beside(place), s3_opts)
     return Source(Maintenance(place, storage, secret=secret), str(place), allow_delete)
-
-
-def _beside(db: TaskDB) -> str:
-    return os.path.join(db.directory, "blobs") if isinstance(db, SQLiteTaskDB) else "./blobs"
 
 
 @cache
@@ -203,6 +200,6 @@ def _opened(
     db = open_db(place)
     if isinstance(db, SQLiteTaskDB) and not allow_delete:
         db = SQLiteTaskDB(db.path, read_only=True)
-    storage = open_storage(storage_path or _beside(db), dict(s3_opts) or None)
+    storage = open_storage(storage_path or blobs_beside(db), dict(s3_opts) or None)
     name = os.path.basename(db.path) if isinstance(db, SQLiteTaskDB) else str(db)
     return Source(Maintenance(db, storage, secret=secret), name, allow_delete)
