@@ -92,7 +92,32 @@ class Decorating:
             near = get_close_matches(name, _OPTIONS, 1)
             hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(sorted(_OPTIONS))}"
             raise TypeError(f"project.{decorator} has no option {name!r}; {hint}")
-        return self._options(**options)
+        given = Options(**options)
+        self._check(given)
+        return replace(
+            given,
+            ignore=(given.ignore,) if isinstance(given.ignore, str) else tuple(given.ignore),
+            ttl=ttl_seconds(given.ttl),
+            serializer=serializer_of(given.serializer),
+            deps=checked_deps(options.get("deps", ()), given.version),
+        )
+
+    def _check(self, given: Options) -> None:
+        """Refuse options that cannot work; those are looked at here that are kept as they were given."""
+        if given.save_blob not in (None, True, False):
+            raise ConfigurationError(f"save_blob is True, False or None, not {given.save_blob!r}")
+        if given.key is not None and not callable(given.key) and not isinstance(given.key, Policy):
+            raise ConfigurationError(f"key is a callable or a policy of KeyGen, not {given.key!r}")
+        if given.mmap and (given.save_blob is False or not isinstance(self.storage, MapsBlobs)):
+            raise ConfigurationError(
+                "mmap=True maps blobs, so it needs a storage of local files and no save_blob=False"
+            )
+        if given.mmap and not isinstance(serializer_of(given.serializer) or self.serializer, BufferSerializer):
+            raise ConfigurationError("mmap=True needs a serializer that keeps buffers apart, as the built-in one does")
+        if given.content_type is not None and "/" not in str(given.content_type):
+            raise ConfigurationError(
+                f'content_type is a ContentType or a MIME type such as "text/markdown", not {given.content_type!r}'
+            )
 
     def _make(self, function: Any, options: Options, kind_of: Callable[[Any], Any] | None = None) -> Any:
         if isinstance(function, staticmethod | classmethod):
@@ -104,36 +129,6 @@ class Decorating:
         if self.retention is not None and options.ttl is None:
             options = replace(options, ttl=self.retention.ttl_of(function_name(function)))
         return (kind_of or _kind_of)(inspect.unwrap(function))(function, self, options)
-
-    def _options(
-        self,
-        save_blob: bool | None = None,
-        version: str | int | None = None,
-        key: Callable[..., Any] | Policy | None = None,
-        ignore: str | tuple[str, ...] = (),
-        content_type: str | None = None,
-        ttl: str | float | timedelta | None = None,
-        serializer: Serializer | str | None = None,
-        mmap: bool = False,
-        deps: Iterable[Any] = (),
-    ) -> Options:
-        if save_blob not in (None, True, False):
-            raise ConfigurationError(f"save_blob is True, False or None, not {save_blob!r}")
-        if key is not None and not callable(key) and not isinstance(key, Policy):
-            raise ConfigurationError(f"key is a callable or a policy of KeyGen, not {key!r}")
-        if mmap and (save_blob is False or not isinstance(self.storage, MapsBlobs)):
-            raise ConfigurationError(
-                "mmap=True maps blobs, so it needs a storage of local files and no save_blob=False"
-            )
-        if mmap and not isinstance(serializer_of(serializer) or self.serializer, BufferSerializer):
-            raise ConfigurationError("mmap=True needs a serializer that keeps buffers apart, as the built-in one does")
-        if content_type is not None and "/" not in str(content_type):
-            raise ConfigurationError(
-                f'content_type is a ContentType or a MIME type such as "text/markdown", not {content_type!r}'
-            )
-        names = (ignore,) if isinstance(ignore, str) else tuple(ignore)
-        own, followed = serializer_of(serializer), checked_deps(deps, version)
-        return Options(save_blob, version, key, names, content_type, ttl_seconds(ttl), own, mmap, followed)
 
 
 def _kind_of(function: Any) -> Callable[..., Any]:
