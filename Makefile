@@ -4,8 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 export UV_SYSTEM_CERTS := 1
 
-# Two tests at a time: most wait for a process, a server or a browser. Those of a class, a module or a page stay together.
-AT_ONCE := -n 2 --dist loadscope
+# Two tests at a time: most wait for a process, a server or a browser. `tests/conftest.py` says which stay together.
+AT_ONCE := -n 2 --dist loadgroup
 
 .PHONY: demo test check unit slow docs bench lock clean
 

@@ -172,6 +172,7 @@ def wait_until(page: Page, holds: Any, seconds: float = 15) -> None:
 def see(page: Page, function: str) -> Page:
     """Choose the row of *function*, on whichever page of the list it stands, and wait for its value."""
     name = function.rpartition(".")[2]
+    page.wait_for_selector(ROWS)  # of a tab that was just turned to
     for _ in range(10):
         row = page.locator(ROWS).filter(has=page.locator("td.function", has_text=name)).first
         if row.count():

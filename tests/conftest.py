@@ -103,6 +103,9 @@ SLOW = (
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
+        # What runs in one process, where several share the work: two clusters of Ray would take each other's ports.
+        together = "ray" if "ray" in item.nodeid.lower().replace("array", "") else item.nodeid.rpartition("::")[0]
+        item.add_marker(pytest.mark.xdist_group(together))
         on_servers = item.path.name in ON_SERVERS_SLOWLY and "[postgres" in item.name
         if on_servers or any(name in item.nodeid for name in SLOW):
             item.add_marker(pytest.mark.slow)

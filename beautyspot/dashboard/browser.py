@@ -68,7 +68,6 @@ class TaskBrowser(pn.viewable.Viewer):
 
     def __init__(self, source: Source, per_page: int = 20, **params: Any) -> None:
         self._source = source
-        self._rows: list[Summary | Failure] = []
         self._turn = 0
         self._seen = (0, 0)
         self._ready = False
@@ -161,8 +160,8 @@ class TaskBrowser(pn.viewable.Viewer):
             await self.refresh()
 
     def _on_chosen(self, event: Any) -> None:
-        if 0 <= event.new < len(self._rows):
-            self.key = self._rows[event.new].key.hex()
+        if event.new:
+            self.key = event.new
 
     async def _on_new(self, _: Any) -> None:
         self.page = 1
@@ -187,19 +186,18 @@ class TaskBrowser(pn.viewable.Viewer):
             total = await self._source.count(selection)
         except BeautyspotError as error:
             if turn == self._turn:
-                self._rows = []
-                self.table.param.update(rows=[], total=0, empty=str(error))
+                self.table.param.update(keys=[], rows=[], total=0, empty=str(error))
             return
         if turn == self._turn:
             self._show_total(total, order)
 
     def _show(self, rows: Any, selection: Selection) -> None:
-        self._rows = list(rows)
         now = time.time()
-        keys = [row.key.hex() for row in self._rows]
-        chosen = keys.index(self.key) if self.key in keys else -1
+        keys = [row.key.hex() for row in rows]
+        chosen = self.key if self.key in keys else ""
         empty = "Nothing is kept that fits" if selection.status != "failed" else "No call has failed"
-        self.table.param.update(rows=[_cells(row, now) for row in self._rows], chosen=chosen, empty=empty)
+        cells = [_cells(row, now) for row in rows]
+        self.table.param.update(keys=keys, rows=cells, chosen=chosen, empty=empty)
 
     def _show_total(self, total: int, order: Order) -> None:
         shown, note = total, ""

@@ -18,13 +18,15 @@ _VALUES = (_STATIC / "values.css").read_text()
 class RowTable(JSComponent):
     """One page of rows, and the pager below it; rows are texts, and whatever they hold is shown as such.
 
-    ``columns`` are pairs of a class (which says the width) and a title; ``rows`` lists of texts; ``chosen`` the number
-    of a row, or -1; ``page`` counts from 1; ``total`` is -1 while nobody has counted; ``note`` stands behind the range.
+    ``columns`` are pairs of a class (which says the width) and a title; ``rows`` lists of texts; ``keys`` tell them
+    apart, and ``chosen`` is one of these, or empty; ``page`` counts from 1; ``total`` is -1 while nobody has counted;
+    ``note`` stands behind the range.
     """
 
     columns = param.List(default=[])
     rows = param.List(default=[])
-    chosen = param.Integer(default=-1)
+    keys = param.List(default=[])
+    chosen = param.String(default="")
     page = param.Integer(default=1, bounds=(1, None))
     per_page = param.Integer(default=20)
     total = param.Integer(default=-1)

@@ -32,16 +32,17 @@ export function render({ model }) {
     told();
   };
 
+  let keys = []; // of the rows that are drawn: a click must not mean what came in their place meanwhile
   const choose = (number) => {
-    if (number < 0 || number >= model.rows.length) return;
-    model.chosen = number;
+    if (number < 0 || number >= keys.length) return;
+    model.chosen = keys[number];
     mark();
     body.rows[number].scrollIntoView({ block: "nearest" });
   };
 
   const mark = () => {
     for (const [number, row] of [...body.rows].entries()) {
-      row.setAttribute("aria-selected", number === model.chosen);
+      row.setAttribute("aria-selected", keys[number] === model.chosen);
     }
   };
 
@@ -58,6 +59,7 @@ export function render({ model }) {
   };
 
   const draw = () => {
+    keys = model.keys;
     head.replaceChildren(element("tr"));
     for (const [name, title] of model.columns) {
       const cell = element("th", name, title);
@@ -83,17 +85,17 @@ export function render({ model }) {
 
   table.onkeydown = (event) => {
     const steps = { ArrowDown: 1, j: 1, ArrowUp: -1, k: -1 };
-    if (event.key in steps) choose(model.chosen < 0 ? 0 : model.chosen + steps[event.key]);
+    const now = keys.indexOf(model.chosen);
+    if (event.key in steps) choose(now < 0 ? 0 : now + steps[event.key]);
     else if (event.key === "Home") choose(0);
-    else if (event.key === "End") choose(model.rows.length - 1);
+    else if (event.key === "End") choose(keys.length - 1);
     else if (event.key === "PageDown") turn(model.page + 1);
     else if (event.key === "PageUp") turn(model.page - 1);
     else return;
     event.preventDefault();
   };
 
-  model.on("rows", draw);
-  model.on("columns", draw);
+  model.on(["rows", "keys", "columns"], draw);
   model.on(["total", "note", "page", "empty"], told);
   model.on("chosen", mark);
   draw();
