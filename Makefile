@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export UV_SYSTEM_CERTS := 1
 
 # Two tests at a time: most wait for a process, a server or a browser. `tests/conftest.py` says which stay together.
-AT_ONCE := -n 2 --dist loadgroup
+AT_ONCE := -n 2
 
 .PHONY: demo test check unit slow docs bench lock clean
 

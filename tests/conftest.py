@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 import redis
+from xdist.scheduler import LoadScopeScheduling
 
 import beautyspot as bs
 from beautyspot import notices
@@ -101,11 +103,22 @@ SLOW = (
 )
 
 
+class Together(LoadScopeScheduling):
+    """Where several processes share the work, one of them has all of a module, or of a page, and all of Ray.
+
+    Two clusters of Ray on one machine may take each other's ports.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "ray" if re.search(r"(?<!ar)ray", nodeid, re.IGNORECASE) else nodeid.partition("::")[0]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Together:
+    return Together(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        # What runs in one process, where several share the work: two clusters of Ray would take each other's ports.
-        together = "ray" if "ray" in item.nodeid.lower().replace("array", "") else item.nodeid.rpartition("::")[0]
-        item.add_marker(pytest.mark.xdist_group(together))
         on_servers = item.path.name in ON_SERVERS_SLOWLY and "[postgres" in item.name
         if on_servers or any(name in item.nodeid for name in SLOW):
             item.add_marker(pytest.mark.slow)

@@ -54,7 +54,17 @@ class TestSQLite(LimiterStoreContract):
         store.close()
 
 
-class TestRedis(LimiterStoreContract):
+class OnAServer(LimiterStoreContract):
+    """What every store in a Redis server does."""
+
+    def test_a_server_that_has_forgotten_the_scripts_is_told_them_again(self, store: Any) -> None:
+        store.acquire_gcra([asked("k", 5)])
+        store.get_connection().script_flush()  # as one that was started again, or has taken over
+        assert store.acquire_gcra([asked("k", 1)], 10.0)[0]
+        assert self.owed(store, "k") == pytest.approx(6, abs=self.NEAR)
+
+
+class TestRedis(OnAServer):
     @pytest.fixture
     def store(self, redis_url: str) -> Iterator[Any]:
         store = RedisStorage(f"beautyspot+{redis_url}")
@@ -92,7 +102,7 @@ def cluster() -> Iterator[RedisServer]:
     server.stop()
 
 
-class TestRedisCluster(LimiterStoreContract):
+class TestRedisCluster(OnAServer):
     @pytest.fixture
     def store(self, cluster: RedisServer) -> Iterator[Any]:
         store = RedisClusterStorage(f"beautyspot+redis+cluster://127.0.0.1:{cluster.port}")
@@ -112,7 +122,7 @@ def sentinel(redis_server: RedisServer) -> Iterator[RedisServer]:
     server.stop()
 
 
-class TestRedisSentinel(LimiterStoreContract):
+class TestRedisSentinel(OnAServer):
     @pytest.fixture
     def store(self, sentinel: RedisServer, redis_url: str) -> Iterator[Any]:
         store = RedisSentinelStorage(f"beautyspot+redis+sentinel://127.0.0.1:{sentinel.port}/mine", use_replicas=False)

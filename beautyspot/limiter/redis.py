@@ -147,11 +147,11 @@ class _Scripted(GCRASupport):
         for pause in self.pauses if monotonic() > self._hopeless_until else ():
             try:
                 return self._send(name, keys, arguments)
-            except transient(self.dependency):  # type: ignore[attr-defined]
+            except transient(self._client()):
                 sleep(pause)
         try:
             return self._send(name, keys, arguments)
-        except transient(self.dependency):  # type: ignore[attr-defined]
+        except transient(self._client()):
             self._hopeless_until = monotonic() + HOPELESS
             raise
 
@@ -159,8 +159,12 @@ class _Scripted(GCRASupport):
         script = self._gcra[name]
         try:  # what calling the script does, without its looking for a pipeline
             return script.registered_client.evalsha(script.sha, len(keys), *keys, *arguments)
-        except self.dependency.exceptions.NoScriptError:  # type: ignore[attr-defined]
+        except self._client().exceptions.NoScriptError:
             return script(keys, arguments)
+
+    def _client(self) -> Any:
+        """The library that speaks to the server; a storage behind a sentinel has it under another name."""
+        return self.dependencies[self.target_server].module  # type: ignore[attr-defined]
 
     def _prefixed(self, keys: Sequence[str]) -> list[str]:
         return [self.prefixed_key(key) for key in keys]  # type: ignore[attr-defined]
