@@ -71,6 +71,12 @@ class Servers:
         os.environ |= {"AWS_ENDPOINT_URL": s3.url, "AWS_DEFAULT_REGION": "us-east-1", **s3.environment}
         os.environ |= {"REDIS_URL": redis.url}
 
+    def empty(self) -> None:
+        """Leave nothing of a page to the next one, whichever that is."""
+        for server in self._started[:1]:
+            server.execute("DROP DATABASE app WITH (FORCE)")
+            server.execute("CREATE DATABASE app")
+
     def stop(self) -> None:
         """End those that were started."""
         for server in self._started:
@@ -230,6 +236,7 @@ class Pages:
             if isinstance(value, bs.Project):
                 value.close()
         _notebook.stop()
+        _servers.empty()
         del sys.modules["page"]
         notices._given.clear()
         cwd, place = self._home.pop()
