@@ -817,3 +817,31 @@ server.io_loop.start()
     with page.expect_download() as download:
         page.get_by_text("Download").first.click()
     assert json.loads(Path(download.value.path()).read_text()) == {"x": 46}
+
+
+def test_a_click_means_the_row_that_was_drawn_whatever_came_in_its_place() -> None:
+    script = """
+import asyncio
+import beautyspot as bs
+from beautyspot.dashboard.browser import TaskBrowser
+from beautyspot.dashboard.source import source_of
+
+
+async def main():
+    with bs.Project("clicked") as project:
+        task = project.task(lambda x: x)
+        bs.map(task, range(3))
+        browser = TaskBrowser(source_of(project), per_page=3)
+        await browser.start()
+        drawn = browser.table.keys
+        task(3)
+        await browser.refresh()
+        assert browser.table.keys != drawn
+        browser.table.chosen = drawn[2]  # as the page tells it, which has not drawn the new rows yet
+        assert browser.key == drawn[2] == task.key(0)
+
+
+asyncio.run(main())
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
