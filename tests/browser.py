@@ -96,9 +96,9 @@ class Ui:
         return urlsplit(self.printed).port or 0
 
     def memory(self) -> float:
-        """Megabytes that are resident."""
+        """Megabytes that are its own: pages of a file that is mapped are the system's, to be dropped at any time."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(status.partition("VmRSS:")[2].split()[0]) / 1000
+        return int(status.partition("RssAnon:")[2].split()[0]) / 1000
 
     def stop(self) -> None:
         if self.process.poll() is None:

@@ -190,8 +190,10 @@ def test_a_server_that_is_killed_in_the_middle_of_a_map_costs_time_and_nothing_e
     out, err = job.end()
     if out != "done\n":  # an error reached the caller, and the same line again finishes the job
         assert "Error" in err or "Warning" in err
-        job = Job(tmp_path / "job", places, 400)
-        assert job.end() == ("done\n", "")
+        # A storage that was killed may have lost a blob that it had taken: its call runs again, with a warning.
+        job = Job(tmp_path / "job", places, 400, options="")
+        out, err = job.end()
+        assert out == "done\n", err
     ran = [x for x, _ in job.ran]
     assert set(ran) == set(range(400))
     assert len(ran) <= 400 + 2 * 4
