@@ -19,7 +19,7 @@ _DOCUMENTED = (*_DEFINITIONS, ast.ClassDef, ast.Module)
 # Fields that say nothing about what code does, or that not every Python version has.
 _UNSAID = frozenset({"ctx", "type_comment", "type_ignores", "kind", "type_params", "returns", "annotation"})
 _SILENT = _UNSAID | {"decorator_list"}
-_parsing = threading.Lock()  # Python 3.11 takes what two threads parse at once for a mistake of its own (SystemError)
+_parsing = threading.RLock()  # Python 3.11 takes what two threads parse at once for a mistake of its own (SystemError)
 
 
 def fingerprint(function: Any) -> bytes:
@@ -169,7 +169,7 @@ def _tight(nodes: list[ast.AST], node: ast.AST, start: tuple[Any, Any]) -> bool:
 
 def _alone() -> None:
     global _parsing
-    _parsing = threading.Lock()  # of the threads that may have held it, none is here
+    _parsing = threading.RLock()  # of the threads that may have held it, none is here
 
 
 os.register_at_fork(after_in_child=_alone)

@@ -186,7 +186,7 @@ def in_step(iterables: tuple[Iterable[Any], ...]) -> Iterator[tuple[Any, ...]]:
     """The arguments of each call of a map.
 
     Raises:
-        TypeError: If there is nothing to go through.
+        TypeError: If there are none, or one of them cannot be gone through.
     """
     if not iterables:
         raise TypeError("a map needs at least one iterable of inputs")

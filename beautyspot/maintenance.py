@@ -38,7 +38,7 @@ from beautyspot.results import Results, is_expired
 from beautyspot.retention import Retention
 from beautyspot.serializer import MsgpackSerializer
 from beautyspot.sharing import sharers
-from beautyspot.signing import Seal, is_signed
+from beautyspot.signing import is_signed, seal_of
 from beautyspot.tables import Format, write_table
 from beautyspot.tending import Tender
 from beautyspot.verifying import UNSEALED, Fault, Health, check_row, mend, verified
@@ -75,7 +75,7 @@ class Maintenance:
         self.db = db
         self.storage = storage
         self.catalog = catalog_of(db)
-        self.results = Results(db, storage, 0, None if secret is None else Seal(secret))
+        self.results = Results(db, storage, 0, seal_of(secret))
         usual = serializer is None or isinstance(serializer, MsgpackSerializer)
         # Values are looked at as they lie: the classes of the program that kept them are seldom here.
         own: Serializer = Inspector(serializer) if usual else serializer  # type: ignore[arg-type,assignment]

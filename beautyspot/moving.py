@@ -20,7 +20,7 @@ from beautyspot.errors import StorageError
 from beautyspot.hashing import hasher
 from beautyspot.protocols import BlobStorage, Buffer, Chronicle, Entry, Record, TaskDB
 from beautyspot.results import is_expired
-from beautyspot.signing import Seal, is_signed
+from beautyspot.signing import Seal, is_signed, seal_of
 
 __all__ = ["Moved", "Shelf", "chronicle", "move"]
 
@@ -171,7 +171,7 @@ def move(
         IndexUnavailableError, StorageError: If the source cannot be listed or the sink not be written to. What
             arrived is there; the same move again goes on.
     """
-    arrivals = _Arrivals(sink, None if secret is None else Seal(secret))
+    arrivals = _Arrivals(sink, seal_of(secret))
     moved = already = expired = 0
     items = source.items(sink.begin())
     with ThreadPoolExecutor(_AT_ONCE, "beautyspot-move") as pool:

@@ -20,7 +20,7 @@ from beautyspot.pacing import Paced
 from beautyspot.protocols import BlobStorage, KeyLocks, QuickLookup, Serializer, TaskDB
 from beautyspot.serializer import MsgpackSerializer
 from beautyspot.shipping import ByValue
-from beautyspot.signing import Seal
+from beautyspot.signing import seal_of
 from beautyspot.storage import open_storage
 from beautyspot.tending import results_of, tender_of
 
@@ -116,8 +116,7 @@ class Project(Decorating, Paced, Observed, Batching):
         self.events = Events(name)
         self.retention = retention
         self._tender = tender_of(retention, self.db, weakref.WeakMethod(self._evict))
-        seal = None if secret is None else Seal(secret)
-        self.results = results_of(self._tender, self.db, self.storage, blob_threshold, seal)
+        self.results = results_of(self._tender, self.db, self.storage, blob_threshold, seal_of(secret))
         self.flights = Flights(
             self.db if isinstance(self.db, KeyLocks) else None,
             None if isinstance(self.db, QuickLookup) else self.run_io,

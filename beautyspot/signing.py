@@ -69,6 +69,11 @@ class Seal:
         return signature
 
 
+def seal_of(secret: str | bytes | None) -> Seal | None:
+    """The seal of a secret, where there is one."""
+    return None if secret is None else Seal(secret)
+
+
 def is_signed(entry: Entry) -> bool:
     """Whether *entry* looks as if some secret had signed it."""
     return len(entry.checksum) == (4 if entry.value is not None else 16) + _LENGTH
