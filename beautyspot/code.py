@@ -129,7 +129,10 @@ def _find_node(code: CodeType) -> ast.AST | None:
 @functools.lru_cache(4)
 def _parsed(text: str) -> ast.Module:
     with _parsing:
-        return ast.parse(text)
+        try:
+            return ast.parse(text)
+        except SystemError:  # who parsed meanwhile is not ours, or a finalizer that ran in the middle of it
+            return ast.parse(text)
 
 
 @functools.lru_cache(16)

@@ -5,6 +5,7 @@ import datetime as dt
 import decimal
 import enum
 import functools
+import gc
 import inspect
 import itertools
 import json
@@ -35,7 +36,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import beautyspot as bs
-from beautyspot import notices
+from beautyspot import keys, notices
 from beautyspot.code import of_source
 from beautyspot.encoding import encode
 from beautyspot.errors import ConfigurationError, UnkeyableError
@@ -906,3 +907,19 @@ def test_threads_that_make_their_first_keys_together_do_not_confuse_the_parser()
     finally:
         sys.setswitchinterval(before)
     assert not failed
+
+
+def test_a_finalizer_that_parses_in_the_middle_of_a_parse_harms_nobody() -> None:
+    ran = []
+
+    class Ring:
+        def __del__(self) -> None:
+            ran.append(of_source("x = 1"))
+
+    for i in range(20):
+        ring: Any = Ring()
+        ring.ring = ring
+        del ring
+        of_source(f"{inspect.getsource(keys)}\n# {i}")
+    gc.collect()
+    assert len(ran) == 20
