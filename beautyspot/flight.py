@@ -6,6 +6,7 @@ he failed. Nothing on disk says that someone runs: the right ends with its owner
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -16,23 +17,42 @@ from typing import TYPE_CHECKING, Any
 from beautyspot.errors import IndexUnavailableError, UnusableIndexError
 from beautyspot.forks import SurvivesFork
 from beautyspot.protocols import BulkLocks, KeyLocks
-from beautyspot.under_way import UnderWay, keys_under_way, settle_batch
+from beautyspot.under_way import Reader, UnderWay, keys_under_way, readers_under_way, settle_batch
 from beautyspot.waking import Asked, wake
 
 if TYPE_CHECKING:
     import asyncio
 
+_TURNS = 3  # of an event loop, after which the end of an async stream that was dropped has begun
+_READ_HERE = (
+    "a stream of the same call is being read here and has not come to its end: to wait for it would be to wait for "
+    "oneself. Read it to its end first, or close it"
+)
+
 
 class _Flight:
     """One key under way. Its lock is held until it has landed; those who cannot block leave a callback."""
 
-    __slots__ = ("callbacks", "landed", "landing", "lock")
+    __slots__ = ("callbacks", "landed", "landing", "lock", "reader")
 
     def __init__(self) -> None:
+        self.reader: Reader | None = None  # of a stream that is between two items
         self.lock = threading.Lock()
         self.lock.acquire()
         self.landed = self.landing = False  # landing: its run is over, and its lock is being given back
         self.callbacks: list[Callable[[], None]] = []
+
+    def is_read_here(self) -> bool:
+        """Whether it is a stream that goes on only when the code that runs just now reads on."""
+        # A mark in the context, and not the thread: a thread of a pool draws items for many, and what a reader has
+        # started, as the threads of a map, may be what it waits for.
+        return self.reader is not None and self.reader in readers_under_way.get()
+
+    def is_read_by(self, reader: Reader | None) -> None:
+        """Note who is to ask the stream for its next item, if anyone."""
+        if self.reader is not None:
+            self.reader.is_gone = True
+        self.reader = reader
 
 
 class Flights(SurvivesFork):
@@ -61,12 +81,13 @@ class Flights(SurvivesFork):
         """Take *key*, waiting for whoever has it; how many seconds that was, 0 where nobody ran it.
 
         Raises:
-            RecursionError: If the code that asks has it itself.
+            RecursionError: If the code that asks has it itself, or reads the stream that has it.
             UnderWay: If someone has it who is not to be waited for.
         """
         settle_batch()
         began = 0.0
         while (other := self._take(key)) is not None:
+            self._refuse_to_block(other)
             if not wait:
                 raise UnderWay
             if not other.landing:
@@ -156,6 +177,7 @@ class Flights(SurvivesFork):
 
         began = 0.0
         while (other := self._take(key)) is not None:
+            await self._refuse_to_await(other)
             if not wait:
                 raise UnderWay
             if not other.landing:
@@ -210,6 +232,49 @@ class Flights(SurvivesFork):
     def disown(self, key: bytes) -> None:
         """Say that the code which runs from here on does not have *key*; someone will `land` it."""
         keys_under_way.set(tuple([mine for mine in keys_under_way.get() if mine != key]))
+
+    def lend(self, key: bytes) -> None:
+        """Say that the stream which has *key* goes on when the code that runs from here on asks for the next item."""
+        self.disown(key)
+        flight = self._under_way.get(key)
+        if flight is not None:  # else a fork copied the stream, and the key is the parent's
+            reader = Reader()
+            flight.is_read_by(reader)
+            readers_under_way.set((*[other for other in readers_under_way.get() if not other.is_gone], reader))
+
+    def take_back(self, key: bytes) -> None:
+        """Say that the stream which has *key* goes on now, to its next item or to its end."""
+        flight = self._under_way.get(key)
+        if flight is not None:  # as above
+            flight.is_read_by(None)
+        self.own(key)
+
+    def refuse_reader(self, key: bytes) -> None:
+        """Refuse to have anybody wait for a stream that goes on only when the code that runs just now reads on.
+
+        Raises:
+            RecursionError: If *key* is held by such a stream.
+        """
+        flight = self._under_way.get(key)
+        if flight is not None and flight.is_read_here():
+            raise RecursionError(_READ_HERE)
+
+    def _refuse_to_block(self, flight: _Flight) -> None:
+        reader = flight.reader
+        if flight.is_read_here() or (reader and reader.thread == threading.get_ident() and _runs_event_loop()):
+            gc.collect()  # nobody can read on what is garbage
+            if not flight.landed:
+                raise RecursionError(_READ_HERE)
+
+    async def _refuse_to_await(self, flight: _Flight) -> None:
+        if flight.is_read_here():
+            import asyncio
+
+            gc.collect()
+            for _ in range(_TURNS):
+                await asyncio.sleep(0)
+            if flight.is_read_here():
+                raise RecursionError(_READ_HERE)
 
     def refuse_own(self, key: bytes) -> None:
         """Refuse to wait for what the code that runs just now is to bring.
@@ -305,6 +370,17 @@ class Flights(SurvivesFork):
         with self._landing:
             flight = self._under_way.pop(key)
             flight.landed = True
+            flight.is_read_by(None)
         flight.lock.release()
         for callback in flight.callbacks:
             callback()
+
+
+def _runs_event_loop() -> bool:
+    import asyncio
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

@@ -156,7 +156,7 @@ class Run:
                     break  # to be handed out before an input that may be slow is asked for more
             while self._todo and (self.lane is None or self.lane.room()):
                 self.lane = self.lane or self._make_lane(self.task, self._stops)
-                self.lane.submit(self._todo.popleft())
+                self._submit(self._todo.popleft())
             while self._ready:
                 yield self._ready.popleft()
             if self._wants_input():
@@ -167,6 +167,16 @@ class Run:
                 yield Step.WAIT
             elif not self._todo and not self._ready and self._exhausted:
                 return
+
+    def _submit(self, call: Call) -> None:
+        """Have *call* run; not where another process would wait for a stream that whoever runs this map reads."""
+        try:
+            if call.waits:
+                self.task._flights.refuse_reader(call.key)
+        except RecursionError as error:
+            self.landed([Outcome(call, error=error)])
+        else:
+            self.lane.submit(call)
 
     def _wants_input(self) -> bool:
         if (

@@ -1,21 +1,19 @@
 """StreamTask: a generator whose items reach the caller as they come, and are kept when it has run to its end.
 
-Who asks for a key that is under way in this process reads along: whoever needs the next item draws it from the
-generator, so that nobody waits for a reader who is slow. When the last of them walks away the generator is closed,
-and nothing is kept. Kept is the list of the items: what `peek` gives, `put` takes, maps return and viewers show.
+A stream has its key from its first item to its end: who asks for the key meanwhile waits, and replays what was kept, or
+runs in his turn if the reader has walked away. Kept is the list of the items: what `peek` gives, `put` takes, maps
+return and viewers show.
 """
 
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Generator, Mapping
-from itertools import islice
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 
-from beautyspot.base_task import Flown
-from beautyspot.forks import SurvivesFork
+from beautyspot.flight import Flights
+from beautyspot.keeping import Keeper
 from beautyspot.keys import KeyedCall
 from beautyspot.methods import BoundStreamTask
 from beautyspot.results import MISSING, is_expired
@@ -34,234 +32,137 @@ T = TypeVar("T")
 S = TypeVar("S")
 
 
-class _BrokenOff(Exception):
-    """Says that the reader who drew an item was interrupted, which is nothing to the others who read along."""
-
-
-class _Reading:
-    """One run of a generator, for all who read along.
+class Recording:
+    """What a stream has yielded, each item serialized as it was then. As a context it is the time that passes within.
 
     Args:
-        task: Whose run it is.
-        call: Which.
+        keeper: Of the task.
+        call: Whose items they are.
     """
 
-    def __init__(self, task: Any, call: KeyedCall) -> None:
-        self.key = call.key
-        self.readers = 0
-        self.is_over = False
-        self._task = task
-        self._summary = task._keeper.describe(call)
-        self._call: Callable[[], Any] = lambda: task.__wrapped__(*call.args, **call.kwargs)
-        self._generator: Any = None
-        self._replaced: str | None = None
+    def __init__(self, keeper: Keeper, call: KeyedCall) -> None:
+        self.summary = keeper.describe(call)
+        self.seconds = 0.0
+        self._keeper = keeper
         self._items: list[bytes] = []
-        self._error: BaseException | None = None
-        self._drawing = threading.Lock()
-        self._seconds = 0.0
-        self._process = os.getpid()
+        self._began = 0.0
 
-    def begin(self, fresh: bool) -> bool:
-        """Take the key, unless it was taken for this run already; ``False``: someone kept a result meanwhile."""
-        task = self._task
-        task._flights.refuse_own(self.key)
-        with self._drawing:
-            if self._generator is not None or self.is_over:
-                return True
-            waited = task._flights.acquire(self.key)
-            task._flights.disown(self.key)  # it is the run's, and not that of the thread which reads just now
-            try:
-                entry: Entry | None = task._entry(self.key)
-                if waited:
-                    task._waited(self._summary, waited)
-                if entry is not None and not fresh and not is_expired(entry) and _is_readable(task, entry):
-                    return False
-                task._keeper.begin(self._summary)
-                self._replaced = None if entry is None else entry.location
-                self._generator = iter(self._call())
-            finally:
-                if self._generator is None:
-                    task._flights.land(self.key)
-        return True
+    def __enter__(self) -> None:
+        self._began = perf_counter()
 
-    def items(self, position: int) -> Generator[Any, None, None]:
-        """All items from *position* on: those that were drawn before as fresh objects.
+    def __exit__(self, *error: object) -> None:
+        self.seconds += perf_counter() - self._began
+
+    def add(self, value: Any) -> None:
+        """Record an item.
 
         Raises:
-            _BrokenOff: If the run is over, and neither the generator's end nor its failure was the reason.
+            SerializationError: Carrying *value*, if it cannot be kept.
         """
-        while (item := self._item(position)) is not MISSING:
-            yield item
-            position += 1
+        self._items.append(self._keeper.encode_item(value, len(self._items)))
 
-    def _item(self, position: int) -> Any:
-        self._task._flights.refuse_own(self.key)
-        with self._drawing:
-            if position < len(self._items):
-                return self._task._keeper.form.serializer.loads(self._items[position])
-            if isinstance(self._error, Exception):
-                raise self._error
-            if self._error is not None:
-                raise _BrokenOff
-            if self.is_over:
-                return MISSING
-            try:
-                while (value := self._drawn()) is not MISSING and len(self._items) <= position:
-                    pass  # the reader has it from a run that was broken off
-                return value
-            except BaseException as error:
-                self._fail(error)
-                raise
-
-    def _drawn(self) -> Any:
-        keeper, flights = self._task._keeper, self._task._flights
-        flights.own(self.key)  # in here, and not where the items are read
-        started = perf_counter()
-        try:
-            value = next(self._generator, MISSING)
-            if value is not MISSING:
-                self._items.append(keeper.encode_item(value, len(self._items)))
-                return value
-        finally:
-            self._seconds += perf_counter() - started
-            flights.disown(self.key)
-        keeper.write(self._summary, keeper.encode_items(self._items), self._seconds, self._replaced)
-        self._end()
-        return MISSING
-
-    def _fail(self, error: BaseException) -> None:
-        self._error = error
-        try:
-            if isinstance(error, Exception):
-                self._task._keeper.failed(self._summary, error, self._seconds)
-        finally:
-            self._end()
-
-    def _end(self) -> None:
-        self.is_over = True
-        self._task._readings.drop(self)
-        self.close()
-
-    def close(self) -> None:
-        """End the generator where it is, and give the key back."""
-        generator, self._generator = self._generator, None
-        if generator is None or self._process != os.getpid():  # a fork copied it: it is the parent's
-            return
-        try:
-            if hasattr(generator, "close"):
-                generator.close()
-        finally:
-            self._task._flights.land(self.key)
+    def keep(self, replaced: str | None) -> None:
+        """Keep the list of the items, in place of a blob that lies at *replaced*."""
+        self._keeper.write(self.summary, self._keeper.encode_items(self._items), self.seconds, replaced)
 
 
-class _Readings(SurvivesFork):
-    """The runs of one task that are read just now, by key."""
+class Turn:
+    """The right to run a stream: its key, from the first item to the end.
 
-    def __init__(self) -> None:
-        self.after_fork_in_child()
-        self.survive_forks()
+    Args:
+        flights: Of the project.
+        key: Of the call; it was taken for the code that runs from here on.
+    """
 
-    def after_fork_in_child(self) -> None:
-        """Forget the parent's."""
-        self._by_key: dict[bytes, _Reading] = {}
-        # A reader that is collected as garbage leaves in whatever thread runs then, which may be in here already.
-        self._lock = threading.RLock()
+    def __init__(self, flights: Flights, key: bytes) -> None:
+        self._flights = flights
+        self._key = key
+        self._process = os.getpid()
 
-    def find(self, key: bytes) -> _Reading | None:
-        """The run of *key*, with one more reader."""
-        with self._lock:
-            reading = self._by_key.get(key)
-            if reading is not None:
-                reading.readers += 1
-            return reading
+    def pause(self) -> None:
+        """An item is handed out: the key is the stream's, and not that of the code which reads it."""
+        self._flights.lend(self._key)
 
-    def join(self, mine: _Reading) -> _Reading:
-        """The run of that key, or *mine* if there is none; with one more reader."""
-        with self._lock:
-            reading = self._by_key.setdefault(mine.key, mine)
-            reading.readers += 1
-            return reading
+    def go_on(self) -> None:
+        """The next item is wanted, or the end."""
+        self._flights.take_back(self._key)
 
-    def leave(self, reading: _Reading) -> None:
-        """One reader fewer; with the last one the run ends."""
-        with self._lock:
-            reading.readers -= 1
-            if reading.readers or reading.is_over:
-                return
-            reading.is_over = True
-            self.drop(reading)
-        reading.close()
-
-    def drop(self, reading: _Reading) -> None:
-        """Nobody joins this run any more."""
-        with self._lock:
-            if self._by_key.get(reading.key) is reading:
-                del self._by_key[reading.key]
+    def end(self, land: Callable[[bytes], None]) -> None:
+        """Give the key back; where a fork copied the stream, it is the parent's."""
+        self._flights.disown(self._key)
+        if self._process == os.getpid():
+            land(self._key)
 
 
 class StreamTask(Task[P, list[T]]):
     """A generator function whose items are kept; calling it gives an iterator, as the function does."""
 
-    __slots__ = ("_readings",)
+    __slots__ = ()
 
     def _setup(self, function: Callable[..., Any], project: Any, options: Any) -> None:
         super()._setup(function, project, options)
-        self._run = lambda *args, **kwargs: list(function(*args, **kwargs))
-        self._readings = _Readings()
+        self._run = lambda *args, **kwargs: list(function(*args, **kwargs))  # for a map
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Generator[T, None, None]:  # type: ignore[override]
         """The items, as the function yields them, or from what is kept. Nothing runs before the first is asked for."""
         self._keyer.values(args, kwargs)  # what does not fit is said now, as by the function itself
-        return self._read_along(args, kwargs, fresh=False)
+        return self._stream(args, kwargs, fresh=False)
 
     def refresh(self, *args: P.args, **kwargs: P.kwargs) -> Generator[T, None, None]:  # type: ignore[override]
         """The items of a new run, which replaces the kept result when it has come to its end."""
         self._keyer.values(args, kwargs)
-        return self._read_along(args, kwargs, fresh=True)
+        return self._stream(args, kwargs, fresh=True)
 
-    def _read_along(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], fresh: bool) -> Generator[T, None, None]:
-        call, given = self._keyed(args, kwargs), 0
-        while True:
-            entry = None if fresh else self._entry(call.key)
-            if entry is not None and not is_expired(entry):
-                kept = self._keeper.items(entry)
-                if kept is not MISSING:
-                    yield from islice(kept, given, None)
-                    return
-            reading = self._readings.find(call.key) or self._readings.join(_Reading(self, call))
+    def _stream(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], fresh: bool) -> Generator[T, None, None]:
+        call = self._keyed(args, kwargs)
+        kept = MISSING if fresh else self._kept_items(self._entry(call.key))
+        if kept is MISSING:
+            recording = Recording(self._keeper, call)
+            waited = self._flights.acquire(call.key)
+            turn = Turn(self._flights, call.key)
             try:
-                if reading.begin(fresh):
-                    for item in reading.items(given):
-                        given += 1
-                        yield item
-                    return
-            except _BrokenOff:  # to run again is for those who are left
-                continue
+                if waited:
+                    self._waited(recording.summary, waited)
+                entry = self._entry(call.key)
+                kept = MISSING if fresh else self._kept_items(entry)
+                if kept is MISSING:
+                    yield from self._live(call, recording, turn)
+                    recording.keep(entry and entry.location)
             finally:
-                self._readings.leave(reading)
+                turn.end(self._flights.land)
+        if kept is not MISSING:
+            yield from kept
 
-    def _fly(self, call: KeyedCall, fresh: bool = False, wait: bool = True) -> Flown:
-        """As for any task; a run that is read in this process just now is read along, since it may be read by us."""
-        reading = self._readings.find(call.key)
-        if reading is None:
-            return super()._fly(call, fresh, wait)
-        started = perf_counter()
+    def _live(self, call: KeyedCall, recording: Recording, turn: Turn) -> Generator[T, None, None]:
+        self._keeper.begin(recording.summary)
+        generator: Any = iter(self.__wrapped__(*call.args, **call.kwargs))
         try:
-            items = list(self._read_along(call.args, call.kwargs, fresh))
+            while (value := self._drawn(generator, recording)) is not MISSING:
+                turn.pause()
+                try:
+                    yield value
+                finally:
+                    turn.go_on()
         finally:
-            self._readings.leave(reading)
-        return Flown(items, None, self._keeper.encode(items), perf_counter() - started)
+            if hasattr(generator, "close"):
+                generator.close()
+
+    def _drawn(self, generator: Any, recording: Recording) -> Any:
+        try:
+            with recording:
+                value = next(generator, MISSING)
+                if value is not MISSING:
+                    recording.add(value)
+        except Exception as error:
+            self._keeper.failed(recording.summary, error, recording.seconds)
+            raise
+        return value
+
+    def _kept_items(self, entry: Entry | None) -> Any:
+        return MISSING if entry is None or is_expired(entry) else self._keeper.items(entry)
 
     def _put(self, args: tuple[Any, ...], kwargs: dict[str, Any], value: Any) -> None:
-        call = self._keyed(args, kwargs)
-        reading = self._readings.find(call.key)
-        if reading is None:
-            return super()._put(args, kwargs, list(value))
-        try:  # we may be who reads it: to wait for its end would be to wait for ourselves
-            self._keeper.put(self._keeper.describe(call), list(value))
-        finally:
-            self._readings.leave(reading)
-        return None
+        super()._put(args, kwargs, list(value))
 
     @overload
     def __get__(self, instance: None, owner: type | None = None) -> Self: ...
@@ -271,7 +172,3 @@ class StreamTask(Task[P, list[T]]):
     ) -> BoundStreamTask[Q, T]: ...
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         return self._bound(BoundStreamTask, instance, owner)
-
-
-def _is_readable(task: Any, entry: Entry) -> bool:
-    return task._keeper.results.items(entry, task._keeper.form) is not MISSING

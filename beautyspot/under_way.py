@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any, NamedTuple, Protocol
@@ -12,6 +13,8 @@ batch_under_way: ContextVar[Settles | None] = ContextVar("beautyspot_batch", def
 map_under_way: ContextVar[MapUnderWay | None] = ContextVar("beautyspot_map", default=None)
 # Keys that the code which is running just now already has: asking for one again would wait for itself.
 keys_under_way: ContextVar[tuple[bytes, ...]] = ContextVar("beautyspot_flights", default=())
+# Whom the code which is running just now stands for: for the readers of streams that are between two items.
+readers_under_way: ContextVar[tuple[Reader, ...]] = ContextVar("beautyspot_readers", default=())
 
 
 class Settles(Protocol):
@@ -20,6 +23,14 @@ class Settles(Protocol):
     def settle(self) -> None:
         """Give back what is held; from any thread."""
         ...
+
+
+class Reader:
+    """Stands for the code that asked a stream for its latest item, and for what that code has started since."""
+
+    def __init__(self) -> None:
+        self.thread = threading.get_ident()
+        self.is_gone = False
 
 
 class MapUnderWay(NamedTuple):

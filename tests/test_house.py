@@ -63,7 +63,8 @@ LAYERS = [
     {"events"},
     {"base_task"},
     {"task"},
-    {"streams", "async_streams"},
+    {"streams"},
+    {"async_streams"},
     {"calls"},
     {"answers", "batch_run"},
     {"batch_task"},
@@ -201,7 +202,7 @@ def test_every_public_definition_has_a_docstring() -> None:
 def test_modules_and_functions_are_short() -> None:
     for path in FILES:
         text = path.read_text()
-        assert text.count("\n") <= 360, path
+        assert text.count("\n") <= 400, path
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 docstring = ast.get_docstring(node, clean=False) or ""

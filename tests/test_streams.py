@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import contextvars
 import gc
 import itertools
 import json
@@ -12,6 +13,7 @@ import textwrap
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -223,22 +225,93 @@ def test_an_async_caller_who_walks_away_leaves_nothing_behind(project: bs.Projec
     assert asyncio.run(all_of(numbers(3))) == [0, 1, 2]
 
 
-def test_readers_in_one_process_share_one_run_while_it_goes_on(project: bs.Project, count: Count) -> None:
+def in_thread(stream: Iterator[Any]) -> tuple[threading.Thread, list[Any]]:
+    """A thread that reads a stream to its end, and what it got."""
+    got: list[Any] = []
+    thread = threading.Thread(target=lambda: got.append(list(stream)))
+    thread.start()
+    return thread, got
+
+
+def test_a_second_reader_waits_for_the_end_and_replays(project: bs.Project, count: Count) -> None:
     @project.task
     def rows(to: int) -> Iterator[list[int]]:
         count()
         for i in range(to):
             yield [i]
 
-    first, second = rows(4), rows(4)
-    a = next(first)
-    b, c = next(second), next(second)
-    assert (a, b, c) == ([0], [0], [1])
-    assert a is not b
-    assert next(first) == [1]
-    first.close()  # harms nobody
-    assert list(second) == [[2], [3]]
-    assert list(rows(4)) == [[0], [1], [2], [3]]
+    told: list[bs.Event] = []
+    project.on("wait", told.append)
+    first = rows(4)
+    live = [next(first)]
+    waiting, got = in_thread(rows(4))
+    waiting.join(0.1)
+    assert waiting.is_alive()
+    live += first
+    waiting.join()
+    assert live == [[0], [1], [2], [3]]
+    assert got == [live]
+    assert got[0][0] is not live[0]
+    assert len(count) == 1
+    assert [event.seconds > 0.05 for event in told if event.seconds] == [True]
+
+
+@pytest.mark.parametrize("end", ["closed", "dropped", "failed", "interrupted"])
+def test_where_the_first_reader_does_not_come_to_the_end_the_next_one_runs(
+    project: bs.Project, count: Count, end: str
+) -> None:
+    @project.task
+    def numbers(to: int, end: str) -> Iterator[int]:
+        count()
+        yield 0
+        if len(count) == 1:
+            raise KeyError if end == "failed" else KeyboardInterrupt
+        yield from range(1, to)
+
+    first = numbers(4, end)
+    assert next(first) == 0
+    threads = [in_thread(numbers(4, end)) for _ in range(3)]
+    time.sleep(0.1)
+    assert all(thread.is_alive() for thread, _ in threads)
+    if end == "closed":
+        first.close()
+    elif end == "dropped":
+        del first
+    else:
+        with pytest.raises(KeyError if end == "failed" else KeyboardInterrupt):
+            next(first)
+    for thread, got in threads:
+        thread.join()
+        assert got == [[0, 1, 2, 3]]
+    assert len(count) == 2
+
+
+def test_a_reader_is_closed_by_another_thread_than_it_was_read_by(letters: Any, count: Count) -> None:
+    first = letters("abc")
+    assert next(first) == "a"
+    thread = threading.Thread(target=first.close)
+    thread.start()
+    thread.join()
+    assert list(letters("abc")) == ["a", "b", "c"]
+    assert len(count) == 2
+
+
+def test_a_stream_that_another_thread_reads_on_is_waited_for_by_who_began_it(letters: Any, count: Count) -> None:
+    first = letters("abc")
+    assert next(first) == "a"
+
+    def read_on() -> None:
+        next(first)
+        begun.set()
+        time.sleep(0.05)
+        list(first)
+
+    begun = threading.Event()
+    thread = threading.Thread(target=read_on)
+    thread.start()
+    begun.wait()
+    assert list(letters("abc")) == ["a", "b", "c"]
+    thread.join()
     assert len(count) == 1
 
 
@@ -260,26 +333,7 @@ def test_threads_that_read_together_share_one_run(project: bs.Project, count: Co
     assert len(count) == 1
 
 
-def test_a_reader_who_is_interrupted_harms_nobody_who_reads_along(project: bs.Project, count: Count) -> None:
-    @project.task
-    def numbers(to: int) -> Iterator[int]:
-        count()
-        for i in range(to):
-            if i == 2 and len(count) == 1:
-                raise KeyboardInterrupt
-            yield i
-
-    first, second = numbers(4), numbers(4)
-    assert [next(first), next(second), next(second)] == [0, 0, 1]
-    assert next(first) == 1
-    with pytest.raises(KeyboardInterrupt):
-        next(first)
-    assert list(second) == [2, 3]
-    assert numbers.peek(4) == [0, 1, 2, 3]
-    assert len(count) == 2
-
-
-def test_async_readers_share_one_run_and_cancelling_one_harms_no_other(project: bs.Project, count: Count) -> None:
+def test_async_readers_share_one_run(project: bs.Project, count: Count) -> None:
     @project.task
     async def slow(to: int) -> AsyncIterator[list[int]]:
         count()
@@ -289,16 +343,104 @@ def test_async_readers_share_one_run_and_cancelling_one_harms_no_other(project: 
                 yield [i]
 
     async def main() -> None:
-        readers = [asyncio.create_task(all_of(slow(20))) for _ in range(4)]
-        await asyncio.sleep(0.06)
-        readers[0].cancel()
-        results = await asyncio.gather(*readers, return_exceptions=True)
-        assert isinstance(results[0], asyncio.CancelledError)
-        assert results[1:] == [[[i] for i in range(20)]] * 3
-        assert len({id(result[0]) for result in results[1:]}) == 3  # type: ignore[index]
+        results = await asyncio.gather(*[all_of(slow(10)) for _ in range(4)])
+        assert results == [[[i] for i in range(10)]] * 4
+        assert len({id(result[0]) for result in results}) == 4
 
     asyncio.run(main())
     assert len(count) == 1
+
+
+@pytest.mark.parametrize("who", ["the reader", "a waiter"])
+def test_cancelling_an_async_reader_harms_no_other(project: bs.Project, count: Count, who: str) -> None:
+    @project.task
+    async def slow(to: int, who: str) -> AsyncIterator[int]:
+        count()
+        for i in range(to):
+            await asyncio.sleep(0.01)
+            yield i
+
+    async def main() -> None:
+        readers = [asyncio.create_task(all_of(slow(10, who)))]
+        while not len(count):
+            await asyncio.sleep(0.01)
+        readers += [asyncio.create_task(all_of(slow(10, who))) for _ in range(3)]
+        await asyncio.sleep(0.03)
+        gone = 0 if who == "the reader" else 1
+        readers[gone].cancel()
+        results = await asyncio.gather(*readers, return_exceptions=True)
+        assert isinstance(results.pop(gone), asyncio.CancelledError)
+        assert results == [list(range(10))] * 3
+
+    asyncio.run(main())
+    assert len(count) == (2 if who == "the reader" else 1)
+
+
+def test_a_result_is_kept_even_where_the_reader_is_cancelled_while_it_is_written(
+    project: bs.Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @project.task
+    async def numbers(to: int) -> AsyncIterator[int]:
+        for i in range(to):
+            yield i
+
+    began, upsert = threading.Event(), project.db.upsert
+
+    def slow(records: Any) -> None:
+        began.set()
+        time.sleep(0.1)
+        upsert(records)
+
+    async def main() -> None:
+        monkeypatch.setattr(project.db, "upsert", slow)
+        reader = asyncio.create_task(all_of(numbers(3)))
+        await asyncio.to_thread(began.wait)
+        reader.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reader
+        monkeypatch.undo()
+        assert not numbers.cached(3)
+        assert await all_of(numbers(3)) == [0, 1, 2]
+
+    asyncio.run(main())
+    assert numbers.peek(3) == [0, 1, 2]
+
+
+def test_an_async_stream_that_was_left_is_read_anew_at_once(project: bs.Project, count: Count) -> None:
+    @project.task
+    async def numbers(to: int) -> AsyncIterator[int]:
+        count()
+        try:
+            for i in range(to):
+                yield i
+        finally:
+            await asyncio.sleep(0.01)
+
+    async def main() -> None:
+        async for _ in numbers(3):
+            break
+        assert await all_of(numbers(3)) == [0, 1, 2]
+
+    asyncio.run(main())
+    assert len(count) == 2
+
+
+def test_an_async_stream_that_is_collected_after_its_loop_gives_its_key_back(project: bs.Project) -> None:
+    @project.task
+    async def numbers(to: int) -> AsyncIterator[int]:
+        for i in range(to):
+            yield i
+
+    async def begun() -> AsyncIterator[int]:
+        stream = numbers(3)
+        assert await anext(stream) == 0
+        return stream
+
+    loop = asyncio.new_event_loop()
+    stream = loop.run_until_complete(begun())
+    loop.close()
+    del stream
+    assert asyncio.run(all_of(numbers(3))) == [0, 1, 2]
 
 
 def test_event_loops_in_threads_share_one_run(project: bs.Project, count: Count) -> None:
@@ -351,10 +493,12 @@ def test_processes_that_read_together_share_one_run_and_a_killed_one_is_replaced
     job = subprocess.Popen([sys.executable, "p.py"], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
     assert job.stdout is not None
     assert job.stdout.readline() == "0\n"
+    waiting = subprocess.Popen([sys.executable, "p.py"], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    with pytest.raises(subprocess.TimeoutExpired):
+        waiting.wait(0.2)
     job.kill()
     job.communicate()
-    done = subprocess.run([sys.executable, "p.py"], cwd=tmp_path, capture_output=True, text=True, timeout=60)
-    assert (done.stdout.split(), done.stderr) == ([str(i) for i in range(20)], "")
+    assert waiting.communicate(timeout=60)[0].split() == [str(i) for i in range(20)]
     assert (tmp_path / "ran.txt").read_text() == "xx"
 
 
@@ -378,7 +522,7 @@ def test_a_stream_that_fails_is_not_kept_and_runs_again(project: bs.Project, cou
     assert list(failing(7)) == [1]
 
 
-def test_an_async_stream_that_fails_fails_for_all_its_readers(project: bs.Project, count: Count) -> None:
+def test_an_async_stream_that_fails_is_run_by_each_of_its_readers(project: bs.Project, count: Count) -> None:
     @project.task
     async def failing(x: int) -> AsyncIterator[int]:
         count()
@@ -391,7 +535,7 @@ def test_an_async_stream_that_fails_fails_for_all_its_readers(project: bs.Projec
         assert [type(result) for result in results] == [KeyError] * 3
 
     asyncio.run(main())
-    assert len(count) == 1
+    assert len(count) == 3
     assert not failing.cached(7)
 
 
@@ -496,18 +640,109 @@ def test_maps_in_worker_processes_give_lists(project: bs.Project) -> None:
     assert [list(task(x)) for x in range(6)] == expected
 
 
-def test_a_map_within_the_loop_over_its_own_stream_reads_along(letters: Any, count: Count) -> None:
+def test_who_reads_a_stream_cannot_wait_for_its_end(letters: Any, count: Count) -> None:
+    """Nobody reads on while its reader waits, nor while those wait whom the reader has started and waits for."""
     stream = letters("abc")
     assert next(stream) == "a"
-    assert bs.map(letters, ["abc", "x"], workers=2) == [["a", "b", "c"], ["x"]]
+    for ask in (
+        lambda: next(letters("abc")),
+        lambda: next(letters.refresh("abc")),
+        lambda: letters.put("abc", ["other"]),
+        lambda: bs.map(letters, ["abc"], workers=2),
+        lambda: bs.map(letters, ["abc", "x"], workers=2, engine="processes"),
+        lambda: contextvars.copy_context().run(next, letters("abc")),
+    ):
+        with pytest.raises(RecursionError, match="is being read here"):
+            ask()
+    first, second = bs.map(letters, ["abc", "y"], workers=2, engine="processes", on_error="return")
+    assert isinstance(first, RecursionError)
+    assert second == ["y"]
     assert list(stream) == ["b", "c"]
-    letters.forget("abc")
-    stream = letters("abc")
-    assert next(stream) == "a"
-    letters.put("abc", ["other"])
-    assert list(letters("abc")) == ["other"]
-    assert list(stream) == ["b", "c"]
-    assert len(count) == 3
+    assert bs.map(letters, ["abc"]) == [["a", "b", "c"]]
+    assert count.lines.count("abc") == 1
+
+
+def test_who_reads_an_async_stream_cannot_wait_for_its_end(project: bs.Project, count: Count) -> None:
+    @project.task
+    async def letters(text: str) -> AsyncIterator[str]:
+        count(text)
+        for letter in text:
+            yield letter
+
+    async def main() -> None:
+        stream = letters("abc")
+        assert await anext(stream) == "a"
+        for ask in (
+            lambda: all_of(letters("abc")),
+            lambda: all_of(letters.refresh("abc")),
+            lambda: asyncio.gather(all_of(letters("abc"))),
+            lambda: bs.amap(letters, ["abc"]),
+            lambda: asyncio.to_thread(letters.put, "abc", ["other"]),
+        ):
+            with pytest.raises(RecursionError, match="is being read here"):
+                await ask()
+        with pytest.raises(RecursionError, match="is being read here"):
+            letters.put("abc", ["other"])
+        assert [item async for item in stream] == ["b", "c"]
+        assert await bs.amap(letters, ["abc"]) == [["a", "b", "c"]]
+
+    asyncio.run(main())
+    assert count.lines == ["abc"]
+
+
+def test_an_event_loop_is_not_blocked_for_a_stream_that_it_reads_itself(letters: Any) -> None:
+    async def read(begun: asyncio.Event, go_on: asyncio.Event) -> list[str]:
+        items = []
+        for item in letters("abc"):
+            items.append(item)
+            begun.set()
+            await go_on.wait()
+        return items
+
+    async def main() -> None:
+        begun, go_on = asyncio.Event(), asyncio.Event()
+        reader = asyncio.create_task(read(begun, go_on))
+        await begun.wait()
+        with pytest.raises(RecursionError, match="is being read here"):
+            list(letters("abc"))
+        waiting = asyncio.create_task(asyncio.to_thread(list, letters("abc")))
+        await asyncio.sleep(0.05)
+        go_on.set()
+        assert await reader == await waiting == ["a", "b", "c"]
+
+    asyncio.run(main())
+
+
+def test_a_thread_of_a_pool_waits_for_a_stream_of_which_it_drew_an_item_for_another(letters: Any, count: Count) -> None:
+    """As those of a web server do, which draw each item in whatever thread is free, in a copy of the request's context."""
+    first, second = letters("abc"), letters("abc")
+    pool = [ThreadPoolExecutor(1) for _ in range(2)]
+
+    def drawn(thread: int, stream: Iterator[str]) -> Future[str]:
+        return pool[thread].submit(contextvars.copy_context().run, next, stream)
+
+    assert drawn(0, first).result() == "a"
+    waiting = drawn(0, second)
+    assert [drawn(1, first).result() for _ in range(2)] == ["b", "c"]
+    assert drawn(1, map(str, first)).exception() is not None  # the end
+    assert waiting.result() == "a"
+    assert list(second) == ["b", "c"]
+    assert len(count) == 1
+    for each in pool:
+        each.shutdown()
+
+
+def test_a_reader_that_is_garbage_is_not_waited_for(letters: Any, count: Count) -> None:
+    cycle: list[Any] = [letters("abc")]
+    cycle.append(cycle)
+    next(cycle[0])
+    gc.disable()
+    try:
+        del cycle
+        assert list(letters("abc")) == ["a", "b", "c"]
+    finally:
+        gc.enable()
+    assert len(count) == 2
 
 
 def test_a_stream_that_reads_itself_is_an_error(project: bs.Project) -> None:
@@ -659,7 +894,7 @@ def test_streams_collected_as_garbage_in_the_middle_of_anything_harm_nobody(proj
     gc.set_threshold(5, 2, 2)
     try:
         for x in range(300):
-            Cycle(x % 7)
+            Cycle(x)
     finally:
         gc.set_threshold(*before)
     gc.collect()
