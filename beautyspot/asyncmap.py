@@ -7,7 +7,7 @@ import contextvars
 from collections.abc import AsyncIterator, Iterable
 from typing import Any, TypeVar
 
-from beautyspot.batch_lane import Lists, gathered, landed
+from beautyspot.batch_lane import BatchLane, Lists
 from beautyspot.batch_task import AsyncBatchTask, check_mapped
 from beautyspot.calls import Call, Outcome
 from beautyspot.fanout import check_workers, in_step
@@ -68,7 +68,8 @@ async def _outcomes(run: Run) -> AsyncIterator[Landed]:
             elif step is Step.LOOK_AGAIN:
                 await run_io(run.look_again)
             elif step is Step.WAIT:
-                run.landed(await run.lane.finished())
+                await run.lane.wait()
+                run.landed(run.lane.finished())
             elif isinstance(step, Recall):
                 run.recalled(
                     step.call, await (run.ahead(step, run_io) if run.reads_ahead else run_io(read, step.entry))
@@ -104,8 +105,11 @@ class _AsyncLane:
         context = self._context.copy()
         self._running[asyncio.get_running_loop().create_task(compute, context=context)] = call
 
-    async def finished(self) -> list[Outcome]:
-        done, _ = await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
+    async def wait(self) -> None:
+        await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
+
+    def finished(self) -> list[Outcome]:
+        done = [task for task in self._running if task.done()]
         outcomes = [_outcome(self._running.pop(task), task) for task in done]
         return [outcome for outcome in outcomes if not isinstance(outcome.error, NotBegun)]
 
@@ -122,38 +126,10 @@ class _AsyncLane:
         """Nothing is held."""
 
 
-class _AsyncBatchLane(_AsyncLane):
-    """Lists of calls run as tasks of the event loop."""
-
-    def __init__(self, task: AsyncBatchTask[Any, ..., Any], width: int, stop: bool) -> None:
-        super().__init__(Lists(task, stop), width)
-        self._size = task.options.size
-        self._gathered: list[Call] = []
-
-    def busy(self) -> bool:
-        return bool(self._gathered) or super().busy()
-
-    def submit(self, call: Call) -> None:
-        self._gathered.append(call)
-        if len(self._gathered) >= self._size:
-            self._send()
-
-    def _send(self) -> None:
-        calls, self._gathered = self._gathered, []
-        super().submit(gathered(calls))
-
-    async def finished(self) -> list[Outcome]:
-        if self._gathered:
-            self._send()
-        return landed(await super().finished())
-
-    def stop(self) -> None:
-        super().stop()
-        self._gathered.clear()
-
-
-def _lane(task: Any, width: int, stop: bool) -> _AsyncLane:
-    return _AsyncBatchLane(task, width, stop) if isinstance(task, AsyncBatchTask) else _AsyncLane(task, width)
+def _lane(task: Any, width: int, stop: bool) -> _AsyncLane | BatchLane:
+    if isinstance(task, AsyncBatchTask):
+        return BatchLane(_AsyncLane(Lists(task, stop), width), task.options.size)
+    return _AsyncLane(task, width)
 
 
 def _outcome(call: Call, task: asyncio.Task[Any]) -> Outcome:

@@ -1,12 +1,12 @@
-"""BatchLane: calls of a map of a batch task, gathered into lists that run in threads of this process.
+"""BatchLane: calls of a map of a batch task, gathered into lists that run in threads or as tasks of an event loop.
 
-To the lanes below, a list is one call: its arguments are the calls that were gathered, its result is what became of
+To the lane below, a list is one call: its arguments are the calls that were gathered, its result is what became of
 them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,7 +16,6 @@ from beautyspot.batch_task import AsyncBatchTask, BatchTask
 from beautyspot.calls import Call, Outcome
 from beautyspot.keys import KeyedCall
 from beautyspot.results import MISSING
-from beautyspot.thread_lane import ThreadLane
 from beautyspot.under_way import NotBegun
 
 
@@ -74,64 +73,63 @@ class Lists:
                 outcomes.append(Outcome(call, under_way=True))
 
 
-def gathered(calls: Sequence[Call]) -> Call:
-    """A list of calls, as one call."""
-    return Call(calls[0].number, tuple(calls), b"", [], all(call.waits for call in calls))
-
-
-def landed(outcomes: Iterable[Outcome]) -> list[Outcome]:
-    """What became of each call, where lists of them came back."""
-    found: list[Outcome] = []
-    for outcome in outcomes:
-        lost = [Outcome(call, error=outcome.error) for call in outcome.call.args] if outcome.error else outcome.value
-        found += lost
-    return found
-
-
 class BatchLane:
-    """Calls run in lists of as many as a batch has, each list in a thread.
+    """Calls run in lists of as many as a batch has.
 
     Args:
-        task: What is called.
-        width: How many lists run at a time.
-        stop: Whether no list begins after the first failure.
+        lane: Runs `Lists`: in threads, or on an event loop.
+        size: How many calls make a list.
     """
 
-    def __init__(self, task: BatchTask[Any, ..., Any], width: int, stop: bool) -> None:
-        self._lists = ThreadLane(Lists(task, stop), width, stop=False)
-        self._size = task.options.size
+    def __init__(self, lane: Any, size: int) -> None:
+        self._lists = lane
+        self._size = size
         self._gathered: list[Call] = []
 
     def room(self) -> bool:
-        """Whether a thread is free, or will be in a moment."""
-        return self._lists.room()
+        """Whether another list may be begun."""
+        return bool(self._lists.room())
 
     def busy(self) -> bool:
         """Whether any call has not come back."""
-        return bool(self._gathered) or self._lists.busy()
+        return bool(self._gathered) or bool(self._lists.busy())
 
     def submit(self, call: Call) -> None:
-        """Put *call* into a list, and hand that to a thread when it is full."""
+        """Put *call* into a list, and have that run when it is full."""
         self._gathered.append(call)
         if len(self._gathered) >= self._size:
             self._send()
 
     def _send(self) -> None:
+        """Have the list that is being gathered run, which is one call to the lane below."""
         calls, self._gathered = self._gathered, []
-        self._lists.submit(gathered(calls))
+        if calls:
+            waits = all(call.waits for call in calls)
+            self._lists.submit(Call(calls[0].number, tuple(calls), b"", [], waits))
 
     def finished(self) -> list[Outcome]:
-        """Wait for a list to come back, and take all that did; nothing more is coming for one that is not full."""
-        if self._gathered:
-            self._send()
-        return landed(self._lists.finished())
+        """What became of each call of the lists that came back; nothing more is coming for one that is not full."""
+        self._send()
+        found: list[Outcome] = []
+        for each in self._lists.finished():
+            found += [Outcome(call, error=each.error) for call in each.call.args] if each.error else each.value
+        return found
+
+    async def wait(self) -> None:
+        """On an event loop: wait for a list to come back."""
+        self._send()
+        await self._lists.wait()
+
+    async def cancel(self) -> None:
+        """On an event loop: end what runs."""
+        await self._lists.cancel()
 
     def stop(self) -> None:
-        """Take back what no thread has begun."""
+        """Take back what has not begun."""
         self._gathered.clear()
         self._lists.stop()
 
     def close(self, now: bool = False) -> None:
-        """End the threads, after what they run, or a second later."""
+        """End the lane below, after what it runs, or a second later."""
         self._gathered.clear()
         self._lists.close(now)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from beautyspot.batch_lane import BatchLane
+from beautyspot.batch_lane import BatchLane, Lists
 from beautyspot.batch_task import BatchTask
 from beautyspot.calls import Lane
 from beautyspot.engine_lane import EngineLane
@@ -25,7 +25,7 @@ def make_lane(task: Any, engine: Any, workers: int | None, stop: bool) -> Lane:
             raise ConfigurationError(
                 f"a map of a batch task runs in threads of this process, and not on {engine!r}: leave engine= out"
             )
-        return BatchLane(task, workers or 8, stop)
+        return BatchLane(ThreadLane(Lists(task, stop), workers or 8, stop=False), task.options.size)
     if engine == "threads":
         return ThreadLane(task, workers or 8, stop)
     if isinstance(engine, ThreadPoolExecutor):
