@@ -7,7 +7,8 @@ import inspect
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, ParamSpec, TypeVar, cast, overload
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, ParamSpec, TypedDict, TypeVar, cast, overload
 
 from beautyspot.following import NOTHING, Deps
 from beautyspot.forms import Encoded, form_of
@@ -15,7 +16,7 @@ from beautyspot.keeping import Keeper
 from beautyspot.keys import KeyedCall, Keyer, Policy
 from beautyspot.methods import LikeCython, arguments
 from beautyspot.naming import full_name
-from beautyspot.protocols import Entry, Summary
+from beautyspot.protocols import Entry, Serializer, Summary
 from beautyspot.results import MISSING
 from beautyspot.serializer import MsgpackSerializer
 from beautyspot.shipping import made_here, opened, reduce
@@ -27,7 +28,21 @@ P = ParamSpec("P")
 T = TypeVar("T")
 D = TypeVar("D")
 
-__all__ = ["BaseTask", "Flown", "Options"]
+__all__ = ["BaseTask", "Flown", "Options", "TaskOptions"]
+
+
+class TaskOptions(TypedDict, total=False):
+    """The options of ``@project.task`` as they are given, for type checkers and editors."""
+
+    save_blob: bool | None
+    version: str | int | None
+    key: Callable[..., Any] | Policy | None
+    ignore: str | tuple[str, ...]
+    content_type: str | None
+    ttl: str | float | timedelta | None
+    serializer: Serializer | str | None
+    mmap: bool
+    deps: Iterable[Any]
 
 
 @dataclass(frozen=True, slots=True)

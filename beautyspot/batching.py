@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, Unpack, overload
 
-from beautyspot.base_task import BaseTask
+from beautyspot.base_task import BaseTask, TaskOptions
 from beautyspot.batch_task import AsyncBatchTask, BatchTask, batch_options
 from beautyspot.errors import ConfigurationError
-from beautyspot.keys import Policy
 from beautyspot.naming import full_name
-from beautyspot.protocols import Serializer
 
 A = TypeVar("A")
 Q = ParamSpec("Q")
@@ -37,20 +34,7 @@ class Batching:
     def batch_task(self, function: Callable[Concatenate[S, list[A], Q], Sequence[R]], /) -> BatchMethod[S, A, Q, R]: ...
     @overload
     def batch_task(
-        self,
-        /,
-        *,
-        size: int = 64,
-        batch: str | None = None,
-        save_blob: bool | None = None,
-        version: str | int | None = None,
-        key: Callable[..., Any] | Policy | None = None,
-        ignore: str | tuple[str, ...] = (),
-        content_type: str | None = None,
-        ttl: str | float | timedelta | None = None,
-        serializer: Serializer | str | None = None,
-        mmap: bool = False,
-        deps: Iterable[Any] = (),
+        self, /, *, size: int = 64, batch: str | None = None, **options: Unpack[TaskOptions]
     ) -> _BatchDecorator: ...
     def batch_task(self, function: Any = None, /, *, size: int = 64, batch: str | None = None, **options: Any) -> Any:
         """Keep the results of a function that takes a list and returns a list of the same length, item by item.

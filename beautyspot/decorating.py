@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from dataclasses import fields, replace
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, overload
 
-from beautyspot.base_task import Options
+from beautyspot.base_task import Options, TaskOptions
 from beautyspot.durations import ttl_seconds
 from beautyspot.errors import ConfigurationError
 from beautyspot.following import checked_deps
@@ -47,20 +46,7 @@ class Decorating:
     @overload
     def task(self, function: Callable[P, T], /) -> Task[P, T]: ...
     @overload
-    def task(
-        self,
-        /,
-        *,
-        save_blob: bool | None = None,
-        version: str | int | None = None,
-        key: Callable[..., Any] | Policy | None = None,
-        ignore: str | tuple[str, ...] = (),
-        content_type: str | None = None,
-        ttl: str | float | timedelta | None = None,
-        serializer: Serializer | str | None = None,
-        mmap: bool = False,
-        deps: Iterable[Any] = (),
-    ) -> _Decorator: ...
+    def task(self, /, **options: Unpack[TaskOptions]) -> _Decorator: ...
     def task(self, function: Any = None, /, **options: Any) -> Any:
         """Keep the results of a function; with or without options, as a decorator or called on a function.
 

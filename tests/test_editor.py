@@ -48,6 +48,8 @@ class Model:
         return True
 
 
+project.task(
+project.batch_task(
 embed(
 fetch(
 ask(
@@ -87,6 +89,10 @@ class Server:
         """What is shown behind the opened parenthesis."""
         answer = self._at("textDocument/signatureHelp", call, len(call))
         return str(answer["signatures"][0]["label"])
+
+    def signatures(self, call: str) -> list[str]:
+        """All of them, where a function has several."""
+        return [str(each["label"]) for each in self._at("textDocument/signatureHelp", call, len(call))["signatures"]]
 
     def _at(self, method: str, call: str, character: int) -> Any:
         place = {"line": SCRIPT.splitlines().index(call), "character": character}
@@ -150,3 +156,10 @@ def test_an_editor_shows_the_signature_and_the_docstring_of_the_function(
     assert kind in server.hover(call)
     assert docstring in server.hover(call)
     assert server.signature(call).endswith(signature)
+
+
+@pytest.mark.parametrize("call", ["project.task(", "project.batch_task("])
+def test_an_editor_shows_the_options_of_a_decorator(server: Server, call: str) -> None:
+    shown = server.signatures(call)[-1]
+    assert "version: str | int | None" in shown
+    assert "ttl: str | float | timedelta | None" in shown

@@ -167,6 +167,8 @@ plain()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 plain(1, z=2)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 limited(3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 limited_plainly("a")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+project.task(verson="2")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+project.task(mmap="yes")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
 project.limiter(costs=3)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
 Client().get(3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
