@@ -80,7 +80,7 @@ LAYERS = [
     {"project"},
     {"__init__"},
     {"adapters", "testing", "moving", "dropping", "sharing", "takeover"},
-    {"archive", "verifying", "evicting"},
+    {"verifying", "evicting"},
     {"maintenance"},
     {"dashboard"},
     {"cli"},
@@ -123,7 +123,6 @@ def test_imports_point_down(path: Path) -> None:
 
 
 PUBLIC = [
-    "archive",
     "async_streams",
     "batch_task",
     "catalog",
