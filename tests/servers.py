@@ -328,6 +328,12 @@ class Proxy:
 
     Args:
         port: Of the server on this machine.
+
+    Attributes:
+        refuses: Whether new connections are ended at once.
+        connections: How many there were.
+        answered: The bytes that the server has sent.
+        breaks: After how many of those bytes all connections are cut; one number for each time.
     """
 
     def __init__(self, port: int) -> None:
@@ -339,6 +345,8 @@ class Proxy:
         self._passes.set()
         self.refuses = False
         self.connections = 0
+        self.answered = 0
+        self.breaks: list[int] = []
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self) -> None:
@@ -358,18 +366,30 @@ class Proxy:
             self.connections += 1
             self._sockets |= {client, server}
             for one, other in ((client, server), (server, client)):
-                threading.Thread(target=self._pump, args=(one, other), daemon=True).start()
+                threading.Thread(target=self._pump, args=(one, other, one is server), daemon=True).start()
 
-    def _pump(self, one: socket.socket, other: socket.socket) -> None:
+    def _pump(self, one: socket.socket, other: socket.socket, is_answer: bool) -> None:
         try:
             while data := one.recv(1 << 16):
                 self._passes.wait()
                 other.sendall(data)
+                if is_answer:
+                    self._count(len(data))
         except OSError:
             pass
         finally:
             self._end(one)
             self._end(other)
+
+    def _count(self, size: int) -> None:
+        self.answered += size
+        if self.breaks and self.answered > self.breaks[0]:
+            self.breaks.pop(0)
+            self.at_break()
+            self.cut()
+
+    def at_break(self) -> None:
+        """Something to do before connections are cut on the way; for tests to exchange."""
 
     def _end(self, end: socket.socket) -> None:
         self._sockets.discard(end)

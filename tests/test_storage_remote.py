@@ -21,7 +21,7 @@ from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 
 import beautyspot as bs
-from beautyspot.errors import ConfigurationError, StorageError
+from beautyspot.errors import ConfigurationError, DamagedBlobError, StorageError
 from beautyspot.protocols import BlobStorage, InDirectory
 from beautyspot.storage import FsspecStorage, LocalStorage, MemoryStorage, S3Storage, open_storage, s3, s3_transfer
 from beautyspot.storage.parts import PartsFile
@@ -209,23 +209,6 @@ def test_an_interrupted_save_leaves_nothing(
     assert list(through_proxy.blobs()) == []
 
 
-def cutting(monkeypatch: pytest.MonkeyPatch, proxy: Proxy, times: int) -> list[int]:
-    """Cut the network so many times, always in the middle of a body; returns where, as it happens."""
-    cuts: list[int] = []
-    whole = s3_transfer._Range.take
-
-    def take(part: Any, body: Any) -> None:
-        if len(cuts) < times:
-            count = body.readinto(part.rest[: MIB // 4])
-            part.rest, part.at = part.rest[count:], part.at + count
-            cuts.append(part.at)
-            proxy.cut()
-        whole(part, body)
-
-    monkeypatch.setattr(s3_transfer._Range, "take", take)
-    return cuts
-
-
 def test_a_thread_that_outlives_the_main_one_keeps_large_blobs(storage: S3Storage) -> None:
     code = """
 import pickle, sys, threading
@@ -240,30 +223,27 @@ threading.Thread(target=work).start()
     assert in_a_process(code, pickle.dumps(storage).hex()).communicate()[0] == "True\n"
 
 
-@pytest.mark.parametrize("size", [12 * MIB, 40 * MIB + 1])
-def test_a_body_that_breaks_off_is_resumed(
-    size: int, storage: S3Storage, through_proxy: S3Storage, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("size", [MIB, 12 * MIB, 40 * MIB + 1])
+def test_a_body_that_breaks_off_is_read_again(
+    size: int, storage: S3Storage, through_proxy: S3Storage, proxy: Proxy
 ) -> None:
     content = os.urandom(MIB) * (size // MIB) + bytes(size % MIB)
     location = storage.save(NAME, [content])
-    cuts = cutting(monkeypatch, proxy, times=3)
+    proxy.breaks = [size * part // 5 for part in (1, 2, 3)]
     assert through_proxy.load(location, size) == content
-    assert len(cuts) == 3
+    assert proxy.breaks == []
 
 
-def test_a_body_that_breaks_off_too_often_is_an_error(storage: S3Storage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(s3_transfer, "_PAUSES", (0.01, 0.01))
-    location = storage.save(NAME, [b"content"])
-    breaks: list[int] = []
-
-    def take(part: Any, body: Any) -> None:
-        breaks.append(part.at)
-        raise ConnectionResetError("cut")
-
-    monkeypatch.setattr(s3_transfer._Range, "take", take)
-    with pytest.raises(StorageError, match=f"cannot read the blob s3://.*{location}: cut"):
-        storage.load(location, 7)
-    assert len(breaks) == 3
+def test_a_body_that_breaks_off_too_often_is_an_error(
+    storage: S3Storage, through_proxy: S3Storage, proxy: Proxy
+) -> None:
+    location = storage.save(NAME, [bytes(4 * MIB)])
+    proxy.breaks = [MIB * times for times in range(1, 50)]
+    with pytest.raises(
+        StorageError, match=f"cannot read the blob s3://.*{location}: .*(read, but total|reading|reset)"
+    ):
+        through_proxy.load(location, 4 * MIB)
+    assert proxy.connections == 6
 
 
 @pytest.mark.parametrize("size", [12 * MIB, 40 * MIB])
@@ -271,17 +251,21 @@ def test_a_blob_that_is_replaced_while_it_is_read_is_refused(
     size: int, storage: S3Storage, through_proxy: S3Storage, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     location = storage.save(NAME, [bytes(size)])
-    whole = s3_transfer._Range.take
-
-    def take(part: Any, body: Any) -> None:
-        monkeypatch.setattr(s3_transfer._Range, "take", whole)
-        s3_transfer.write_object(storage._client.get(), storage.bucket, storage._key(location), [b"1" * size])
-        proxy.cut()
-        whole(part, body)
-
-    monkeypatch.setattr(s3_transfer._Range, "take", take)
+    client, key = storage._client.get(), storage._key(location)
+    monkeypatch.setattr(proxy, "at_break", lambda: s3_transfer.write_object(client, storage.bucket, key, [b"1" * size]))
+    proxy.breaks = [10 * MIB]  # behind the first part, which says what the others must belong to
     with pytest.raises(StorageError, match="it was replaced while it was read"):
         through_proxy.load(location, size)
+
+
+@pytest.mark.parametrize("claimed", [MIB, 20 * MIB])
+def test_a_blob_that_is_larger_than_stated_is_not_read_to_its_end(
+    claimed: int, storage: S3Storage, through_proxy: S3Storage, proxy: Proxy
+) -> None:
+    location = storage.save(NAME, [bytes(64 * MIB)])
+    with pytest.raises(DamagedBlobError, match=f"{location} has {64 * MIB} bytes and should have {claimed}$"):
+        through_proxy.load(location, claimed)
+    assert proxy.answered < 16 * MIB
 
 
 @pytest.mark.parametrize("claimed", [6, 1 << 50])
@@ -290,6 +274,18 @@ def test_a_wrong_size_is_refused_before_memory_is_taken(claimed: int, storage: S
         location = each.save(NAME, [b"content"])
         with pytest.raises(StorageError, match=f"{location} has 7 bytes and should have {claimed}$"):
             each.load(location, claimed)
+
+
+def test_a_blob_takes_no_byte_beyond_its_size() -> None:
+    """Of an object that was replaced by a larger one after it was found to have the right size."""
+    file = s3_transfer._BlobFile("s3://bucket/blob", 4)
+    file.seek(2)
+    file.write(b"cd")
+    file.seek(0)
+    file.write(b"ab")
+    with pytest.raises(DamagedBlobError, match="s3://bucket/blob has more bytes than the 4 it should have"):
+        file.write(b"cde")
+    assert (file.content, file.end) == (b"abcd", 4)
 
 
 def test_an_empty_object_is_not_taken_for_a_large_one(storage: S3Storage) -> None:
