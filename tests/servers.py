@@ -153,20 +153,6 @@ class RedisServer(Server):
         return str(binary)
 
 
-class RedisSentinel(RedisServer):
-    """A sentinel that knows a server as ``mine``."""
-
-    def __init__(self, watched: RedisServer) -> None:
-        self._watched = watched
-        super().__init__()
-
-    def command(self) -> list[str]:
-        file = self.directory / "sentinel.conf"
-        lines = [f"port {self.port}", "bind 127.0.0.1", f"dir {self.directory}"]
-        file.write_text("\n".join([*lines, f"sentinel monitor mine 127.0.0.1 {self._watched.port} 1"]) + "\n")
-        return [self.binary(), str(file), "--sentinel"]
-
-
 class PostgresServer(Server):
     """A PostgreSQL 17. As root it runs as ``nobody``, from a copy of the binaries that he can reach.
 
