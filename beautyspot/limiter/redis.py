@@ -7,7 +7,6 @@ microseconds: exact, and parsed faster than text.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from time import monotonic, sleep
 from typing import Any
 
 import limits.storage
@@ -100,7 +99,6 @@ return found
 )
 SCRIPTS = {"acquire": ACQUIRE, "shift": SHIFT, "defer": DEFER, "get": GET}
 _PREFIX = "beautyspot+"
-HOPELESS = 10.0  # seconds for which nobody waits for a server that was waited for in vain
 _LONGEST = 1e18  # microseconds: a wait without end, as Lua reads it
 
 
@@ -110,16 +108,9 @@ class RedisStorage(GCRASupport, limits.storage.RedisStorage):
     Args:
         uri: ``beautyspot+redis://host:port/0``; also ``rediss`` and ``redis+unix``.
         options: As for ``limits.storage.RedisStorage``.
-
-    Attributes:
-        pauses: Seconds between attempts where the server cannot be reached; none where the client's own retries
-            are to serve.
     """
 
     STORAGE_SCHEME = [f"{_PREFIX}{scheme}" for scheme in ("redis", "rediss", "redis+unix")]
-
-    pauses: Sequence[float] = ()
-    _hopeless_until = 0.0  # of the monotonic clock: a server that was gone a moment ago is asked once
 
     def __init__(self, uri: str, **options: Any) -> None:
         super().__init__(uri.removeprefix(_PREFIX), **options)
@@ -149,27 +140,11 @@ class RedisStorage(GCRASupport, limits.storage.RedisStorage):
         return found(self._run("get", self._prefixed(keys), []))
 
     def _run(self, name: str, keys: Sequence[str], arguments: Sequence[float]) -> Any:
-        for pause in self.pauses if monotonic() > self._hopeless_until else ():
-            try:
-                return self._send(name, keys, arguments)
-            except transient(self._client()):
-                sleep(pause)
-        try:
-            return self._send(name, keys, arguments)
-        except transient(self._client()):
-            self._hopeless_until = monotonic() + HOPELESS
-            raise
-
-    def _send(self, name: str, keys: Sequence[str], arguments: Sequence[float]) -> Any:
         script = self._gcra[name]
         try:  # what calling the script does, without its looking for a pipeline
             return script.registered_client.evalsha(script.sha, len(keys), *keys, *arguments)
-        except self._client().exceptions.NoScriptError:
+        except self.dependencies[self.target_server].module.exceptions.NoScriptError:
             return script(keys, arguments)
-
-    def _client(self) -> Any:
-        """The library that speaks to the server."""
-        return self.dependencies[self.target_server].module
 
     def _prefixed(self, keys: Sequence[str]) -> list[str]:
         return [self.prefixed_key(key) for key in keys]
@@ -178,11 +153,6 @@ class RedisStorage(GCRASupport, limits.storage.RedisStorage):
         """Close the connections; the next use opens new ones."""
         connection: Any = self.get_connection()
         connection.close()
-
-
-def transient(client: Any) -> tuple[type[Exception], ...]:
-    """What may pass: a server that is being started again."""
-    return (client.ConnectionError, client.TimeoutError)
 
 
 def acquire_arguments(requests: Sequence[Request], max_wait: float, prefix: str) -> tuple[list[str], list[float]]:
