@@ -1,4 +1,4 @@
-"""Moving results, with their blobs, from one index and storage to another, or by way of an archive.
+"""Moving results, with their blobs, from one index and storage to another.
 
 What arrives is checked first, keeps its key, and so answers the same calls. A page of results at a time is carried:
 its blobs, then its rows. Killed at any instant, the same move again goes on where it was.
@@ -12,9 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from itertools import islice
-from typing import Any, NamedTuple, Protocol
 
 from beautyspot.errors import StorageError
 from beautyspot.hashing import hasher
@@ -27,52 +25,6 @@ __all__ = ["Moved", "Shelf", "chronicle", "move"]
 _PAGE = 200  # results whose rows are written together
 _AT_ONCE = 8  # blobs under way
 _TOLD = 10  # problems that are told word for word
-
-
-class Item(NamedTuple):
-    """A result on its way.
-
-    Attributes:
-        place: In the order of its source.
-        record: What its source says of it.
-        blob: Reads its blob; ``None`` if it has none.
-    """
-
-    place: int
-    record: Record
-    blob: Callable[[], Buffer] | None
-
-
-class Source(Protocol):
-    """Where results come from."""
-
-    def items(self, after: int) -> Iterator[Item]:
-        """All results behind a place, oldest first."""
-        ...
-
-
-class Sink(Protocol):
-    """Where results go."""
-
-    def begin(self) -> int:
-        """Behind which place of the source to begin."""
-        ...
-
-    def has(self, keys: list[bytes]) -> set[bytes]:
-        """Those *keys* that are there already."""
-        ...
-
-    def prepare(self, record: Record, blob: Buffer | None) -> Any:
-        """Take in one result as far as that is independent of others; in any thread."""
-        ...
-
-    def put(self, page: Iterable[Any], place: int) -> None:
-        """Make results of what was prepared; *place* is that of the last one."""
-        ...
-
-    def end(self) -> None:
-        """All is there."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +55,7 @@ class Moved:
 
 
 class Shelf:
-    """An index with its storage, as a source or a sink.
+    """An index with its storage, from which results are moved or to which.
 
     Args:
         db: The index.
@@ -114,28 +66,26 @@ class Shelf:
         self.db = db
         self.storage = storage
 
-    def items(self, after: int) -> Iterator[Item]:
-        """All results behind a place, oldest first."""
-        for place, record in chronicle(self.db, after):
-            location, size = record.entry.location, record.entry.size
-            yield Item(place, record, None if location is None else partial(self.storage.load, location, size))
+    def records(self) -> Iterator[Record]:
+        """All results, oldest first."""
+        return (record for _, record in chronicle(self.db, 0))
 
-    def begin(self) -> int:
-        """From the beginning: what is there is found by its key."""
-        return 0
+    def blob(self, entry: Entry) -> Buffer | None:
+        """The blob of a result; ``None`` if it has none."""
+        return None if entry.location is None else self.storage.load(entry.location, entry.size)
 
     def has(self, keys: list[bytes]) -> set[bytes]:
         """Those *keys* whose results are kept here and have not expired."""
         return {key for key, entry in self.db.lookup(keys).items() if not is_expired(entry)}
 
-    def prepare(self, record: Record, blob: Buffer | None) -> Record:
-        """Write the blob."""
+    def with_blob(self, record: Record, blob: Buffer | None) -> Record:
+        """Write the blob of a result that is to be put."""
         if blob is None:
             return record
         location = self.storage.save(record.summary.key.hex(), [blob])
         return record._replace(entry=record.entry._replace(location=location))
 
-    def put(self, page: Iterable[Record], place: int) -> None:
+    def put(self, page: Iterable[Record]) -> None:
         """Write the rows; where that fails, the blobs that were written for them are removed."""
         records: list[Record] = []
         try:
@@ -149,18 +99,15 @@ class Shelf:
                         self.storage.delete(record.entry.location)
             raise
 
-    def end(self) -> None:
-        """Each page was there when it was put."""
-
 
 def move(
-    source: Source, sink: Sink, secret: str | bytes | None = None, progress: Callable[[int], object] | None = None
+    source: Shelf, target: Shelf, secret: str | bytes | None = None, progress: Callable[[int], object] | None = None
 ) -> Moved:
-    """Carry all results of *source* to *sink*; those that are there already stay as they are.
+    """Carry all results of *source* to *target*; those that are there already stay as they are.
 
     Args:
-        source: A `Shelf` or an archive.
-        sink: Another one.
+        source: Where they are.
+        target: Where they go.
         secret: With which results must be signed, as in ``Project(secret=...)``; ``None``: no signature is looked at.
         progress: Told how many results were looked at since it was told last.
 
@@ -168,23 +115,22 @@ def move(
         How many results were moved, and what became of the others.
 
     Raises:
-        IndexUnavailableError, StorageError: If the source cannot be listed or the sink not be written to. What
+        IndexUnavailableError, StorageError: If the source cannot be listed or the target not be written to. What
             arrived is there; the same move again goes on.
     """
-    arrivals = _Arrivals(sink, seal_of(secret))
+    arrivals = _Arrivals(source, target, seal_of(secret))
     moved = already = expired = 0
-    items = source.items(sink.begin())
+    records = source.records()
     with ThreadPoolExecutor(_AT_ONCE, "beautyspot-move") as pool:
-        while page := list(islice(items, _PAGE)):
-            lasting = [item for item in page if not is_expired(item.record.entry)]
-            there = sink.has([item.record.summary.key for item in lasting])
-            new = [item for item in lasting if item.record.summary.key not in there]
-            sink.put(arrivals.of(new, pool), page[-1].place)
+        while page := list(islice(records, _PAGE)):
+            lasting = [record for record in page if not is_expired(record.entry)]
+            there = target.has([record.summary.key for record in lasting])
+            new = [record for record in lasting if record.summary.key not in there]
+            target.put(arrivals.of(new, pool))
             moved, already = moved + len(new), already + len(lasting) - len(new)
             expired += len(page) - len(lasting)
             if progress is not None:
                 progress(len(page))
-    sink.end()
     left_out = len(arrivals.refused)
     return Moved(moved - left_out, already, expired, left_out, tuple(arrivals.refused[:_TOLD]))
 
@@ -193,37 +139,40 @@ class _Arrivals:
     """Takes results in, once they were found to be whole.
 
     Args:
-        sink: Where they go.
+        source: Where their blobs are.
+        target: Where they go.
         seal: That must be on them.
 
     Attributes:
         refused: What was wrong with each that was not.
     """
 
-    def __init__(self, sink: Sink, seal: Seal | None) -> None:
-        self._sink = sink
+    def __init__(self, source: Shelf, target: Shelf, seal: Seal | None) -> None:
+        self._source = source
+        self._target = target
         self._seal = seal
         self.refused: list[str] = []
 
-    def of(self, items: Iterable[Item], pool: ThreadPoolExecutor) -> Iterator[Any]:
-        """What the sink made of each, in their order; blobs are read and written several at a time."""
-        waiting: deque[Future[Any]] = deque()
-        for item in items:
-            waiting.append(pool.submit(self._take_in, item) if item.blob is not None else _done(self._take_in(item)))
+    def of(self, records: Iterable[Record], pool: ThreadPoolExecutor) -> Iterator[Record]:
+        """What each is at the target, in their order; blobs are read and written several at a time."""
+        waiting: deque[Future[Record | None]] = deque()
+        for record in records:
+            has_blob = record.entry.location is not None
+            waiting.append(pool.submit(self._take_in, record) if has_blob else _done(self._take_in(record)))
             if len(waiting) >= _AT_ONCE:
                 yield from _unless_refused(waiting.popleft())
         while waiting:
             yield from _unless_refused(waiting.popleft())
 
-    def _take_in(self, item: Item) -> Any:
+    def _take_in(self, record: Record) -> Record | None:
         try:
-            blob = None if item.blob is None else item.blob()
-            problem = self._problem(item.record, blob)
+            blob = self._source.blob(record.entry)
+            problem = self._problem(record, blob)
         except StorageError as error:
             blob, problem = None, str(error)
         if problem is None:
-            return self._sink.prepare(item.record, blob)
-        self.refused.append(f"{item.record.summary.function}({item.record.summary.input}): {problem}")
+            return self._target.with_blob(record, blob)
+        self.refused.append(f"{record.summary.function}({record.summary.input}): {problem}")
         return None
 
     def _problem(self, record: Record, blob: Buffer | None) -> str | None:
@@ -245,16 +194,16 @@ class _Arrivals:
         return None if digest == entry.checksum else "its blob is damaged: its checksum does not fit"
 
 
-def _done(value: Any) -> Future[Any]:
-    future: Future[Any] = Future()
+def _done(value: Record | None) -> Future[Record | None]:
+    future: Future[Record | None] = Future()
     future.set_result(value)
     return future
 
 
-def _unless_refused(future: Future[Any]) -> Iterator[Any]:
-    prepared = future.result()
-    if prepared is not None:
-        yield prepared
+def _unless_refused(future: Future[Record | None]) -> Iterator[Record]:
+    record = future.result()
+    if record is not None:
+        yield record
 
 
 def chronicle(db: TaskDB, after: int) -> Iterator[tuple[int, Record]]:

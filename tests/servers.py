@@ -153,20 +153,6 @@ class RedisServer(Server):
         return str(binary)
 
 
-class RedisSentinel(RedisServer):
-    """A sentinel that knows a server as ``mine``."""
-
-    def __init__(self, watched: RedisServer) -> None:
-        self._watched = watched
-        super().__init__()
-
-    def command(self) -> list[str]:
-        file = self.directory / "sentinel.conf"
-        lines = [f"port {self.port}", "bind 127.0.0.1", f"dir {self.directory}"]
-        file.write_text("\n".join([*lines, f"sentinel monitor mine 127.0.0.1 {self._watched.port} 1"]) + "\n")
-        return [self.binary(), str(file), "--sentinel"]
-
-
 class PostgresServer(Server):
     """A PostgreSQL 17. As root it runs as ``nobody``, from a copy of the binaries that he can reach.
 
@@ -328,6 +314,12 @@ class Proxy:
 
     Args:
         port: Of the server on this machine.
+
+    Attributes:
+        refuses: Whether new connections are ended at once.
+        connections: How many there were.
+        answered: The bytes that the server has sent.
+        breaks: After how many of those bytes all connections are cut; one number for each time.
     """
 
     def __init__(self, port: int) -> None:
@@ -339,6 +331,8 @@ class Proxy:
         self._passes.set()
         self.refuses = False
         self.connections = 0
+        self.answered = 0
+        self.breaks: list[int] = []
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self) -> None:
@@ -358,18 +352,30 @@ class Proxy:
             self.connections += 1
             self._sockets |= {client, server}
             for one, other in ((client, server), (server, client)):
-                threading.Thread(target=self._pump, args=(one, other), daemon=True).start()
+                threading.Thread(target=self._pump, args=(one, other, one is server), daemon=True).start()
 
-    def _pump(self, one: socket.socket, other: socket.socket) -> None:
+    def _pump(self, one: socket.socket, other: socket.socket, is_answer: bool) -> None:
         try:
             while data := one.recv(1 << 16):
                 self._passes.wait()
                 other.sendall(data)
+                if is_answer:
+                    self._count(len(data))
         except OSError:
             pass
         finally:
             self._end(one)
             self._end(other)
+
+    def _count(self, size: int) -> None:
+        self.answered += size
+        if self.breaks and self.answered > self.breaks[0]:
+            self.breaks.pop(0)
+            self.at_break()
+            self.cut()
+
+    def at_break(self) -> None:
+        """Something to do before connections are cut on the way; for tests to exchange."""
 
     def _end(self, end: socket.socket) -> None:
         self._sockets.discard(end)

@@ -39,14 +39,6 @@ class TestPostgresTaskDB(TaskDBContract, CatalogContract):
         db.close()
 
 
-class TestPartitionedPostgresTaskDB(TaskDBContract, CatalogContract):
-    @pytest.fixture
-    def db(self, postgres_url: str) -> Iterator[TaskDB]:
-        db = PostgresTaskDB(postgres_url, partitions=4)
-        yield db
-        db.close()
-
-
 class TestMemoryTaskDB(TaskDBContract, CatalogContract):
     @pytest.fixture
     def db(self) -> TaskDB:

@@ -124,7 +124,7 @@ def test_commands_work_on_servers(postgres_url: str, s3_server: S3Server, s3_url
     assert lines_of("clear", postgres_url, *places, "--yes")[-1] == "dropped 5 results"
 
 
-@pytest.mark.parametrize("words", [*LOOKS, "show KEY", "explain KEY", "export out.jsonl", "export out.tar"])
+@pytest.mark.parametrize("words", [*LOOKS, "show KEY", "explain KEY", "export out.jsonl"])
 def test_looking_leaves_every_byte_as_it_is(kept: bs.Project, words: str) -> None:
     key = key_of()
     before = everything(Path())
@@ -519,12 +519,14 @@ def test_a_table_is_written(kept: bs.Project) -> None:
     assert done.stderr == "1 result written\n"
 
 
-def test_an_archive_is_of_all_results(kept: bs.Project) -> None:
-    done = beautyspot("export", "out.tar", "--function", "greet")
-    assert (done.exit_code, "A table is asked for" in done.stderr) == (2, True)
-    assert beautyspot("export", "-").exit_code == 2
-    assert lines_of("export", "out.tar") == ["11 moved, 1 expired"]
-    assert lines_of("import", "new.db", "out.tar", "--storage-path", "new") == ["11 moved"]
+def test_a_file_that_is_no_table_is_refused(kept: bs.Project) -> None:
+    for words in (["out.tar"], ["out.db", "--function", "greet"], ["-"]):
+        done = beautyspot("export", *words)
+        assert (done.exit_code, "A table is asked for" in done.stderr) == (2, True)
+    assert not Path("out.tar").exists()
+
+
+def test_an_import_takes_all_results(kept: bs.Project) -> None:
     assert lines_of("import", "newer.db", "job.db", "--storage-path", "newer") == ["11 moved, 1 expired"]
 
 

@@ -81,7 +81,7 @@ LAYERS = [
     {"project"},
     {"__init__"},
     {"adapters", "testing", "moving", "dropping", "sharing", "takeover"},
-    {"archive", "verifying", "evicting"},
+    {"verifying", "evicting"},
     {"maintenance"},
     {"dashboard"},
     {"cli"},
@@ -124,7 +124,6 @@ def test_imports_point_down(path: Path) -> None:
 
 
 PUBLIC = [
-    "archive",
     "async_streams",
     "batch_task",
     "catalog",

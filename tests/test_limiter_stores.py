@@ -23,21 +23,14 @@ from limits.errors import StorageError
 from limits.storage import storage_from_string
 
 from beautyspot.errors import BudgetWarning, ConfigurationError, LimiterUnavailableError
-from beautyspot.limiter import (
-    MemoryStorage,
-    RedisClusterStorage,
-    RedisSentinelStorage,
-    RedisStorage,
-    SQLiteStorage,
-    aio,
-)
+from beautyspot.limiter import MemoryStorage, RedisStorage, SQLiteStorage, aio
 from beautyspot.limiter.gate import Gate
 from beautyspot.limiter.gcra import SLACK
 from beautyspot.limiter.rates import TokenLimit
 from beautyspot.limiter.stores import open_store
 from beautyspot.testing import AsyncLimiterStoreContract, LimiterStoreContract
 from beautyspot.testing.limiter import asked
-from tests.servers import RedisSentinel, RedisServer, until
+from tests.servers import RedisServer
 
 
 class TestMemory(LimiterStoreContract):
@@ -54,22 +47,18 @@ class TestSQLite(LimiterStoreContract):
         store.close()
 
 
-class OnAServer(LimiterStoreContract):
-    """What every store in a Redis server does."""
+class TestRedis(LimiterStoreContract):
+    @pytest.fixture
+    def store(self, redis_url: str) -> Iterator[Any]:
+        store = RedisStorage(f"beautyspot+{redis_url}")
+        yield store
+        store.close()
 
     def test_a_server_that_has_forgotten_the_scripts_is_told_them_again(self, store: Any) -> None:
         store.acquire_gcra([asked("k", 5)])
         store.get_connection().script_flush()  # as one that was started again, or has taken over
         assert store.acquire_gcra([asked("k", 1)], 10.0)[0]
         assert self.owed(store, "k") == pytest.approx(6, abs=self.NEAR)
-
-
-class TestRedis(OnAServer):
-    @pytest.fixture
-    def store(self, redis_url: str) -> Iterator[Any]:
-        store = RedisStorage(f"beautyspot+{redis_url}")
-        yield store
-        store.close()
 
 
 class TestAsyncMemory(AsyncLimiterStoreContract):
@@ -90,44 +79,6 @@ class TestAsyncRedis(AsyncLimiterStoreContract):
     @pytest.fixture
     def async_store(self, redis_url: str) -> Any:
         return aio.RedisStorage(f"async+beautyspot+{redis_url}")
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[RedisServer]:
-    server = RedisServer("--cluster-enabled", "yes")
-    with redis.Redis.from_url(server.url) as client:
-        client.execute_command("CLUSTER ADDSLOTSRANGE", 0, 16383)
-        until(lambda: _is_ok(client), lambda: True)
-    yield server
-    server.stop()
-
-
-class TestRedisCluster(OnAServer):
-    @pytest.fixture
-    def store(self, cluster: RedisServer) -> Iterator[Any]:
-        store = RedisClusterStorage(f"beautyspot+redis+cluster://127.0.0.1:{cluster.port}")
-        store.storage.flushall()
-        yield store
-        store.close()
-
-
-def _is_ok(client: Any) -> None:
-    assert client.execute_command("CLUSTER INFO")["cluster_state"] == "ok"
-
-
-@pytest.fixture(scope="module")
-def sentinel(redis_server: RedisServer) -> Iterator[RedisServer]:
-    server = RedisSentinel(redis_server)
-    yield server
-    server.stop()
-
-
-class TestRedisSentinel(OnAServer):
-    @pytest.fixture
-    def store(self, sentinel: RedisServer, redis_url: str) -> Iterator[Any]:
-        store = RedisSentinelStorage(f"beautyspot+redis+sentinel://127.0.0.1:{sentinel.port}/mine", use_replicas=False)
-        yield store
-        store.close()
 
 
 # --- clocks
@@ -484,6 +435,8 @@ def test_the_client_of_an_event_loop_ends_with_it() -> None:
     [
         ("budgets.db", "limiter_uri is a URL"),
         ("mysql://host/db", "no place for budgets is known as 'mysql'"),
+        ("redis+cluster://127.0.0.1:6379", r"no place for budgets is known as 'redis\+cluster'"),
+        ("redis+sentinel://127.0.0.1:26379/mine", r"no place for budgets is known as 'redis\+sentinel'"),
         ("redis://:secret@127.0.0.1:abc/0", "redis://127.0.0.1:abc/0 cannot work"),
         ("redis://127.0.0.1:99999/0", "cannot work: Port out of range"),
         ("redis://[::1/0", "cannot work: Invalid IPv6 URL"),

@@ -198,15 +198,13 @@ def test_the_strategy_is_in_the_registries() -> None:
     assert limits.aio.strategies.STRATEGIES["gcra"] is aio.GCRARateLimiter
 
 
-def test_the_fixed_window_of_limits_runs_on_our_storages(tmp_path: Path) -> None:
-    two = limits.parse("2/minute")
+def test_windows_are_left_to_the_storages_of_limits(tmp_path: Path) -> None:
     file = SQLiteStorage(f"sqlite:///{tmp_path}/budgets.db")
     for storage in (MemoryStorage(), file):
-        limiter = FixedWindowRateLimiter(storage)
-        assert [limiter.hit(two, "k") for _ in range(3)] == [True, True, False]
-        assert limiter.get_window_stats(two, "k").remaining == 0
-        limiter.clear(two, "k")
-        assert limiter.hit(two, "k")
+        with pytest.raises(NotImplementedError, match='has budgets for the strategy "gcra" alone'):
+            FixedWindowRateLimiter(storage).hit(MINUTE, "k")
+    with pytest.raises(NotImplementedError, match='has budgets for the strategy "gcra" alone'):
+        asyncio.run(limits.aio.strategies.FixedWindowRateLimiter(aio.MemoryStorage()).hit(MINUTE, "k"))
     file.close()
 
 

@@ -1,28 +1,23 @@
 """Results are moved with their blobs, between any two places, and answer there under their keys."""
 
-import io
-import os
 import signal
 import subprocess
 import sys
-import tarfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import msgpack
 import pytest
 from click.testing import CliRunner, Result
 
 import beautyspot as bs
-from beautyspot.archive import Archive
 from beautyspot.cli import main
 from beautyspot.db import MemoryTaskDB
-from beautyspot.errors import ConfigurationError, StorageError, UnreadableWarning
+from beautyspot.errors import UnreadableWarning
 from beautyspot.moving import Moved, Shelf, move
 from beautyspot.storage import LocalStorage, MemoryStorage
-from beautyspot.testing import Count, make_record
+from beautyspot.testing import Count
 from tests.servers import S3Server
 from tests.tampering import change_rows
 
@@ -88,18 +83,18 @@ def test_results_kept_under_sqlite_answer_under_postgresql_and_back(
     assert summaries[0] == summaries[1] == summaries[2]  # in their order, with all that viewers list
 
 
-@pytest.mark.parametrize("first", ["here", "beyond"])
-def test_an_archive_carries_results_between_places_that_no_machine_reaches_both(
-    here: Places, beyond: Places, count: Count, first: str, tmp_path: Path
+def test_a_disk_carries_results_between_places_that_no_machine_reaches_both(
+    here: Places, beyond: Places, count: Count, tmp_path: Path
 ) -> None:
-    source, target = (here, beyond) if first == "here" else (beyond, here)
-    fill(source, count)
-    archive = str(tmp_path / "results.tar")
-    done = beautyspot("export", source["db"], archive, *options(source))
+    fill(here, count)
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    done = beautyspot("import", str(disk / "results.db"), here["db"], *options(here, "from-"))
     assert (done.exit_code, done.stdout) == (0, "500 moved\n")
-    done = beautyspot("import", target["db"], archive, *options(target))
+    disk.rename(tmp_path / "carried")
+    done = beautyspot("import", beyond["db"], str(tmp_path / "carried" / "results.db"), *options(beyond))
     assert (done.exit_code, done.stdout) == (0, "500 moved\n")
-    assert answers(target, count)
+    assert answers(beyond, count)
 
 
 def test_what_is_there_stays_as_it_is(here: Places, there: Places, count: Count) -> None:
@@ -150,47 +145,6 @@ def test_a_killed_import_goes_on_where_it_was(here: Places, beyond: Places, coun
     assert answers(beyond, count, range(2000))
 
 
-def test_a_killed_export_goes_on_where_it_was(here: Places, there: Places, count: Count, tmp_path: Path) -> None:
-    fill(here, count, range(3000))
-    archive = tmp_path / "results.tar"
-    command = ["export", here["db"], str(archive), *options(here)]
-    killed_half_way(command, lambda: archive.exists() and archive.stat().st_size > 1_000_000, tmp_path)
-    with open(archive, "ab") as file:
-        file.write(b"what a write that was cut short left")
-    done = beautyspot("import", there["db"], str(archive), *options(there))
-    assert "is not complete: export once more" in done.stderr
-    done = beautyspot(*command)
-    assert done.exit_code == 0, done.stderr
-    assert 0 < int(done.stdout.split()[0].replace(",", "")) < 3000
-    assert beautyspot("import", there["db"], str(archive), *options(there)).stdout == "3,000 moved\n"
-    assert answers(there, count, range(3000))
-
-
-@pytest.mark.parametrize("size", [0, 1, 512, 600, 5000, 100_000, -1, -512, -1024, -10240])
-def test_an_archive_that_was_cut_anywhere_is_gone_on_with(
-    size: int, here: Places, there: Places, count: Count, tmp_path: Path
-) -> None:
-    fill(here, count, range(600))
-    archive = tmp_path / "results.tar"
-    beautyspot("export", here["db"], str(archive), *options(here))
-    os.truncate(archive, size if size >= 0 else archive.stat().st_size + size)
-    done = beautyspot("export", here["db"], str(archive), *options(here))
-    assert done.exit_code == 0 or "is a complete archive already" in done.stderr
-    assert beautyspot("import", there["db"], str(archive), *options(there)).stdout == "600 moved\n"
-    assert answers(there, count, range(600))
-
-
-def test_a_complete_archive_is_not_written_over(here: Places, count: Count, tmp_path: Path) -> None:
-    fill(here, count, range(3))
-    archive = tmp_path / "results.tar"
-    beautyspot("export", here["db"], str(archive), *options(here))
-    before = archive.read_bytes()
-    done = beautyspot("export", here["db"], str(archive), *options(here))
-    assert done.exit_code == 1
-    assert "is a complete archive already: name another file" in done.stderr
-    assert archive.read_bytes() == before
-
-
 def test_damaged_results_are_left_out_and_told_of(here: Places, there: Places, count: Count, tmp_path: Path) -> None:
     fill(here, count, range(390, 410))
     blobs = sorted((tmp_path / "here").rglob("*-*"))
@@ -206,29 +160,17 @@ def test_damaged_results_are_left_out_and_told_of(here: Places, there: Places, c
     assert "its row is damaged: its checksum does not fit" in done.stderr
 
 
-def test_a_bit_that_flips_in_an_archive_is_noticed(here: Places, there: Places, count: Count, tmp_path: Path) -> None:
-    fill(here, count, range(1000, 1003))
-    archive = tmp_path / "results.tar"
-    beautyspot("export", here["db"], str(archive), *options(here))
-    content = bytearray(archive.read_bytes())
-    content[content.index(b"y" * 500) + 100] ^= 1
-    archive.write_bytes(content)
-    done = beautyspot("import", there["db"], str(archive), *options(there))
-    assert (done.exit_code, done.stdout[:7]) == (1, "2 moved")
-    assert "is damaged: its checksum does not fit" in done.stderr
-
-
 def test_signed_results_stay_signed(
-    here: Places, there: Places, beyond: Places, count: Count, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    here: Places, there: Places, beyond: Places, count: Count, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    secret, archive = "a secret that nobody can guess", str(tmp_path / "results.tar")
+    secret = "a secret that nobody can guess"
     fill(here, count, range(380, 420), secret=secret)
     fill(here, count, range(420, 430))
-    beautyspot("export", here["db"], archive, *options(here))
-    assert beautyspot("import", there["db"], archive, *options(there)).stdout == "50 moved\n"
+    done = beautyspot("import", there["db"], here["db"], *options(there), *options(here, "from-"))
+    assert done.stdout == "50 moved\n"
     assert answers(there, count, range(380, 420), secret=secret)
     monkeypatch.setenv("BEAUTYSPOT_SECRET", secret)
-    done = beautyspot("import", beyond["db"], archive, *options(beyond))
+    done = beautyspot("import", beyond["db"], there["db"], *options(beyond), *options(there, "from-"))
     assert done.stdout.startswith("40 moved, 10 left out")
     assert "it is not signed with this secret" in done.stderr
 
@@ -271,7 +213,6 @@ def test_blobs_of_a_page_that_cannot_be_written_are_removed(tmp_path: Path) -> N
 def test_a_large_blob_needs_no_more_memory_than_itself(tmp_path: Path) -> None:
     code = """
         import os, sys, beautyspot as bs
-        from beautyspot.archive import Archive
         from beautyspot.moving import Shelf, move
         def peak():
             with open("/proc/self/status") as file:
@@ -280,10 +221,9 @@ def test_a_large_blob_needs_no_more_memory_than_itself(tmp_path: Path) -> None:
         project.task(lambda n: bytes(n))(int(sys.argv[1]))
         project.close()
         before = peak()
-        archive = Archive("a.tar")
-        move(Shelf(project.db, project.storage), archive)
         with bs.Project("q", db="q.db", storage_path="q") as other:
-            print(move(archive, Shelf(other.db, other.storage)).moved, peak() - before)
+            source = Shelf(project.db, project.storage)
+            print(move(source, Shelf(other.db, other.storage)).moved, peak() - before)
         project.close()
     """
     size = 200 << 20
@@ -299,102 +239,18 @@ def test_a_large_blob_needs_no_more_memory_than_itself(tmp_path: Path) -> None:
     assert grown < 250
 
 
-# --- archives that were made to do harm
-
-
-def archive_of(path: Path, *members: tuple[str, bytes]) -> str:
-    with tarfile.open(path, "w") as tar:
-        for name, content in [("beautyspot-results-1", b""), *members, ("end", b"")]:
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            tar.addfile(info, io.BytesIO(content))
-    return str(path)
-
-
-def row(**changes: Any) -> list[Any]:
-    entry, summary = make_record(1, b"\x01", **changes)
-    return [list(entry._replace(checksum=b"\xa5\x05\xdf\x1b")), list(summary), None]
-
-
-EVIL = {
-    "no rows": b"\xc1",
-    "a number for rows": msgpack.packb(7),
-    "a bomb": b"\xdd\xff\xff\xff\xff" * 100,
-    "nested too deep": b"\x91" * 10_000,
-    "a pickle": b"cos\nsystem\n(S'touch hacked'\ntR.",
-    "short rows": msgpack.packb([[[1], [2], None]]),
-    "a key that is none": msgpack.packb([row(key=b"short")]),
-    "a text for a value": msgpack.packb([[["t", None, b"", 1, None, b""], *row()[1:]]]),
-    "a location of its own": msgpack.packb([[[None, "../../etc/passwd", b"1234", 1, None, b""], *row()[1:]]]),
-    "a size below zero": msgpack.packb([[[b"", None, b"1234", -1, None, b""], *row()[1:]]]),
-    "a time that is none": msgpack.packb([row(created="now")]),
-    "a content type that is none": msgpack.packb([row(content_type=7)]),
-}
-
-
-@pytest.mark.parametrize("case", EVIL)
-def test_rows_that_cannot_be_are_refused(case: str, tmp_path: Path, there: Places) -> None:
-    archive = archive_of(tmp_path / "evil.tar", ("rows/1", EVIL[case]))
-    done = beautyspot("import", there["db"], archive, *options(there))
-    assert done.exit_code == 1
-    assert "is damaged at rows/1" in done.stderr
-    assert "Traceback" not in done.stderr
-    assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith("hack")) == []
-
-
-def test_members_with_paths_are_not_unpacked(tmp_path: Path, there: Places) -> None:
-    rows = ("rows/1", msgpack.packb([row()]))
-    archive = archive_of(
-        tmp_path / "evil.tar", ("../../outside", b"x"), ("/etc/evil", b"x"), ("blobs/../x", b"x"), rows
-    )
-    assert beautyspot("import", there["db"], archive, *options(there)).stdout == "1 moved\n"
-    assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == []
-
-
-def test_a_file_that_is_no_archive_is_left_as_it_is(tmp_path: Path, here: Places, count: Count) -> None:
-    fill(here, count, range(3))
-    theirs = tmp_path / "theirs.tar"
-    with tarfile.open(theirs, "w") as tar:
-        tar.add(__file__, "test.py")
-    text = tmp_path / "notes.txt"
-    text.write_text("my notes\n" * 100)
-    short = tmp_path / "short.txt"
-    short.write_text("be mine")
-    for path in (theirs, text, short):
-        before = path.read_bytes()
-        done = beautyspot("export", here["db"], str(path), *options(here))
-        assert "is no archive of beautyspot's results" in done.stderr
-        assert done.exit_code == 1
-        assert path.read_bytes() == before
-    with pytest.raises(ConfigurationError, match="is no archive"):
-        list(Archive(theirs).items())
-
-
-def test_a_page_that_says_it_is_larger_than_the_file_takes_no_memory(tmp_path: Path) -> None:
-    path = Path(archive_of(tmp_path / "evil.tar", ("rows/1", msgpack.packb([row()]))))
-    with tarfile.open(path) as tar:
-        member = tar.getmember("rows/1")
-    archive = Archive(path)
-    member.size = 1 << 29
-    with pytest.raises(StorageError, match="ends before"):
-        list(archive._rows(member))
-    member.size = 1 << 40
-    with pytest.raises(StorageError, match="is damaged at rows/1"):
-        list(archive._rows(member))
-
-
 # --- the command line
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["export", "nowhere.db", "a.tar"], "there is no index at nowhere.db"),
+        (["export", "nowhere.db", "a.csv"], "there is no index at nowhere.db"),
         (["import", "new.db", "nowhere.db"], "there is no index at nowhere.db"),
-        (["export", "mysql://host/name", "a.tar"], "no index is known as 'mysql'"),
-        (["export", "memory://", "a.tar", "--storage-path", "s3://bucket?x=y"], "a storage in S3 is given as"),
-        (["export", "memory://", "a.tar", "--s3-opt", "endpoint_url"], "is written NAME=VALUE"),
-        (["export", "postgresql://user:hidden@127.0.0.1:1/n?timeout=1", "a.tar"], "cannot be reached"),
+        (["export", "mysql://host/name", "a.csv"], "no index is known as 'mysql'"),
+        (["export", "memory://", "a.csv", "--storage-path", "s3://bucket?x=y"], "a storage in S3 is given as"),
+        (["export", "memory://", "a.csv", "--s3-opt", "endpoint_url"], "is written NAME=VALUE"),
+        (["export", "postgresql://user:hidden@127.0.0.1:1/n?timeout=1", "a.csv"], "cannot be reached"),
     ],
 )
 def test_an_error_is_one_line_that_says_what_to_do(

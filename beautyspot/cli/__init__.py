@@ -25,8 +25,8 @@ COMMANDS = {
     "prune": ("beautyspot.cli.removing:prune", "Drop results by age, function, size or input."),
     "clear": ("beautyspot.cli.removing:clear", "Drop everything that is kept."),
     "gc": ("beautyspot.cli.removing:gc", "Remove blobs that no result refers to."),
-    "export": ("beautyspot.cli.moves:export", "Write results to an archive or a table."),
-    "import": ("beautyspot.cli.moves:import_", "Take over results of an archive or an index."),
+    "export": ("beautyspot.cli.moves:export", "Write results to a table."),
+    "import": ("beautyspot.cli.moves:import_", "Take over results of another index."),
 }
 
 

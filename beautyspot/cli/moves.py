@@ -1,4 +1,4 @@
-"""``export`` and ``import``: results to a file, and from one."""
+"""``export`` and ``import``: results to a table, and from another index."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from typing import Any
 
 import click
 
-from beautyspot.archive import Archive, is_archive
 from beautyspot.cli.filters import Wanted, filtered
 from beautyspot.cli.others import take_over_directory
 from beautyspot.cli.output import bar
 from beautyspot.cli.places import Place, at_index, pairs_of, secret, storage_options
-from beautyspot.moving import Moved, Shelf, Sink, Source, move
+from beautyspot.moving import Moved, Shelf, move
 from beautyspot.protocols import InDirectory
 from beautyspot.readable import counted, one_line
 from beautyspot.tables import FORMATS, Format, table_format
@@ -26,19 +25,18 @@ from beautyspot.tables import FORMATS, Format, table_format
 @click.option("--format", "form", type=click.Choice(FORMATS), help="Of a table.  [default: as FILE's name says]")
 @click.option("--no-values", is_flag=True, help="What is known of the results, without their values.")
 def export(place: Place, file: str, wanted: Wanted, form: Format | None, no_values: bool) -> None:
-    """Write the results of DB to FILE.
+    """Write the results of DB to FILE, as a table for other programs.
 
-    A FILE that ends with .jsonl, .csv or .parquet becomes a table for other programs; '-' is the output, with
-    --format. Any other becomes an archive of all results with their blobs, for `beautyspot import`; stopped or
-    killed, the same command goes on where it was.
+    FILE ends with .jsonl, .csv or .parquet, or --format says what it becomes; '-' is the output. To carry results with
+    their blobs elsewhere, `beautyspot import` them into an index on a disk, and from there into another one.
     """
     form = form or table_format(file)
-    if form is None and (file == "-" or wanted or no_values):
-        raise click.UsageError("A table is asked for: FILE ends with .jsonl, .csv or .parquet, or say --format.")
+    if form is None:
+        raise click.UsageError(
+            "A table is asked for: FILE ends with .jsonl, .csv or .parquet, or say --format. To carry results with "
+            "their blobs: beautyspot import FILE.db DB"
+        )
     with place.open() as kept:
-        if form is None:
-            with closing(Archive(file)) as archive:
-                return _tell(_moved(Shelf(kept.db, kept.storage), archive))
         selection = wanted.selection(kept)
         if file == "-":
             count = kept.export(sys.stdout.buffer, selection, form=form, values=not no_values)
@@ -46,7 +44,6 @@ def export(place: Place, file: str, wanted: Wanted, form: Format | None, no_valu
             with bar("results", kept.catalog.count(selection)) as told:
                 count = kept.export(file, selection, form=form, values=not no_values, progress=told)
     click.echo(f"{counted(count, 'result')} written", err=file == "-")
-    return None
 
 
 @click.command(name="import")
@@ -62,7 +59,7 @@ def import_(
     from_s3_opt: tuple[str, ...],
     **others: Any,
 ) -> None:
-    """Take over into DB all results, with their blobs, of SOURCE: an archive, or another index.
+    """Take over into DB all results, with their blobs, of SOURCE, another index.
 
     Every result is checked as it arrives. What DB has already stays as it is, so stopped or killed, the same
     command goes on where it was.
@@ -81,12 +78,12 @@ def import_(
         )
     index = place.index(must_exist=False)
     target = Shelf(index, place.storage(index))
-    with closing(target.db), closing(target.storage):
-        if is_archive(source):
-            return _tell(_moved(Archive(source), target))
-        with Place(source, from_storage_path, pairs_of(from_s3_opt)).open() as kept:
-            _check_apart(target, Shelf(kept.db, kept.storage))
-            return _tell(_moved(Shelf(kept.db, kept.storage), target))
+    origin = Place(source, from_storage_path, pairs_of(from_s3_opt))
+    with closing(target.db), closing(target.storage), origin.open() as kept:
+        shelf = Shelf(kept.db, kept.storage)
+        _check_apart(target, shelf)
+        with bar("results") as told:
+            return _tell(move(shelf, target, secret(), told))
 
 
 def _check_apart(target: Shelf, source: Shelf) -> None:
@@ -99,11 +96,6 @@ def _check_apart(target: Shelf, source: Shelf) -> None:
             f"Both indexes would keep their blobs in {places.pop()}, and `gc` of one would take those of the other for "
             "garbage: give DB another place with --storage-path."
         )
-
-
-def _moved(source: Source, sink: Sink) -> Moved:
-    with bar("results") as told:
-        return move(source, sink, secret(), told)
 
 
 def _tell(moved: Moved) -> None:

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["PostgresTaskDB"]
 
 _MANY = 2000  # keys to a statement
-_DEFAULTS = {"schema": "beautyspot", "lock_url": None, "pool_size": 4, "timeout": 30.0, "partitions": 0}
-_KINDS: dict[str, Callable[[str], Any]] = {"pool_size": int, "timeout": float, "partitions": int}
+_DEFAULTS = {"schema": "beautyspot", "lock_url": None, "pool_size": 4, "timeout": 30.0}
+_KINDS: dict[str, Callable[[str], Any]] = {"pool_size": int, "timeout": float}
 
 
 class PostgresTaskDB(PostgresUses):
@@ -42,7 +42,6 @@ class PostgresTaskDB(PostgresUses):
         lock_url: Of the server itself, where *url* is that of a pooler in transaction mode: locks need a session.
         pool_size: Connections of this process at the most, 4; one more holds its locks.
         timeout: Seconds for which a call asks a server again that does not answer, before it does without; 30.
-        partitions: Into how many tables results are dealt by their keys, where they are made now; 0, one.
 
     Raises:
         ConfigurationError: If psycopg is not installed, or an option cannot work.
@@ -56,7 +55,6 @@ class PostgresTaskDB(PostgresUses):
         lock_url: str | None = None,
         pool_size: int | None = None,
         timeout: float | None = None,
-        partitions: int | None = None,
     ) -> None:
         self._bare, in_url = _split(url)
         given = {
@@ -64,7 +62,6 @@ class PostgresTaskDB(PostgresUses):
             "lock_url": lock_url,
             "pool_size": pool_size,
             "timeout": timeout,
-            "partitions": partitions,
         }
         self._options = {**_DEFAULTS, **in_url, **{name: value for name, value in given.items() if value is not None}}
         self._check_options()
@@ -80,8 +77,8 @@ class PostgresTaskDB(PostgresUses):
         options, name = self._options, self._options["schema"]
         if not re.fullmatch(r"[a-z_][a-z0-9_]{0,62}", name):
             raise ConfigurationError(f"schema is a name of small letters, digits and underscores, not {name!r}")
-        if options["pool_size"] < 1 or options["partitions"] < 0 or options["timeout"] <= 0:
-            raise ConfigurationError("pool_size must be at least 1, partitions at least 0, and timeout above 0")
+        if options["pool_size"] < 1 or options["timeout"] <= 0:
+            raise ConfigurationError("pool_size must be at least 1, and timeout above 0")
         for each in (self._bare, options["lock_url"] or self._bare):
             check_url(each)
 
@@ -92,7 +89,7 @@ class PostgresTaskDB(PostgresUses):
         return f"PostgresTaskDB({self._sessions.place!r}, schema={self._schema!r})"
 
     def _prepare(self, connection: Connection[Any]) -> None:
-        migrate(connection, self._schema, self._sessions.place, self._options["partitions"])
+        migrate(connection, self._schema, self._sessions.place)
 
     def lookup(self, keys: Sequence[bytes]) -> dict[bytes, Entry]:
         """The entries of those *keys* that are kept, 2,000 to a statement."""

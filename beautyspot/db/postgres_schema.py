@@ -39,7 +39,7 @@ MIGRATIONS: list[str] = [
         created float8 NOT NULL,
         seconds float8,
         worker text NOT NULL
-    ) {partitioned};
+    );
     CREATE INDEX results_by_id ON {schema}.results (id);
     CREATE INDEX results_by_function ON {schema}.results (function, id);
     CREATE TABLE {schema}.failures (
@@ -80,14 +80,13 @@ MIGRATIONS: list[str] = [
 ]
 
 
-def migrate(connection: Connection[Any], schema: str, place: str, partitions: int) -> None:
+def migrate(connection: Connection[Any], schema: str, place: str) -> None:
     """Bring *schema* to its newest form; many processes may ask for it at once.
 
     Args:
         connection: With autocommit.
         schema: Its name, quoted.
         place: Of the index, for messages.
-        partitions: Into how many tables results are dealt by their keys, where they are made now; 0: one.
 
     Raises:
         ForeignIndexError: If the schema holds tables of another program.
@@ -101,12 +100,8 @@ def migrate(connection: Connection[Any], schema: str, place: str, partitions: in
         if not connection.execute("SELECT to_regnamespace(%s)", (schema,)).fetchone()[0]:  # type: ignore[index]
             connection.execute(f"CREATE SCHEMA {schema}".encode())
         for number, script in enumerate(MIGRATIONS[version:], version + 1):
-            partitioned = "PARTITION BY HASH (key)" if partitions else ""
-            connection.execute(script.format(schema=schema, partitioned=partitioned).encode())
+            connection.execute(script.format(schema=schema).encode())
             connection.execute(f"INSERT INTO {schema}.migrations VALUES (%s, %s)".encode(), (number, time.time()))
-        for part in range(partitions if not version else 0):
-            dealt = f"PARTITION OF {schema}.results FOR VALUES WITH (MODULUS {partitions}, REMAINDER {part})"
-            connection.execute(f"CREATE TABLE {schema}.results_{part} {dealt}".encode())
 
 
 def _version(connection: Connection[Any], schema: str, place: str) -> int:

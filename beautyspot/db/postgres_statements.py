@@ -63,7 +63,7 @@ class Statements(NamedTuple):
         return cls(
             # A plan for one key is made once; that for many depends on how many, and is made each time.
             get=f"SELECT uuid_send(key), {ENTRY} FROM {schema}.results WHERE key = %s::uuid",
-            # Key by key: where results are partitioned, each is looked for where it belongs, and not everywhere.
+            # Key by key, each by way of the index, however many they are.
             lookup=f"SELECT found.* FROM unnest(%s::uuid[]) AS wanted, LATERAL (SELECT uuid_send(key), {ENTRY} "
             f"FROM {schema}.results WHERE key = wanted OFFSET 0) AS found",
             kept=f"SELECT uuid_send(key) FROM {schema}.results WHERE key = ANY (%s::uuid[])",

@@ -11,7 +11,7 @@ from beautyspot.limiter import aio
 from beautyspot.limiter.gcra import Request
 from beautyspot.limiter.headers import retry_after
 from beautyspot.limiter.memory import MemoryStorage
-from beautyspot.limiter.redis import RedisClusterStorage, RedisSentinelStorage, RedisStorage
+from beautyspot.limiter.redis import RedisStorage
 from beautyspot.limiter.sqlite import SQLiteStorage
 from beautyspot.limiter.strategy import GCRARateLimiter
 from beautyspot.limiter.support import GCRASupport
@@ -20,8 +20,6 @@ __all__ = [
     "GCRARateLimiter",
     "GCRASupport",
     "MemoryStorage",
-    "RedisClusterStorage",
-    "RedisSentinelStorage",
     "RedisStorage",
     "Request",
     "SQLiteStorage",

@@ -12,7 +12,7 @@ from limits.storage import Storage
 from beautyspot.errors import BudgetWarning
 from beautyspot.forks import SurvivesFork
 from beautyspot.limiter.gcra import Request, State, admit, aged, deferred, shifted, spent
-from beautyspot.limiter.support import GCRASupport
+from beautyspot.limiter.support import GCRASupport, NoWindows
 from beautyspot.notices import warn_once
 
 __all__ = ["MemoryStorage"]
@@ -25,8 +25,8 @@ _COPY = (
 )
 
 
-class MemoryStorage(Storage, GCRASupport, SurvivesFork):
-    """Budgets and counters in the memory of this process. Starts no thread.
+class MemoryStorage(NoWindows, Storage, GCRASupport, SurvivesFork):
+    """Budgets in the memory of this process. Starts no thread.
 
     Args:
         uri: ``beautyspot+memory://``.
@@ -50,7 +50,6 @@ class MemoryStorage(Storage, GCRASupport, SurvivesFork):
         self._clock = clock
         self._lock = threading.Lock()
         self._states: dict[str, State] = {}
-        self._counters: dict[str, tuple[int, float]] = {}
         self._sweep_at = _SWEEP
         self.is_copy = False
         self.survive_forks()
@@ -94,26 +93,6 @@ class MemoryStorage(Storage, GCRASupport, SurvivesFork):
         """Nothing here fails."""
         return ()
 
-    def incr(self, key: str, expiry: int, amount: int = 1) -> int:
-        """Count *amount* more under *key*, for *expiry* seconds from the first on."""
-        with self._lock:
-            now = self._clock()
-            count, until = self._counters.get(key, (0, 0.0))
-            if until <= now:
-                self._counters = {k: v for k, v in self._counters.items() if v[1] > now}
-                count, until = 0, now + expiry
-            self._counters[key] = (count + amount, until)
-            return count + amount
-
-    def get(self, key: str) -> int:
-        """What was counted under *key*."""
-        count, until = self._counters.get(key, (0, 0.0))
-        return count if until > self._clock() else 0
-
-    def get_expiry(self, key: str) -> float:
-        """When the count of *key* ends, in seconds since the epoch."""
-        return time.time() + max(0.0, self._counters.get(key, (0, 0.0))[1] - self._clock())
-
     def check(self) -> bool:
         """Whether the storage works: it does."""
         return True
@@ -121,16 +100,14 @@ class MemoryStorage(Storage, GCRASupport, SurvivesFork):
     def reset(self) -> int:
         """Forget everything; returns how many keys there were."""
         with self._lock:
-            count = len(self._states) + len(self._counters)
+            count = len(self._states)
             self._states.clear()
-            self._counters.clear()
         return count
 
     def clear(self, key: str) -> None:
         """Forget *key*."""
         with self._lock:
             self._states.pop(key, None)
-            self._counters.pop(key, None)
 
     def close(self) -> None:
         """Nothing is held."""

@@ -7,7 +7,6 @@ microseconds: exact, and parsed faster than text.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from time import monotonic, sleep
 from typing import Any
 
 import limits.storage
@@ -15,7 +14,7 @@ import limits.storage
 from beautyspot.limiter.gcra import STEP, Request
 from beautyspot.limiter.support import GCRASupport, wraps_errors
 
-__all__ = ["RedisClusterStorage", "RedisSentinelStorage", "RedisStorage"]
+__all__ = ["RedisStorage"]
 
 # What `gcra.aged` and `gcra._time` say, for the scripts below. A missing key owes nothing at all.
 _AGED = f"""
@@ -100,31 +99,28 @@ return found
 )
 SCRIPTS = {"acquire": ACQUIRE, "shift": SHIFT, "defer": DEFER, "get": GET}
 _PREFIX = "beautyspot+"
-HOPELESS = 10.0  # seconds for which nobody waits for a server that was waited for in vain
 _LONGEST = 1e18  # microseconds: a wait without end, as Lua reads it
 
 
-class _Scripted(GCRASupport):
-    """Budgets by scripts, on whichever Redis storage of `limits` stands behind this class.
+class RedisStorage(GCRASupport, limits.storage.RedisStorage):
+    """Budgets in a Redis server, beside the windows of `limits`.
 
-    Attributes:
-        pauses: Seconds between attempts where the server cannot be reached; none where the client's own retries
-            are to serve.
+    Args:
+        uri: ``beautyspot+redis://host:port/0``; also ``rediss`` and ``redis+unix``.
+        options: As for ``limits.storage.RedisStorage``.
     """
 
-    pauses: Sequence[float] = ()
-    _hopeless_until = 0.0  # of the monotonic clock: a server that was gone a moment ago is asked once
+    STORAGE_SCHEME = [f"{_PREFIX}{scheme}" for scheme in ("redis", "rediss", "redis+unix")]
 
-    def initialize_storage(self, uri: str) -> None:
-        """Register the scripts beside those of `limits`; called by each of its constructors."""
-        super().initialize_storage(uri)  # type: ignore[misc]
-        connection = self.get_connection()  # type: ignore[attr-defined]
+    def __init__(self, uri: str, **options: Any) -> None:
+        super().__init__(uri.removeprefix(_PREFIX), **options)
+        connection: Any = self.get_connection()
         self._gcra = {name: connection.register_script(script) for name, script in SCRIPTS.items()}
 
     @wraps_errors
     def acquire_gcra(self, requests: Sequence[Request], max_wait: float = 0.0) -> tuple[bool, float]:
         """Charge a call to all of its budgets, or to none."""
-        prefix = self.key_prefix  # type: ignore[attr-defined]
+        prefix = self.key_prefix
         taken, wait = self._run("acquire", *acquire_arguments(requests, max_wait, prefix))
         return bool(taken), wait / 1e6
 
@@ -144,81 +140,19 @@ class _Scripted(GCRASupport):
         return found(self._run("get", self._prefixed(keys), []))
 
     def _run(self, name: str, keys: Sequence[str], arguments: Sequence[float]) -> Any:
-        for pause in self.pauses if monotonic() > self._hopeless_until else ():
-            try:
-                return self._send(name, keys, arguments)
-            except transient(self._client()):
-                sleep(pause)
-        try:
-            return self._send(name, keys, arguments)
-        except transient(self._client()):
-            self._hopeless_until = monotonic() + HOPELESS
-            raise
-
-    def _send(self, name: str, keys: Sequence[str], arguments: Sequence[float]) -> Any:
         script = self._gcra[name]
         try:  # what calling the script does, without its looking for a pipeline
             return script.registered_client.evalsha(script.sha, len(keys), *keys, *arguments)
-        except self._client().exceptions.NoScriptError:
+        except self.dependencies[self.target_server].module.exceptions.NoScriptError:
             return script(keys, arguments)
 
-    def _client(self) -> Any:
-        """The library that speaks to the server; a storage behind a sentinel has it under another name."""
-        return self.dependencies[self.target_server].module  # type: ignore[attr-defined]
-
     def _prefixed(self, keys: Sequence[str]) -> list[str]:
-        return [self.prefixed_key(key) for key in keys]  # type: ignore[attr-defined]
+        return [self.prefixed_key(key) for key in keys]
 
     def close(self) -> None:
         """Close the connections; the next use opens new ones."""
-        self.get_connection().close()  # type: ignore[attr-defined]
-
-
-class RedisStorage(_Scripted, limits.storage.RedisStorage):
-    """Budgets in a Redis server, beside the windows of `limits`.
-
-    Args:
-        uri: ``beautyspot+redis://host:port/0``; also ``rediss`` and ``redis+unix``.
-        options: As for ``limits.storage.RedisStorage``.
-    """
-
-    STORAGE_SCHEME = [f"{_PREFIX}{scheme}" for scheme in ("redis", "rediss", "redis+unix")]
-
-    def __init__(self, uri: str, **options: Any) -> None:
-        super().__init__(uri.removeprefix(_PREFIX), **options)
-
-
-class RedisClusterStorage(_Scripted, limits.storage.RedisClusterStorage):
-    """Budgets in a Redis cluster. The budgets of one call must share a slot: a ``{tag}`` in their namespace.
-
-    Args:
-        uri: ``beautyspot+redis+cluster://host:port,host:port``.
-        options: As for ``limits.storage.RedisClusterStorage``.
-    """
-
-    STORAGE_SCHEME = [f"{_PREFIX}redis+cluster"]
-
-    def __init__(self, uri: str, **options: Any) -> None:
-        super().__init__(uri.removeprefix(_PREFIX), **options)
-
-
-class RedisSentinelStorage(_Scripted, limits.storage.RedisSentinelStorage):
-    """Budgets in the Redis server that a sentinel names.
-
-    Args:
-        uri: ``beautyspot+redis+sentinel://host:port,host:port/service``.
-        options: As for ``limits.storage.RedisSentinelStorage``.
-    """
-
-    STORAGE_SCHEME = [f"{_PREFIX}redis+sentinel"]
-
-    def __init__(self, uri: str, **options: Any) -> None:
-        super().__init__(uri.removeprefix(_PREFIX), **options)
-
-
-def transient(client: Any) -> tuple[type[Exception], ...]:
-    """What may pass: a server that is being started again."""
-    return (client.ConnectionError, client.TimeoutError)
+        connection: Any = self.get_connection()
+        connection.close()
 
 
 def acquire_arguments(requests: Sequence[Request], max_wait: float, prefix: str) -> tuple[list[str], list[float]]:

@@ -13,7 +13,7 @@ from limits.storage import Storage
 from beautyspot.limiter.gcra import Request
 from beautyspot.limiter.sqlite_budgets import SCHEMA, Transactions
 from beautyspot.limiter.sqlite_file import SQLiteFile
-from beautyspot.limiter.support import GCRASupport, wraps_errors
+from beautyspot.limiter.support import GCRASupport, NoWindows, wraps_errors
 
 __all__ = ["SQLiteStorage"]
 
@@ -21,8 +21,8 @@ __all__ = ["SQLiteStorage"]
 FREE_SCHEMES = [] if "sqlite" in limits.storage.SCHEMES else ["sqlite"]  # type: ignore[attr-defined]
 
 
-class SQLiteStorage(Storage, GCRASupport):
-    """Budgets and counters in an SQLite file.
+class SQLiteStorage(NoWindows, Storage, GCRASupport):
+    """Budgets in an SQLite file.
 
     Args:
         uri: ``sqlite:///relative.db`` or ``sqlite:////absolute.db``.
@@ -70,22 +70,10 @@ class SQLiteStorage(Storage, GCRASupport):
         """What can go wrong here."""
         return (sqlite3.Error, OSError)
 
-    def incr(self, key: str, expiry: int, amount: int = 1) -> int:
-        """Count *amount* more under *key*, for *expiry* seconds from the first on."""
-        return self.file.run(self.transactions.incr(key, expiry, amount))
-
-    def get(self, key: str) -> int:
-        """What was counted under *key*."""
-        return self.file.run(self.transactions.counter(key), "BEGIN")[0]
-
-    def get_expiry(self, key: str) -> float:
-        """When the count of *key* ends, in seconds since the epoch."""
-        return self.file.run(self.transactions.counter(key), "BEGIN")[1]
-
     def check(self) -> bool:
         """Whether the file can be used."""
         try:
-            self.get("")
+            self.get_gcra([""])
         except (sqlite3.Error, OSError, StorageError):
             return False
         return True

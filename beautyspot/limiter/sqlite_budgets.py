@@ -11,9 +11,6 @@ SCHEMA = """
 CREATE TABLE IF NOT EXISTS gcra (
     key TEXT PRIMARY KEY, debt REAL NOT NULL, last REAL NOT NULL, held REAL NOT NULL, tolerance REAL NOT NULL
 ) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS counters (
-    key TEXT PRIMARY KEY, count INTEGER NOT NULL, expires REAL NOT NULL
-) WITHOUT ROWID;
 """
 _GET = "SELECT debt, last, held, tolerance FROM gcra WHERE key = ?"
 _PUT = "INSERT OR REPLACE INTO gcra VALUES (?, ?, ?, ?, ?)"
@@ -22,7 +19,7 @@ _SWEEP = 1024  # admissions after which budgets that are paid off are dropped
 
 
 class Transactions:
-    """What is done to budgets and counters, as transactions; whoever runs them waits or awaits.
+    """What is done to budgets, as transactions; whoever runs them waits or awaits.
 
     Args:
         clock: Gives seconds since the epoch; of this machine, since a file outlives its start.
@@ -73,46 +70,21 @@ class Transactions:
         for key, seconds in each:
             connection.execute(_PUT, (key, *change(_state(connection, key), now, seconds)))
 
-    def incr(self, key: str, expiry: int, amount: int) -> Callable[[sqlite3.Connection], int]:
-        """Count *amount* more under *key*."""
-
-        def act(connection: sqlite3.Connection) -> int:
-            now = self._clock()
-            connection.execute("DELETE FROM counters WHERE expires <= ?", (now,))
-            row = connection.execute("SELECT count, expires FROM counters WHERE key = ?", (key,)).fetchone()
-            count, expires = row or (0, now + expiry)
-            connection.execute("INSERT OR REPLACE INTO counters VALUES (?, ?, ?)", (key, count + amount, expires))
-            return int(count + amount)
-
-        return act
-
-    def counter(self, key: str) -> Callable[[sqlite3.Connection], tuple[int, float]]:
-        """What was counted under *key*, and when that ends."""
-
-        def act(connection: sqlite3.Connection) -> tuple[int, float]:
-            now = self._clock()
-            sql = "SELECT count, expires FROM counters WHERE key = ? AND expires > ?"
-            row: tuple[int, float] | None = connection.execute(sql, (key, now)).fetchone()
-            return row or (0, now)
-
-        return act
-
     @staticmethod
     def reset(connection: sqlite3.Connection) -> int:
         """Forget everything; how many keys there were."""
-        return sum(connection.execute(f"DELETE FROM {table}").rowcount for table in ("gcra", "counters"))
+        return connection.execute("DELETE FROM gcra").rowcount
 
     @staticmethod
     def clear(key: str) -> Callable[[sqlite3.Connection], None]:
         """Forget *key*."""
-
-        def act(connection: sqlite3.Connection) -> None:
-            for table in ("gcra", "counters"):
-                connection.execute(f"DELETE FROM {table} WHERE key = ?", (key,))
-
-        return act
+        return lambda connection: _forget(connection, key)
 
 
 def _state(connection: sqlite3.Connection, key: str) -> State | None:
     row: State | None = connection.execute(_GET, (key,)).fetchone()
     return row
+
+
+def _forget(connection: sqlite3.Connection, key: str) -> None:
+    connection.execute("DELETE FROM gcra WHERE key = ?", (key,))

@@ -29,7 +29,10 @@ STORES = Registry(
 )
 
 _REDIS_SECONDS = 5.0  # for which an answer is waited for
-_REDIS_PAUSES = (0.02, 0.1, 0.2, 0.4, 0.8, 1.0)  # seconds: a server that is started again is waited for
+# A server that is started again is waited for: 0.2, 0.4, 0.8 and 1 seconds. A call that was under way when it went,
+# which the client sends anew, waits as long at each of its attempts.
+_REDIS_RETRIES = 4
+_REDIS_PAUSE, _REDIS_LONGEST_PAUSE = 0.1, 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,18 +99,25 @@ def sqlite(uri: str) -> Store:
 def redis(uri: str) -> Store:
     """Budgets of all machines that reach one Redis server."""
     try:
+        from redis import ConnectionError, TimeoutError
         from redis.asyncio.retry import Retry as AsyncRetry
-        from redis.backoff import NoBackoff
+        from redis.backoff import ExponentialBackoff
         from redis.retry import Retry
     except ImportError as error:
         raise ConfigurationError('a redis:// limiter_uri needs redis: pip install "beautyspot[redis]"') from error
-    options: dict[str, Any] = {"socket_timeout": _REDIS_SECONDS, "socket_connect_timeout": _REDIS_SECONDS}
+    backoff = ExponentialBackoff(cap=_REDIS_LONGEST_PAUSE, base=_REDIS_PAUSE)
+    lost = (ConnectionError, TimeoutError)
+    again: Any = (*lost, OSError)  # a refused connection is one before the client makes it another
+    options: dict[str, Any] = {
+        "socket_timeout": _REDIS_SECONDS,
+        "socket_connect_timeout": _REDIS_SECONDS,
+        "retry_on_error": list(lost),  # which older versions of redis ask for besides
+    }
     uri = _with_port(uri)
-    # Versions of redis differ in what they try again, so none of it: `pauses` says it for all.
-    sync = RedisStorage(f"beautyspot+{uri}", wrap_exceptions=True, retry=Retry(NoBackoff(), 0), **options)
-    never = AsyncRetry(NoBackoff(), 0)
-    twin = aio.RedisStorage(f"async+beautyspot+{uri}", wrap_exceptions=True, retry=never, **options)
-    sync.pauses = twin.pauses = _REDIS_PAUSES
+    retry = Retry(backoff, _REDIS_RETRIES, supported_errors=again)
+    sync = RedisStorage(f"beautyspot+{uri}", wrap_exceptions=True, retry=retry, **options)
+    async_retry = AsyncRetry(backoff, _REDIS_RETRIES, supported_errors=again)
+    twin = aio.RedisStorage(f"async+beautyspot+{uri}", wrap_exceptions=True, retry=async_retry, **options)
     sync.storage.connection_pool.make_connection()  # which connects nowhere yet, and refuses a misspelt option
     return Store(_without_password(uri), sync, twin, sync.close, (StorageError,))
 

@@ -18,7 +18,9 @@ from beautyspot.limiter.gcra import Request
 
 C = TypeVar("C", bound=Callable[..., Any])
 
-__all__ = ["GCRASupport", "wraps_errors"]
+__all__ = ["GCRASupport", "NoWindows", "wraps_errors"]
+
+NO_WINDOWS = '{} has budgets for the strategy "gcra" alone; for windows, give limits one of its own storages'
 
 
 class GCRASupport(ABC):
@@ -48,6 +50,22 @@ class GCRASupport(ABC):
     @abstractmethod
     def get_gcra(self, keys: Sequence[str]) -> list[tuple[float, float]]:
         """For each budget the seconds that it owes, negative where some is saved up, and is deferred by."""
+
+
+class NoWindows:
+    """Answers for the counters that `limits` has each storage declare: fixed windows are left to its own storages."""
+
+    def incr(self, key: str, expiry: int, amount: int = 1) -> int:
+        """Not here."""
+        raise NotImplementedError(NO_WINDOWS.format(type(self).__name__))
+
+    def get(self, key: str) -> int:
+        """Not here."""
+        raise NotImplementedError(NO_WINDOWS.format(type(self).__name__))
+
+    def get_expiry(self, key: str) -> float:
+        """Not here."""
+        raise NotImplementedError(NO_WINDOWS.format(type(self).__name__))
 
 
 def wraps_errors(method: C) -> C:

@@ -25,6 +25,7 @@ STORAGES = Registry(
     "blob storage",
     "beautyspot.storages",
     {
+        **dict.fromkeys(("file", "local"), "beautyspot.storage.local:open_url"),
         "memory": "beautyspot.storage.memory:open_url",
         "s3": "beautyspot.storage.s3:open_url",
         "diskcache": "beautyspot.adapters.diskcache:open_storage_url",
@@ -54,14 +55,11 @@ def open_storage(place: str | os.PathLike[str], s3_opts: Mapping[str, Any] | Non
 def _opener(place: str | os.PathLike[str]) -> Callable[..., Any] | None:
     from beautyspot.storage import fsspec
 
-    scheme, _, name = str(place).lower().partition("://")
-    if scheme == "memory" and name:  # ours has no name
-        return fsspec.FsspecStorage
     try:
         return STORAGES.for_url(place)
     except ConfigurationError as unknown:
         known = fsspec.known_schemes()
-        if scheme in known:
+        if str(place).partition("://")[0].lower() in known:
             return fsspec.FsspecStorage
         hint = "" if known else '; pip install "beautyspot[fsspec]" brings gs, az, sftp and many others'
         raise ConfigurationError(f"{unknown}{hint}") from None

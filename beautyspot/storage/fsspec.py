@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from beautyspot.errors import BeautyspotError, ConfigurationError, DamagedBlobError, MissingBlobError, StorageError
+from beautyspot.errors import BeautyspotError, ConfigurationError, MissingBlobError, StorageError
 from beautyspot.forks import SurvivesFork
 from beautyspot.protocols import BlobInfo, Buffer
 from beautyspot.storage.locations import UNFINISHED, check_location, check_size, is_location, new_location
@@ -31,6 +31,8 @@ _STEP = 16 << 20  # bytes that are read or written at once: a copy of these is a
 _SECRETS = re.compile(r"(?<=//)(?P<user>[^/@:]*):.*@|\?.*", re.DOTALL)  # a password, and what a query may hold
 # What file systems call the time at which a file was written last. The first that is there counts.
 _TIMES = ("mtime", "LastModified", "last_modified", "updated", "created")
+_IN_DIRECTORY = "LocalStorage, or a path as storage_path="
+_OURS = {"file": _IN_DIRECTORY, "local": _IN_DIRECTORY, "memory": "MemoryStorage, or storage_path='memory://'"}
 
 
 class FsspecStorage(SurvivesFork):
@@ -42,23 +44,22 @@ class FsspecStorage(SurvivesFork):
             file system finds them: in the environment, or in the configuration files of fsspec.
 
     Raises:
-        ConfigurationError: If fsspec, or the package that it needs for the URL, is missing.
+        ConfigurationError: If fsspec, or the package that it needs for the URL, is missing; or if the URL is of this
+            machine, for which fsspec is not needed.
     """
 
-    def __new__(cls, url: str, **_: Any) -> FsspecStorage:
-        """A storage that is in a directory, or in memory, has abilities, or lacks them, by its class."""
-        special = _SPECIAL.get(_scheme(url), cls) if cls is FsspecStorage else cls
-        return super().__new__(special)
-
     def __init__(self, url: str, **options: Any) -> None:
-        _file_system_class(_scheme(url))
+        scheme = _scheme(url)
+        if scheme in _OURS:
+            raise ConfigurationError(f"FsspecStorage is not for {scheme}://: use {_OURS[scheme]}")
+        _file_system_class(scheme)
         self.url = url.rstrip("/")
         self._options = options
         self._forget()
         self.survive_forks()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return functools.partial(FsspecStorage, **self._options), (self.url,)
+        return functools.partial(type(self), **self._options), (self.url,)
 
     def __repr__(self) -> str:
         return f"FsspecStorage({self._shown()!r})"
@@ -153,7 +154,7 @@ class FsspecStorage(SurvivesFork):
     def _write(self, files: Any, path: str, parts: Sequence[Buffer]) -> None:
         temporary = path + UNFINISHED
         try:
-            self._make_directory(files, os.path.dirname(path))
+            files.makedirs(os.path.dirname(path), exist_ok=True)
             with files.open(temporary, "wb") as file:
                 source = PartsFile(parts)
                 while piece := source.read(_STEP):  # bytes, which every file takes, and never all of them
@@ -164,12 +165,6 @@ class FsspecStorage(SurvivesFork):
                 files.rm_file(temporary)
             raise
 
-    def _make_directory(self, files: Any, directory: str) -> None:
-        files.makedirs(directory, exist_ok=True)
-
-    def _check_path(self, path: str) -> None:
-        """Refuse a path that leads elsewhere."""
-
     @contextlib.contextmanager
     def _asking(self, what: str, location: str | None = None) -> Iterator[tuple[Any, str]]:
         """The file system, to be asked for *what*, and the path there: here, and only here, its errors become ours."""
@@ -178,7 +173,6 @@ class FsspecStorage(SurvivesFork):
         try:
             files, root = self._open()
             path = root if location is None else f"{root.rstrip('/')}/{location}"
-            self._check_path(path)
             yield files, path
         except BeautyspotError:
             raise
@@ -187,42 +181,6 @@ class FsspecStorage(SurvivesFork):
             if isinstance(error, FileNotFoundError):
                 raise MissingBlobError(f"cannot {what} {where}: it is gone") from error
             raise StorageError(f"cannot {what} {where}: {type(error).__name__}: {error}") from error
-
-
-class _InDirectory(FsspecStorage):
-    """A storage in the file system of this machine: private, and never beyond a symbolic link."""
-
-    def __init__(self, url: str, **options: Any) -> None:
-        super().__init__(url, **options)
-        _, root = self._open()
-        self._root = os.path.abspath(root)  # also where the working directory is another one, or the process
-        self.url = f"file://{self._root}"
-        self.close()
-
-    @property
-    def directory(self) -> str:
-        """Where the blobs lie."""
-        return self._root
-
-    def _make_directory(self, files: Any, directory: str) -> None:
-        os.makedirs(self._root, mode=0o700, exist_ok=True)
-        os.makedirs(directory, mode=0o700, exist_ok=True)
-
-    def _check_path(self, path: str) -> None:
-        if path != self._root and (os.path.islink(path) or os.path.islink(os.path.dirname(path))):
-            raise DamagedBlobError(f"{path} is a symbolic link and may lead out of {self._root}; it was not touched")
-
-
-class _InMemory(FsspecStorage):
-    """A storage in the memory of this process."""
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        raise ConfigurationError(
-            'blobs in memory cannot be sent to another process; use engine="threads", or a directory as storage_path='
-        )
-
-
-_SPECIAL: Mapping[str, type[FsspecStorage]] = {"file": _InDirectory, "local": _InDirectory, "memory": _InMemory}
 
 
 def known_schemes() -> frozenset[str]:
@@ -249,8 +207,7 @@ def _file_system_class(scheme: str) -> Any:
 
 def _publishes_whole(files: Any) -> bool:
     asyn: Any = importlib.import_module("fsspec.asyn")
-    memory: Any = importlib.import_module("fsspec.implementations.memory")
-    return isinstance(files, asyn.AsyncFileSystem | memory.MemoryFileSystem)
+    return isinstance(files, asyn.AsyncFileSystem)
 
 
 def _listed(files: Any, path: str) -> list[dict[str, Any]]:

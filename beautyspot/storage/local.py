@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from beautyspot.errors import DamagedBlobError, MissingBlobError, StorageError
+from beautyspot.errors import ConfigurationError, DamagedBlobError, MissingBlobError, StorageError
 from beautyspot.protocols import BlobInfo, Buffer
 from beautyspot.storage.locations import UNFINISHED, check_location, check_size, is_location, new_location
 
@@ -145,3 +145,11 @@ def _write_all(file: Any, part: Buffer) -> None:
     while view.nbytes:
         # A write may take less than it was given (it does above 2 GB).
         view = view[file.write(view) :]
+
+
+def open_url(url: str) -> LocalStorage:
+    """The storage of ``file:///directory``, or of ``file://directory`` below the working directory."""
+    path = url.partition("://")[2]
+    if not path:
+        raise ConfigurationError(f"{url!r} names no directory: write 'file:///path', or the path alone")
+    return LocalStorage(path)

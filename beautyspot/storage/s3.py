@@ -16,7 +16,7 @@ from beautyspot.protocols import BlobInfo, Buffer
 from beautyspot.storage.locations import UNFINISHED, check_location, is_location, new_location
 from beautyspot.storage.s3_client import S3Client
 from beautyspot.storage.s3_errors import storage_error
-from beautyspot.storage.s3_transfer import ObjectReader, write_object
+from beautyspot.storage.s3_transfer import read_object, write_object
 
 __all__ = ["S3Storage"]
 
@@ -80,7 +80,7 @@ class S3Storage:
             StorageError: If it is gone, cannot be read, or is not *size* bytes long.
         """
         with self._asking("read the blob", location) as client:
-            return ObjectReader(client, self.bucket, self._key(location), size).read()
+            return read_object(client, self.bucket, self._key(location), size)
 
     def delete(self, location: str) -> None:
         """Remove the blob at *location*, if it is there; of an unfinished one, every part."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures.thread  # noqa: F401 - which boto3, loaded late, could not after the end of the main thread
 import importlib.util
 import threading
 from collections.abc import Mapping
@@ -71,6 +72,7 @@ class S3Client(SurvivesFork):
             read_timeout=60,
             tcp_keepalive=True,
             max_pool_connections=_CONNECTIONS,
+            response_checksum_validation="when_required",  # rows have checksums; else each blob is asked for twice
         )
         given = {name: value for name, value in self._options.items() if value is not None}
         session: Any = boto3.session.Session(**{name: given[name] for name in _OF_SESSION if name in given})

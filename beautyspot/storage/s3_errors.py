@@ -12,6 +12,7 @@ _RIGHTS = (
 )
 _DENIED = f"access was denied; the credentials need {_RIGHTS}"
 _GONE = "it is gone"
+_REPLACED = "it was replaced while it was read"
 _EXPIRED = "the credentials have expired: log in again, or renew aws_session_token"
 _REGION = "the bucket is in another region: set region_name in s3_opts, or AWS_DEFAULT_REGION"
 _UNREACHABLE = "the server cannot be reached: see that it runs, and that endpoint_url and the network are right"
@@ -40,7 +41,8 @@ _CURES = {
     "PermanentRedirect": _REGION,
     "AuthorizationHeaderMalformed": _REGION,
     "IllegalLocationConstraintException": _REGION,
-    "PreconditionFailed": "it was replaced while it was read",
+    "PreconditionFailed": _REPLACED,
+    "S3DownloadFailedError": _REPLACED,
     "InvalidRange": "it is shorter than it should be",
     "NoCredentialsError": _NO_CREDENTIALS,
     "PartialCredentialsError": _NO_CREDENTIALS,
@@ -61,6 +63,7 @@ _KINDS: dict[str, type[StorageError]] = {"NoSuchKey": MissingBlobError, "Flexibl
 
 def storage_error(error: Exception, doing: str, secrets: Iterable[str]) -> StorageError:
     """The error to raise for *error*, which came up in *doing* something; its text holds none of *secrets*."""
+    error = getattr(error, "last_exception", error)  # of s3transfer, whose own text says only that it tried often
     text = str(error)
     for secret in secrets:
         text = text.replace(secret, "***")

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
-from functools import partial
+from contextlib import closing, suppress
 from typing import Any
 
-from beautyspot.errors import StorageError
+from beautyspot.errors import DamagedBlobError
 from beautyspot.protocols import Buffer
 from beautyspot.storage.locations import check_size
 from beautyspot.storage.parts import PartsFile
 
 MIB = 1 << 20
 PART = 8 * MIB  # a blob up to this size is one request; s3transfer makes parts larger where 10,000 would not do
-RANGED = 16 * MIB  # a blob above this size is read by several requests
 AT_ONCE = 4  # parts of one blob under way
 
-# The client copies what it reads: by small steps, that copy is small.
+# What came and is not yet in its place: so many pieces of so many bytes.
+_WAITING = 16
 _STEP = MIB // 4
-_PAUSES = (0.1, 0.5, 2.0, 5.0)  # before a body that broke off is asked for again, where it broke off
 
 
 def write_object(client: Any, bucket: str, key: str, parts: Sequence[Buffer]) -> None:
@@ -31,6 +27,36 @@ def write_object(client: Any, bucket: str, key: str, parts: Sequence[Buffer]) ->
     if file.size <= PART:
         client.put_object(Bucket=bucket, Key=key, Body=file.read(), ContentType="application/octet-stream")
         return
+    config = _config(use_threads=_may_start_threads())
+    client.upload_fileobj(file, bucket, key, ExtraArgs={"ContentType": "application/octet-stream"}, Config=config)
+
+
+def read_object(client: Any, bucket: str, key: str, size: int) -> bytearray:
+    """The content of an object, once in memory. A small one is one request, unless its body breaks off.
+
+    Raises:
+        DamagedBlobError: If the object has another size than *size*; then it is not read to its end.
+    """
+    from botocore.exceptions import HTTPClientError, IncompleteReadError
+
+    name, large = f"s3://{bucket}/{key}", size > PART
+    # Whatever an index says, no memory is taken for what is not there. HEAD would not say why it was refused.
+    response = client.get_object(Bucket=bucket, Key=key, **({"Range": "bytes=0-0"} if large else {}))
+    with closing(response["Body"]) as body:
+        _, _, total = response.get("ContentRange", "").rpartition("/")
+        check_size(name, int(total or response["ContentLength"]), size)
+        if large:
+            body.read(2)  # to its end, so that the connection serves once more
+        else:
+            with suppress(HTTPClientError, IncompleteReadError, OSError):  # boto3 asks again, below
+                return bytearray(body.read())
+    file = _BlobFile(name, size)
+    client.download_fileobj(bucket, key, file, Config=_config(use_threads=large and _may_start_threads()))
+    check_size(name, file.end, size)
+    return file.content
+
+
+def _config(use_threads: bool) -> Any:
     from boto3.s3.transfer import TransferConfig
 
     # The other kind, awscrt, has threads of its own and does not survive a fork.
@@ -38,11 +64,13 @@ def write_object(client: Any, bucket: str, key: str, parts: Sequence[Buffer]) ->
         multipart_threshold=PART,
         multipart_chunksize=PART,
         max_concurrency=AT_ONCE,
-        use_threads=_may_start_threads(),
+        max_io_queue=_WAITING,
+        io_chunksize=_STEP,
+        use_threads=use_threads,
         preferred_transfer_client="classic",
     )
     config.max_in_memory_upload_chunks = AT_ONCE  # boto3 passes no such argument on
-    client.upload_fileobj(file, bucket, key, ExtraArgs={"ContentType": "application/octet-stream"}, Config=config)
+    return config
 
 
 def _may_start_threads() -> bool:
@@ -50,96 +78,42 @@ def _may_start_threads() -> bool:
     return threading.main_thread().is_alive()
 
 
-class ObjectReader:
-    """Reads one object into memory, which is allocated once the object is known to have the right size.
+class _BlobFile:
+    """A file in memory, which takes its parts in any order and no byte beyond its size.
 
     Args:
-        client: Of boto3.
-        bucket: Where the object is.
-        key: The object.
+        name: Of the object that it comes from.
         size: Its bytes.
+
+    Attributes:
+        content: What was written.
+        end: Behind the last byte that was.
     """
 
-    def __init__(self, client: Any, bucket: str, key: str, size: int) -> None:
-        self._get = partial(client.get_object, Bucket=bucket, Key=key)
-        self._name = f"s3://{bucket}/{key}"
-        self._size = size
-        self._etag = ""
-        self._stopped = False
+    def __init__(self, name: str, size: int) -> None:
+        self._name = name
+        self._at = 0
+        self.content = bytearray(size)
+        self.end = 0
 
-    def read(self) -> bytearray:
-        """The content.
+    def write(self, data: bytes) -> int:
+        """Put *data* where the file stands.
 
         Raises:
-            StorageError: If the object has another size, or its server does not answer for a part of it.
+            DamagedBlobError: If there is no room for it; nothing more is read then.
         """
-        ranged = self._size > RANGED
-        response = self._get(Range=f"bytes=0-{PART - 1}") if ranged else self._get()
-        with closing(response["Body"]):
-            _, _, total = response.get("ContentRange", "").rpartition("/")
-            check_size(self._name, int(total or response["ContentLength"]), self._size)
-            self._etag = response["ETag"]
-            content = bytearray(self._size)
-            if ranged:
-                self._fill_ranges(memoryview(content), response)
-            else:
-                self._fill(_Range(memoryview(content), 0), response)
-        return content
+        stop = self._at + len(data)
+        if stop > len(self.content):
+            raise DamagedBlobError(f"the blob {self._name} has more bytes than the {len(self.content)} it should have")
+        self.content[self._at : stop] = data
+        self._at, self.end = stop, max(stop, self.end)
+        return len(data)
 
-    def _fill_ranges(self, view: memoryview, response: Any) -> None:
-        first, *others = [_Range(view[start : start + PART], start) for start in range(0, self._size, PART)]
-        if not _may_start_threads():
-            self._fill(first, response)
-            for each in others:
-                self._fill(each, None)
-            return
-        with ThreadPoolExecutor(AT_ONCE - 1, "beautyspot-s3") as pool:
-            rest = [pool.submit(self._fill, each, None) for each in others]
-            try:
-                self._fill(first, response)
-                for future in rest:
-                    future.result()
-            except BaseException:
-                self._stopped = True
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Go to *offset*, counted from the beginning."""
+        self._at = offset
+        return offset
 
-    def _fill(self, part: _Range, response: Any) -> None:
-        from botocore.exceptions import HTTPClientError, IncompleteReadError
-
-        for pause in (*_PAUSES, None):
-            response = response or self._open(part)
-            try:
-                with closing(response["Body"]) as body:
-                    part.take(body)
-                return
-            except (HTTPClientError, IncompleteReadError, OSError):
-                if pause is None or self._stopped:
-                    raise
-            if not part.rest.nbytes:  # it broke off after the last byte
-                return
-            time.sleep(pause)
-            response = None
-
-    def _open(self, part: _Range) -> Any:
-        length = part.rest.nbytes
-        response = self._get(Range=f"bytes={part.at}-{part.at + length - 1}", IfMatch=self._etag)
-        begins = response.get("ContentRange", "").startswith(f"bytes {part.at}-")
-        if not begins or response["ContentLength"] != length:
-            response["Body"].close()
-            raise StorageError(f"cannot read {self._name}: its server does not answer for a part of an object")
-        return response
-
-
-class _Range:
-    """A part of an object, and how much of it has come."""
-
-    def __init__(self, view: memoryview, start: int) -> None:
-        self.rest = view
-        self.at = start
-
-    def take(self, body: Any) -> None:
-        while self.rest.nbytes and (count := body.readinto(self.rest[:_STEP])):
-            self.rest = self.rest[count:]
-            self.at += count
-        body.readinto(bytearray(1))  # only at its end does a body compare its length and its checksum
+    def seekable(self) -> bool:
+        """It is: parts come in any order."""
+        return True

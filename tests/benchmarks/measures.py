@@ -16,7 +16,7 @@ import numpy as np
 
 import beautyspot as bs
 from beautyspot.keys import KeyedCall
-from tests.benchmarks import budgets, engines, scaling, scaling_model, scaling_network, scaling_simulation, viewing
+from tests.benchmarks import budgets, engines, scaling, scaling_network, viewing
 from tests.benchmarks.floor import Floor
 from tests.benchmarks.tables import compared, in_turns, ratio, table
 
@@ -297,8 +297,6 @@ ALL: dict[str, Callable[[Path], str]] = {
     "engines": engines.engines,
     "scaling": scaling.scaling,
     "network": scaling_network.network,
-    "simulation": scaling_simulation.simulation,
-    "sizing": scaling_model.sizing,
     "viewing": viewing.viewing,
 }
 SLOW = {
@@ -309,6 +307,5 @@ SLOW = {
     "engines",
     "scaling",
     "network",
-    "simulation",
     "viewing",
 }  # minutes long

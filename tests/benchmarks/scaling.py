@@ -51,7 +51,7 @@ def scaling(directory: Path, sizes: Sequence[int] = SIZES) -> str:
     with ExitStack() as stack:
         server = PostgresServer(**SETTINGS)
         stack.callback(server.stop)
-        for store in (SQLiteStore(directory), PostgresStore(server), PostgresStore(server, 16)):
+        for store in (SQLiteStore(directory), PostgresStore(server)):
             tasks = {size: bs.Project("scaling", db=store.index(size)).task(function) for size in sizes}
             space += [_filled(store, size, tasks[size]) for size in sizes]
             times.append(_timed(store, sizes, tasks))

@@ -154,20 +154,19 @@ class PostgresStore:
 
     Args:
         server: Where they are.
-        partitions: As `PostgresTaskDB` takes them.
     """
 
-    def __init__(self, server: PostgresServer, partitions: int = 0) -> None:
+    name = "PostgreSQL"
+
+    def __init__(self, server: PostgresServer) -> None:
         self.server = server
-        self.name = "PostgreSQL" + (f", {partitions} partitions" if partitions else "")
-        self._partitions = partitions
 
     def schema(self, size: int) -> str:
-        return f"n{size}_{self._partitions}"
+        return f"n{size}"
 
     @cache  # noqa: B019 - as above
     def index(self, size: int) -> PostgresTaskDB:
-        return PostgresTaskDB(self.server.url, schema=self.schema(size), partitions=self._partitions)
+        return PostgresTaskDB(self.server.url, schema=self.schema(size))
 
     def fill(self, size: int, calls: Calls) -> None:
         index, row = self.index(size), row_of(0)

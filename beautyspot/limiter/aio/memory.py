@@ -6,15 +6,15 @@ from collections.abc import Sequence
 
 from limits.aio.storage import Storage
 
-from beautyspot.limiter.aio.support import GCRASupport
+from beautyspot.limiter.aio.support import GCRASupport, NoWindows
 from beautyspot.limiter.gcra import Request
 from beautyspot.limiter.memory import MemoryStorage as SyncMemoryStorage
 
 __all__ = ["MemoryStorage"]
 
 
-class MemoryStorage(Storage, GCRASupport):
-    """Budgets and counters of this process.
+class MemoryStorage(NoWindows, Storage, GCRASupport):
+    """Budgets of this process.
 
     Args:
         uri: ``async+beautyspot+memory://``.
@@ -54,18 +54,6 @@ class MemoryStorage(Storage, GCRASupport):
     def base_exceptions(self) -> tuple[type[Exception], ...]:
         """Nothing here fails."""
         return ()
-
-    async def incr(self, key: str, expiry: int, amount: int = 1) -> int:
-        """Count *amount* more under *key*, for *expiry* seconds from the first on."""
-        return self._sync.incr(key, expiry, amount)
-
-    async def get(self, key: str) -> int:
-        """What was counted under *key*."""
-        return self._sync.get(key)
-
-    async def get_expiry(self, key: str) -> float:
-        """When the count of *key* ends, in seconds since the epoch."""
-        return self._sync.get_expiry(key)
 
     async def check(self) -> bool:
         """Whether the storage works: it does."""

@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import weakref
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from time import monotonic
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 import limits.aio.storage
 
 from beautyspot.limiter.aio.support import GCRASupport
 from beautyspot.limiter.gcra import Request
-from beautyspot.limiter.redis import HOPELESS, SCRIPTS, acquire_arguments, found, transient
+from beautyspot.limiter.redis import SCRIPTS, acquire_arguments, found
 from beautyspot.limiter.support import wraps_errors
 
 __all__ = ["RedisStorage"]
@@ -29,15 +28,10 @@ class RedisStorage(limits.aio.storage.RedisStorage, GCRASupport):
         key_prefix: Of every key in the server.
         wrap_exceptions: Whether errors of redis are raised as ``limits.errors.StorageError``.
         options: For ``redis.asyncio.Redis``.
-
-    Attributes:
-        pauses: As for `beautyspot.limiter.RedisStorage`.
     """
 
     STORAGE_SCHEME = [f"{_PREFIX}{scheme}" for scheme in ("redis", "rediss", "redis+unix")]
 
-    pauses: Sequence[float] = ()
-    _hopeless_until = 0.0
     _of_loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[Any, Any]] | None = None
     _model: Any
 
@@ -87,11 +81,11 @@ class RedisStorage(limits.aio.storage.RedisStorage, GCRASupport):
     @wraps_errors
     async def acquire_gcra(self, requests: Sequence[Request], max_wait: float = 0.0) -> tuple[bool, float]:
         """Charge a call to all of its budgets, or to none."""
-        taken, wait = await self._run(lambda: self._charge(requests, max_wait))
+        taken, wait = await self._charge(requests, max_wait)
         return bool(taken), wait / 1e6
 
     async def _charge(self, requests: Sequence[Request], max_wait: float) -> Any:
-        """One attempt, to its end also when it is cancelled: else nobody would know whether it was charged."""
+        """Ask, to the end also when it is cancelled: else nobody would know whether it was charged."""
         bridge = self.bridge
         script = bridge.gcra["acquire"](*acquire_arguments(requests, max_wait, bridge.key_prefix))
         running = asyncio.ensure_future(script)
@@ -107,29 +101,17 @@ class RedisStorage(limits.aio.storage.RedisStorage, GCRASupport):
     async def shift_gcra(self, shifts: Sequence[tuple[str, float]]) -> None:
         """Charge further seconds to budgets, or give some back."""
         keys, seconds = [key for key, _ in shifts], [seconds * 1e6 for _, seconds in shifts]
-        await self._run(lambda: self.bridge.gcra["shift"](self._prefixed(keys), seconds))
+        await self.bridge.gcra["shift"](self._prefixed(keys), seconds)
 
     @wraps_errors
     async def defer_gcra(self, keys: Sequence[str], seconds: float) -> None:
         """Let nobody who asks one of the budgets begin before *seconds* have passed."""
-        await self._run(lambda: self.bridge.gcra["defer"](self._prefixed(keys), [seconds * 1e6]))
+        await self.bridge.gcra["defer"](self._prefixed(keys), [seconds * 1e6])
 
     @wraps_errors
     async def get_gcra(self, keys: Sequence[str]) -> list[tuple[float, float]]:
         """What budgets owe and are deferred by, in seconds."""
-        return found(await self._run(lambda: self.bridge.gcra["get"](self._prefixed(keys), [])))
-
-    async def _run(self, attempt: Callable[[], Awaitable[Any]]) -> Any:
-        for pause in self.pauses if monotonic() > self._hopeless_until else ():
-            try:
-                return await attempt()
-            except transient(self._model.dependency):
-                await asyncio.sleep(pause)
-        try:
-            return await attempt()
-        except transient(self._model.dependency):
-            self._hopeless_until = monotonic() + HOPELESS
-            raise
+        return found(await self.bridge.gcra["get"](self._prefixed(keys), []))
 
     def _prefixed(self, keys: Sequence[str]) -> list[str]:
         return [self._model.prefixed_key(key) for key in keys]

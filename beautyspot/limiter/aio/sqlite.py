@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from limits.aio.storage import Storage
 
-from beautyspot.limiter.aio.support import GCRASupport
+from beautyspot.limiter.aio.support import GCRASupport, NoWindows
 from beautyspot.limiter.gcra import Request
 from beautyspot.limiter.sqlite import FREE_SCHEMES
 from beautyspot.limiter.sqlite import SQLiteStorage as SyncSQLiteStorage
@@ -21,8 +21,8 @@ T = TypeVar("T")
 __all__ = ["SQLiteStorage"]
 
 
-class SQLiteStorage(Storage, GCRASupport):
-    """Budgets and counters in an SQLite file.
+class SQLiteStorage(NoWindows, Storage, GCRASupport):
+    """Budgets in an SQLite file.
 
     Args:
         uri: ``async+sqlite:///relative.db`` or ``async+sqlite:////absolute.db``.
@@ -76,18 +76,6 @@ class SQLiteStorage(Storage, GCRASupport):
     def base_exceptions(self) -> tuple[type[Exception], ...]:
         """What can go wrong here."""
         return self._sync.base_exceptions
-
-    async def incr(self, key: str, expiry: int, amount: int = 1) -> int:
-        """Count *amount* more under *key*, for *expiry* seconds from the first on."""
-        return await self._run(self._transactions.incr(key, expiry, amount))
-
-    async def get(self, key: str) -> int:
-        """What was counted under *key*."""
-        return (await self._run(self._transactions.counter(key), "BEGIN"))[0]
-
-    async def get_expiry(self, key: str) -> float:
-        """When the count of *key* ends, in seconds since the epoch."""
-        return (await self._run(self._transactions.counter(key), "BEGIN"))[1]
 
     async def check(self) -> bool:
         """Whether the file can be used."""

@@ -6,8 +6,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 from beautyspot.limiter.gcra import Request
+from beautyspot.limiter.support import NO_WINDOWS
 
-__all__ = ["GCRASupport"]
+__all__ = ["GCRASupport", "NoWindows"]
 
 
 class GCRASupport(ABC):
@@ -31,3 +32,19 @@ class GCRASupport(ABC):
     @abstractmethod
     async def get_gcra(self, keys: Sequence[str]) -> list[tuple[float, float]]:
         """For each budget the seconds that it owes, negative where some is saved up, and is deferred by."""
+
+
+class NoWindows:
+    """Answers for the counters that `limits` has each storage declare: fixed windows are left to its own storages."""
+
+    async def incr(self, key: str, expiry: int, amount: int = 1) -> int:
+        """Not here."""
+        raise NotImplementedError(NO_WINDOWS.format(type(self).__name__))
+
+    async def get(self, key: str) -> int:
+        """Not here."""
+        raise NotImplementedError(NO_WINDOWS.format(type(self).__name__))
+
+    async def get_expiry(self, key: str) -> float:
+        """Not here."""
+        raise NotImplementedError(NO_WINDOWS.format(type(self).__name__))
