@@ -199,7 +199,7 @@ class AsyncStreamTask(AsyncTask[P, list[T]]):
         entry = await self._entry_of(key)
         if entry is None or is_expired(entry):
             return MISSING
-        return await self.project.run_io(self._keeper.items, entry)
+        return await self.project.run_io(self._keeper.items, entry, key)
 
     def _drop(self, key: bytes, reading: _Reading) -> None:
         at = (key, asyncio.get_running_loop())

@@ -224,7 +224,7 @@ class StreamTask(Task[P, list[T]]):
         while True:
             entry = None if fresh else self._entry(call.key)
             if entry is not None and not is_expired(entry):
-                kept = self._keeper.items(entry)
+                kept = self._keeper.items(entry, call.key)
                 if kept is not MISSING:
                     yield from islice(kept, given, None)
                     return
