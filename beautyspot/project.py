@@ -18,11 +18,12 @@ from beautyspot.flight import Flights
 from beautyspot.keeping import OnSaveError
 from beautyspot.pacing import Paced
 from beautyspot.protocols import BlobStorage, KeyLocks, QuickLookup, Serializer, TaskDB
+from beautyspot.results import Results
 from beautyspot.serializer import MsgpackSerializer
 from beautyspot.shipping import ByValue
 from beautyspot.signing import seal_of
 from beautyspot.storage import open_storage
-from beautyspot.tending import results_of, tender_of
+from beautyspot.tending import tender_of
 
 if TYPE_CHECKING:
     import asyncio
@@ -116,7 +117,16 @@ class Project(Decorating, Paced, Observed, Batching):
         self.events = Events(name)
         self.retention = retention
         self._tender = tender_of(retention, self.db, weakref.WeakMethod(self._evict))
-        self.results = results_of(self._tender, self.db, self.storage, blob_threshold, seal_of(secret))
+        tender = self._tender
+        uses = None if tender is None else tender.uses
+        self.results = Results(
+            self.db,
+            self.storage,
+            blob_threshold,
+            seal_of(secret),
+            on_read=None if uses is None else uses.note,
+            on_write=None if tender is None else tender.wrote,
+        )
         self.flights = Flights(
             self.db if isinstance(self.db, KeyLocks) else None,
             None if isinstance(self.db, QuickLookup) else self.run_io,

@@ -1,8 +1,8 @@
 """What a project does for its `Retention` beside calls: it notes uses, and drops results in the background.
 
 Both are the work of one thread a process, which begins when there is first something to do. A hit puts its key into a
-set, once a minute; nothing is written before the thread does it, for all keys together. Without a retention, none of
-this exists, and calls find `Results` as they are.
+set, once a minute; nothing is written before the thread does it, for all keys together. `Results` call it when they are
+read and written; without a retention, none of this exists.
 """
 
 from __future__ import annotations
@@ -10,17 +10,14 @@ from __future__ import annotations
 import atexit
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Sequence
 
 from beautyspot.errors import ConfigurationError, RetentionWarning
 from beautyspot.forks import SurvivesFork
 from beautyspot.notices import warn_once
-from beautyspot.protocols import BlobStorage, Entry, Record, TaskDB, UseLog
+from beautyspot.protocols import Record, TaskDB, UseLog
 from beautyspot.readable import size_text
-from beautyspot.results import Results
 from beautyspot.retention import Retention
-from beautyspot.signing import Seal
 
 _EVERY = 5.0  # seconds between two writes of uses, and between two looks at what is to be done
 _AGAIN = 60.0  # seconds after which a use of the same result is noted again
@@ -44,8 +41,6 @@ class Uses(SurvivesFork):
         db: Where it is written.
         noted: Called when there is something to write, and told whether that is much.
 
-    Attributes:
-        lately: Those that were noted within the last minute.
     """
 
     def __init__(self, db: UseLog, noted: Callable[[bool], None]) -> None:
@@ -56,7 +51,7 @@ class Uses(SurvivesFork):
 
     def _reset(self) -> None:
         self._lock = threading.Lock()
-        self.lately: set[bytes] = set()
+        self._lately: set[bytes] = set()  # noted within the last minute
         self._since = time.monotonic()
         self._new: dict[bytes, float] = {}
 
@@ -64,14 +59,16 @@ class Uses(SurvivesFork):
         """Begin anew: what the parent used it writes itself."""
         self._reset()
 
-    def note(self, keys: Iterable[bytes]) -> None:
+    def note(self, keys: Collection[bytes]) -> None:
         """Note that the results of *keys* are used just now."""
+        if self._lately.issuperset(keys):
+            return
         now = time.time()
         with self._lock:
-            new = [key for key in keys if key not in self.lately]
+            new = [key for key in keys if key not in self._lately]
             if not new or len(self._new) > _MOST:
                 return
-            self.lately.update(new)
+            self._lately.update(new)
             self._new.update(dict.fromkeys(new, now))
             many = len(self._new) > _MANY
         self._noted(many)
@@ -85,7 +82,7 @@ class Uses(SurvivesFork):
         with self._lock:
             new, self._new = self._new, {}
             if last or time.monotonic() - self._since > _AGAIN:
-                self.lately, self._since = set(), time.monotonic()
+                self._lately, self._since = set(), time.monotonic()
         if new:
             self._db.note_uses(new)
 
@@ -129,8 +126,8 @@ class Tender(SurvivesFork):
         if many:
             self._woken.set()
 
-    def kept(self, records: Sequence[Record]) -> None:
-        """Be told of what was kept."""
+    def wrote(self, records: Sequence[Record]) -> None:
+        """Be told of what was written."""
         if self._limit is not None:
             for _, summary in records:
                 self._kept += summary.size
@@ -218,50 +215,6 @@ class Tender(SurvivesFork):
         time.sleep(_BREATH)
 
 
-class Tended(Results):
-    """Results of a project with a tender.
-
-    Args:
-        tender: Is told of what is kept.
-        rest: As for `Results`.
-    """
-
-    def __init__(self, tender: Tender, *rest: Any) -> None:
-        super().__init__(*rest)
-        self._tender = tender
-
-    def keep_rows(self, records: Sequence[Record]) -> None:
-        """Make *records* results, and say so."""
-        super().keep_rows(records)
-        self._tender.kept(records)
-
-
-class Noted(Tended):
-    """Results of a project with ``max_bytes``: each that is looked up counts as used.
-
-    Args:
-        uses: Where that is noted.
-        rest: As for `Tended`.
-    """
-
-    def __init__(self, uses: Uses, *rest: Any) -> None:
-        super().__init__(*rest)
-        self._uses = uses
-
-    def entry(self, key: bytes) -> Entry | None:
-        """The entry of *key*, which is used now."""
-        entry = Results.entry(self, key)  # `super()` would take as long as all the rest
-        if entry is not None and key not in self._uses.lately:
-            self._uses.note((key,))
-        return entry
-
-    def find_raw(self, keys: Sequence[bytes]) -> dict[bytes, Entry]:
-        """The entries of *keys*, which are used now."""
-        found = super().find_raw(keys)
-        self._uses.note(found)
-        return found
-
-
 def tender_of(
     retention: Retention | None, db: TaskDB, evict: Callable[[], Callable[[Progress], object] | None]
 ) -> Tender | None:
@@ -277,17 +230,6 @@ def tender_of(
     if retention.limit is None and retention.period is None:
         return None
     return Tender(retention, db, evict)
-
-
-def results_of(
-    tender: Tender | None, db: TaskDB, storage: BlobStorage, blob_threshold: int, seal: Seal | None
-) -> Results:
-    """The results of a project with, or without, a tender."""
-    if tender is None:
-        return Results(db, storage, blob_threshold, seal)
-    if tender.uses is None:
-        return Tended(tender, db, storage, blob_threshold, seal)
-    return Noted(tender.uses, tender, db, storage, blob_threshold, seal)
 
 
 def use_log(db: TaskDB) -> UseLog:

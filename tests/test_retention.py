@@ -471,7 +471,7 @@ def test_no_thread_is_there_unless_it_is_asked_for() -> None:
             project.task(_ruled)(1)
             project.task(_ruled)(1)
             assert "beautyspot-tending" not in {thread.name for thread in threading.enumerate()}
-            assert type(project.results).__name__ == "Results"
+            assert (project.results._on_read, project.results._on_write) == (None, None)
 
 
 def test_the_thread_begins_with_the_first_result_and_ends_with_the_project() -> None:
