@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextvars
 import os
 import threading
-import weakref
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -116,20 +115,23 @@ class Project(Decorating, Paced, Observed, Batching):
         self._lock = threading.Lock()
         self.events = Events(name)
         self.retention = retention
-        self._tender = tender_of(retention, self.db, weakref.WeakMethod(self._evict))
+        self._tender = tender_of(retention, self.db, self._evict, self.run_io)
+        self.results = self._made_results(blob_threshold, secret)
+        self.flights = Flights(
+            self.db if isinstance(self.db, KeyLocks) else None,
+            None if isinstance(self.db, QuickLookup) else self.run_io,
+        )
+
+    def _made_results(self, blob_threshold: int, secret: str | bytes | None) -> Results:
         tender = self._tender
         uses = None if tender is None else tender.uses
-        self.results = Results(
+        return Results(
             self.db,
             self.storage,
             blob_threshold,
             seal_of(secret),
             on_read=None if uses is None else uses.note,
             on_write=None if tender is None else tender.wrote,
-        )
-        self.flights = Flights(
-            self.db if isinstance(self.db, KeyLocks) else None,
-            None if isinstance(self.db, QuickLookup) else self.run_io,
         )
 
     def __repr__(self) -> str:
@@ -173,7 +175,7 @@ class Project(Decorating, Paced, Observed, Batching):
         if executor is not None:
             executor.shutdown()
         if self._tender is not None:
-            self._tender.close()
+            self._tender.write_uses()
         if self._budgets is not None:
             self._budgets.close()
         if self._owns_db:
@@ -217,8 +219,8 @@ class Project(Decorating, Paced, Observed, Batching):
         secret = None if self.results.seal is None else self.results.seal.secret
         return Maintenance(self.db, self.storage, self.serializer, secret, self.flights, self.retention, self._tender)
 
-    def _evict(self, progress: Callable[[int], None]) -> None:
-        self.maintenance.evict(wait=False, progress=progress)
+    def _evict(self) -> None:
+        self.maintenance.evict(wait=False)
 
     def run_io(self, function: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
         """Run blocking I/O of an async task in a thread of this project, in the context of the call."""
