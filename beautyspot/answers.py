@@ -71,22 +71,22 @@ def _sent(task: Any, encoded: Encoded) -> tuple[Entry, bytes | None]:
 def value_of(task: Any, call: Call, answer: Answer) -> Any:
     """The result of a call that a worker answered; kept here, where the worker could not."""
     keeper, entry, blob = task._keeper, answer.entry, answer.blob
-    if answer.away:
-        entry, blob = _kept_here(task, call, answer)
-    value = keeper.read(entry) if blob is None else keeper.results.from_blob(bytearray(blob), keeper.form)
+    faster = keeper.results.find(call.key) if answer.away else None
+    if faster is not None:  # someone kept it meanwhile: a hit, as any other
+        value = keeper.read(faster, call.key)
+    else:
+        if answer.away:
+            _keep_here(task, call, answer)
+        value = keeper.read(entry) if blob is None else keeper.results.from_blob(bytearray(blob), keeper.form)
     return task(*call.args) if value is MISSING else value
 
 
-def _kept_here(task: Any, call: Call, answer: Answer) -> tuple[Entry, bytes | None]:
+def _keep_here(task: Any, call: Call, answer: Answer) -> None:
     keeper, sent = task._keeper, cast("Entry", answer.entry)
-    kept = keeper.results.find(call.key)
-    if kept is not None:  # someone was faster
-        return kept, None
     encoded = Encoded(sent.value, () if answer.blob is None else (answer.blob,), sent.checksum, sent.size)
     summary = keeper.describe(call.keyed())
     keeper.begin(summary)
     keeper.write(summary, encoded, answer.seconds, keeper.results.location(call.key))
-    return sent, answer.blob
 
 
 def note_failure(task: Any, call: Call, answer: Answer, error: BaseException) -> None:

@@ -73,7 +73,7 @@ class AsyncStreamTask(AsyncTask[P, list[T]]):
 
     async def _stream(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], fresh: bool) -> AsyncGenerator[T, None]:
         call = self._keyed(args, kwargs)
-        kept = MISSING if fresh else await self._kept_items(await self._entry_of(call.key))
+        kept = MISSING if fresh else await self._kept_items(call.key, await self._entry_of(call.key))
         if kept is MISSING:
             recording = Recording(self._keeper, call)
             waited = await self._flights.acquire_async(call.key)
@@ -82,7 +82,7 @@ class AsyncStreamTask(AsyncTask[P, list[T]]):
                 if waited:
                     self._waited(recording.summary, waited)
                 entry = await self._entry_of(call.key)
-                kept = MISSING if fresh else await self._kept_items(entry)
+                kept = MISSING if fresh else await self._kept_items(call.key, entry)
                 if kept is MISSING:
                     async with aclosing(self._live(call, recording, turn)) as live:
                         async for item in live:
@@ -120,10 +120,10 @@ class AsyncStreamTask(AsyncTask[P, list[T]]):
             raise
         return value
 
-    async def _kept_items(self, entry: Entry | None) -> Any:
+    async def _kept_items(self, key: bytes, entry: Entry | None) -> Any:
         if entry is None or is_expired(entry):
             return MISSING
-        return await self.project.run_io(self._keeper.items, entry)
+        return await self.project.run_io(self._keeper.items, entry, key)
 
     @overload
     def __get__(self, instance: None, owner: type | None = None) -> Self: ...

@@ -71,9 +71,8 @@ async def _outcomes(run: Run) -> AsyncIterator[Landed]:
                 await run.lane.wait()
                 run.landed(run.lane.finished())
             elif isinstance(step, Recall):
-                run.recalled(
-                    step.call, await (run.ahead(step, run_io) if run.reads_ahead else run_io(read, step.entry))
-                )
+                reading = run.ahead(step, run_io) if run.reads_ahead else run_io(read, step.entry, step.call.key)
+                run.recalled(step.call, await reading)
             else:
                 yield step
     finally:

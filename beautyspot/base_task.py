@@ -112,13 +112,17 @@ class BaseTask(Generic[P, T]):
         self.__signature__ = self._keyer.signature  # Dagster else takes the type hints of __call__ for its own
         form = form_of(serializer, options.save_blob, options.mmap)
         self._run: Callable[..., Any] = function  # gives what is kept
-        self._use(Keeper(project.results, self._keyer, form, options.content_type, options.ttl, project.on_save_error))
+        self._keeper = Keeper(
+            project.results,
+            self._keyer,
+            form,
+            options.content_type,
+            options.ttl,
+            project.on_save_error,
+            project.events,
+        )
+        self._entry, self._read = project.results.entry, self._keeper.read
         self._flights = project.flights
-        project.events.follow(self)
-
-    def _use(self, keeper: Keeper) -> None:
-        """Keep results with *keeper* from now on; the events of the project exchange it while anybody listens."""
-        self._keeper, self._entry, self._read = keeper, keeper.results.entry, keeper.read
 
     def __reduce__(self) -> str | tuple[Any, ...]:
         def state() -> tuple[Any, ...]:

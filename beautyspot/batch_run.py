@@ -84,15 +84,16 @@ class BatchRun:
     def _read(self, found: Sequence[tuple[Item, Entry]]) -> set[bytes]:
         """Fill in the results of *found*, a fresh one for each number; the keys of those that could be read."""
         wanted = [(number, item, entry) for item, entry in found for number in item.numbers]
+        keys = [item.key for _, item, _ in wanted]
         entries = [entry for _, _, entry in wanted]
         far = not isinstance(self._keeper.results.storage, MapsBlobs)
         if far and sum(entry.value is None for entry in entries) > 1:
             from concurrent.futures import ThreadPoolExecutor  # as in `results._log`: slow to import
 
             with ThreadPoolExecutor(_READERS, "beautyspot-read") as readers:
-                values = list(readers.map(self._keeper.read, entries))
+                values = list(readers.map(self._keeper.read, entries, keys))
         else:
-            values = [self._keeper.read(entry) for entry in entries]
+            values = list(map(self._keeper.read, entries, keys))
         for (number, _, _), value in zip(wanted, values, strict=True):
             self.results[number] = value
         return {item.key for _, item, _ in wanted if all(self.results[n] is not MISSING for n in item.numbers)}

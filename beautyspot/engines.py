@@ -137,8 +137,7 @@ def pack_task(task: Task[..., Any]) -> bytes:
     project = task.project
     dumps(project)  # an index that cannot be sent is said now; a forked worker would keep to itself
     directories = _directories(task)
-    listened = bool(project.events)
-    return dumps((task, directories, list(map(place_of, directories)), _code(task), listened))
+    return dumps((task, directories, list(map(place_of, directories)), _code(task), project.events.active))
 
 
 def _code(task: Task[..., Any]) -> tuple[bytes, bytes]:

@@ -1,7 +1,7 @@
 """Events: what becomes of the calls of a project, told to whoever listens.
 
-While nobody listens, no call knows of any of this: the first listener has the keeper of every task exchanged for one
-that tells, and the last one that goes has it exchanged back. What a listener does harms nothing but itself.
+While nobody listens, all that a call does for it is to look whether anybody does. What a listener does harms nothing
+but itself.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import inspect
 import threading
-import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -18,7 +17,6 @@ from typing import Any, Literal, get_args
 
 from beautyspot.errors import ConfigurationError
 from beautyspot.forks import SurvivesFork
-from beautyspot.telling import HitTellingKeeper, TellingKeeper
 from beautyspot.under_way import key_under_way
 
 __all__ = ["Event", "Kind", "listen"]
@@ -91,29 +89,23 @@ class Events(SurvivesFork):
 
     Args:
         project: Its name.
+
+    Attributes:
+        active: Whether anybody listens, to whatever kind, here or where the caller of this worker is. A hit looks at
+            it, so it is no method: a call of one would take as long as ten of these.
     """
 
     def __init__(self, project: str) -> None:
         self._project = project
         self._listeners: dict[Kind, tuple[_Told, ...]] = {}
-        self._tasks: weakref.WeakSet[Any] = weakref.WeakSet()
         self._collecting = 0  # chunks of callers who listen
+        self.active = False
         self._lock = threading.Lock()
         self.survive_forks()
-
-    def __bool__(self) -> bool:
-        """Whether anybody listens."""
-        return bool(self._listeners)
 
     def after_fork_in_child(self) -> None:
         """Go on with the same listeners."""
         self._lock = threading.Lock()
-
-    def follow(self, task: Any) -> None:
-        """Have *task* tell, whenever anybody listens."""
-        with self._lock:
-            self._tasks.add(task)
-            self._exchange(task)
 
     def on(self, kind: Kind, listener: Listener) -> Callable[[], None]:
         """Add a listener; see `Project.on`."""
@@ -129,17 +121,7 @@ class Events(SurvivesFork):
         with self._lock:
             listeners: dict[Kind, tuple[_Told, ...]] = {**self._listeners, kind: change(self._listeners.get(kind, ()))}
             self._listeners = {each: those for each, those in listeners.items() if those}
-            self._exchange(*self._tasks)
-
-    def _exchange(self, *tasks: Any) -> None:
-        for task in tasks:
-            keeper = task._keeper.plain if isinstance(task._keeper, TellingKeeper) else task._keeper
-            if self._collecting or "hit" in self._listeners:
-                keeper = HitTellingKeeper(keeper, self)
-            elif self._listeners:
-                keeper = TellingKeeper(keeper, self)
-            if keeper is not task._keeper:
-                task._use(keeper)
+            self.active = bool(self._listeners or self._collecting)
 
     def tell(self, kind: Kind, function: str, key: bytes | None, **more: Any) -> None:
         """Tell of a call, if anybody listens to that."""
@@ -183,7 +165,7 @@ class Events(SurvivesFork):
     def _collect(self, more: int) -> None:
         with self._lock:
             self._collecting += more
-            self._exchange(*self._tasks)
+            self.active = bool(self._listeners or self._collecting)
 
 
 class Observed:

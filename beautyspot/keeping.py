@@ -10,6 +10,7 @@ from zlib import crc32
 
 from beautyspot import preview
 from beautyspot.errors import ChangedCodeWarning, NotKeptWarning, SerializationError
+from beautyspot.events import Events, Kind
 from beautyspot.forms import Encoded, Form
 from beautyspot.keys import KeyedCall, Keyer
 from beautyspot.notices import warn_once
@@ -37,6 +38,7 @@ class Keeper:
         content_type: How viewers show them.
         ttl: Seconds for which they are kept, or ``None``.
         on_save_error: What to do with a result that cannot be written.
+        events: Of the project: what becomes of the calls is told there.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class Keeper:
         content_type: str | None,
         ttl: float | None,
         on_save_error: OnSaveError,
+        events: Events,
     ) -> None:
         self.results = results
         self.form = form
@@ -55,31 +58,44 @@ class Keeper:
         self._content_type = content_type
         self._ttl = ttl
         self._on_save_error = on_save_error
+        self._events = events
         self._says_changed = True
 
-    def read(self, entry: Entry) -> Any:
-        """The value of *entry* or ``MISSING``; says once that the code has changed since it was kept."""
+    def read(self, entry: Entry, key: bytes | None = None) -> Any:
+        """The value of *entry* or ``MISSING``; says once that the code has changed since it was kept.
+
+        Args:
+            entry: What is read.
+            key: Under which it was found, where giving its value is a hit; ``None``: it is none.
+        """
         if entry.code != self._keyer.code and self._says_changed:
             self._changed(entry)
-        value = entry.value
-        if value is not None and crc32(value).to_bytes(4, "big") == entry.checksum:
+        data = entry.value
+        if data is not None and crc32(data).to_bytes(4, "big") == entry.checksum:
             try:
-                return self._loads(value)
+                value = self._loads(data)
             except Exception:  # read once more, where it is reported
-                return self.results.read(entry, self.form)
-        return self.results.read(entry, self.form)
+                value = self.results.read(entry, self.form)
+        else:
+            value = self.results.read(entry, self.form)
+        if self._events.active:
+            self._tell_of_hit(entry, key, value)
+        return value
 
     def recall(self, key: bytes) -> Any:
         """The kept result of *key*, or ``MISSING``."""
         entry = self.results.find(key)
-        return MISSING if entry is None else self.read(entry)
+        return MISSING if entry is None else self.read(entry, key)
 
     def holds(self, key: bytes) -> bool:
-        """Whether a usable result is kept under *key*."""
-        return self.recall(key) is not MISSING
+        """Whether a usable result is kept under *key*: a question, and no hit."""
+        entry = self.results.find(key)
+        return entry is not None and self.read(entry) is not MISSING
 
     def begin(self, summary: Summary) -> float:
         """Say that a call was not kept and its function is to run; when that is, by `time.perf_counter`."""
+        if self._events.active:
+            self._tell("miss", summary)
         return perf_counter()
 
     def _changed(self, entry: Entry) -> None:
@@ -112,11 +128,14 @@ class Keeper:
             worker(),
         )
 
-    def items(self, entry: Entry) -> Any:
+    def items(self, entry: Entry, key: bytes) -> Any:
         """An iterator over what a stream yielded, or ``MISSING``; see `read`."""
         if entry.code != self._keyer.code and self._says_changed:
             self._changed(entry)
-        return self.results.items(entry, self.form)
+        items = self.results.items(entry, self.form)
+        if self._events.active:
+            self._tell_of_hit(entry, key, items)
+        return items
 
     def encode(self, value: Any) -> Encoded:
         """*value* serialized; a `SerializationError` carries it."""
@@ -162,11 +181,25 @@ class Keeper:
         Raises:
             SerializationError: If *value* cannot be serialized; the error carries it.
         """
-        encoded = self.encode(value)
+        try:
+            encoded = self.encode(value)
+        except Exception as error:
+            self._tell("error", summary, seconds=seconds, error=error)
+            raise
         return self.write(summary, encoded, seconds, replaced), encoded
 
     def write(self, summary: Summary, encoded: Encoded, seconds: float | None, replaced: str | None) -> Entry | None:
         """Write what `encode` gave; the entry, or ``None`` where it could not be written (said once)."""
+        try:
+            entry = self._write(summary, encoded, seconds, replaced)
+        except Exception as error:
+            self._tell("error", summary, seconds=seconds, error=error)
+            raise
+        if self._events.active:
+            self._tell_of_run(summary, encoded, seconds, kept=entry is not None)
+        return entry
+
+    def _write(self, summary: Summary, encoded: Encoded, seconds: float | None, replaced: str | None) -> Entry | None:
         summary = self._complete(summary, encoded, seconds)
         try:
             return self.results.keep(encoded, summary, self._keyer.code, replaced)
@@ -190,6 +223,9 @@ class Keeper:
     def write_together(self, records: Sequence[Record]) -> None:
         """Commit what `record` gave, all or none."""
         self.results.keep_rows(records)
+        if self._events.active:
+            for entry, summary in records:
+                self._tell_of_run(summary, entry, summary.seconds, kept=True)
 
     def _complete(self, summary: Summary, encoded: Encoded, seconds: float | None) -> Summary:
         now = time()
@@ -200,10 +236,16 @@ class Keeper:
     def put(self, summary: Summary, value: Any) -> Entry:
         """Keep a value that was computed elsewhere, or raise."""
         encoded, replaced = self.encode(value), self.results.location(summary.key)
-        return self.results.keep(encoded, summary._replace(size=encoded.size), self._keyer.code, replaced)
+        entry = self.results.keep(encoded, summary._replace(size=encoded.size), self._keyer.code, replaced)
+        self._tell("keep", summary, size=entry.size, blob=entry.value is None)
+        return entry
 
     def failed(self, summary: Summary, error: Exception, seconds: float) -> None:
         """Note a failure for viewers; that this does not work must not hide the failure itself."""
+        self._note_failure(summary, error, seconds)
+        self._tell("error", summary, seconds=seconds, error=error)
+
+    def _note_failure(self, summary: Summary, error: Exception, seconds: float) -> None:
         db = self.results.db
         if not isinstance(db, FailureLog):
             return
@@ -238,3 +280,19 @@ class Keeper:
         except Exception as cause:
             db = repr(self.results.db)
             warn_once(("not noted", db), f"nothing can be noted for viewers in {db}: {cause}", NotKeptWarning)
+
+    def _tell_of_hit(self, entry: Entry, key: bytes | None, value: Any) -> None:
+        if key is not None and value is not MISSING:
+            blob = entry.location is not None
+            self._events.tell("hit", self._keyer.function_name, key, size=entry.size, blob=blob)
+
+    def _tell_of_run(self, summary: Summary, result: Encoded | Entry, seconds: float | None, kept: bool) -> None:
+        """Tell of a run and of its commit, both when the result is safe."""
+        size, blob = result.size, result.value is None
+        if seconds is not None:
+            self._tell("run", summary, seconds=seconds, size=size)
+        if kept:
+            self._tell("keep", summary, size=size, blob=blob)
+
+    def _tell(self, kind: Kind, summary: Summary, **more: Any) -> None:
+        self._events.tell(kind, summary.function, summary.key, input=summary.input, **more)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextvars
 import os
 import threading
-import weakref
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -18,11 +17,12 @@ from beautyspot.flight import Flights
 from beautyspot.keeping import OnSaveError
 from beautyspot.pacing import Paced
 from beautyspot.protocols import BlobStorage, KeyLocks, QuickLookup, Serializer, TaskDB
+from beautyspot.results import Results
 from beautyspot.serializer import MsgpackSerializer
 from beautyspot.shipping import ByValue
 from beautyspot.signing import seal_of
 from beautyspot.storage import open_storage
-from beautyspot.tending import results_of, tender_of
+from beautyspot.tending import tender_of
 
 if TYPE_CHECKING:
     import asyncio
@@ -115,11 +115,23 @@ class Project(Decorating, Paced, Observed, Batching):
         self._lock = threading.Lock()
         self.events = Events(name)
         self.retention = retention
-        self._tender = tender_of(retention, self.db, weakref.WeakMethod(self._evict))
-        self.results = results_of(self._tender, self.db, self.storage, blob_threshold, seal_of(secret))
+        self._tender = tender_of(retention, self.db, self._evict, self.run_io)
+        self.results = self._made_results(blob_threshold, secret)
         self.flights = Flights(
             self.db if isinstance(self.db, KeyLocks) else None,
             None if isinstance(self.db, QuickLookup) else self.run_io,
+        )
+
+    def _made_results(self, blob_threshold: int, secret: str | bytes | None) -> Results:
+        tender = self._tender
+        uses = None if tender is None else tender.uses
+        return Results(
+            self.db,
+            self.storage,
+            blob_threshold,
+            seal_of(secret),
+            on_read=None if uses is None else uses.note,
+            on_write=None if tender is None else tender.wrote,
         )
 
     def __repr__(self) -> str:
@@ -163,7 +175,7 @@ class Project(Decorating, Paced, Observed, Batching):
         if executor is not None:
             executor.shutdown()
         if self._tender is not None:
-            self._tender.close()
+            self._tender.write_uses()
         if self._budgets is not None:
             self._budgets.close()
         if self._owns_db:
@@ -207,8 +219,8 @@ class Project(Decorating, Paced, Observed, Batching):
         secret = None if self.results.seal is None else self.results.seal.secret
         return Maintenance(self.db, self.storage, self.serializer, secret, self.flights, self.retention, self._tender)
 
-    def _evict(self, progress: Callable[[int], None]) -> None:
-        self.maintenance.evict(wait=False, progress=progress)
+    def _evict(self) -> None:
+        self.maintenance.evict(wait=False)
 
     def run_io(self, function: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
         """Run blocking I/O of an async task in a thread of this project, in the context of the call."""

@@ -11,7 +11,7 @@ import mmap
 import re
 import threading
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import chain, islice
 from time import time
 from typing import Any, Final
@@ -68,13 +68,25 @@ class Results:
         storage: Where large results lie.
         blob_threshold: Bytes above which a result goes to blob storage by itself.
         seal: Signs what is kept, and without its signature nothing is a result; ``None``: nothing is signed.
+        on_read: Called with the keys of entries that were looked up and found.
+        on_write: Called with records when they are committed.
     """
 
-    def __init__(self, db: TaskDB, storage: BlobStorage, blob_threshold: int, seal: Seal | None = None) -> None:
+    def __init__(
+        self,
+        db: TaskDB,
+        storage: BlobStorage,
+        blob_threshold: int,
+        seal: Seal | None = None,
+        on_read: Callable[[Collection[bytes]], None] | None = None,
+        on_write: Callable[[Sequence[Record]], None] | None = None,
+    ) -> None:
         self.db = db
         self.storage = storage
         self.blob_threshold = blob_threshold
         self.seal = seal
+        self._on_read = on_read
+        self._on_write = on_write
         self.is_quick = isinstance(db, QuickLookup)
         self._get: Callable[[bytes], Entry | None] = db.get if isinstance(db, QuickLookup) else self._look_up
         self._hasher: Callable[[int], Any] = hasher if seal is None else seal.hasher
@@ -105,7 +117,11 @@ class Results:
         except Exception as error:
             self._unreadable(error)
             return None
-        return entry if self.seal is None or entry is None else self._verified(self.seal, key, entry)
+        if self.seal is not None and entry is not None:
+            entry = self._verified(self.seal, key, entry)
+        if self._on_read is not None and entry is not None:
+            self._on_read((key,))
+        return entry
 
     def find(self, key: bytes) -> Entry | None:
         """The entry of *key*, unless it is expired."""
@@ -125,10 +141,12 @@ class Results:
         except Exception as error:
             self._unreadable(error)
             return {}
-        if self.seal is None:
-            return found
-        seen = {key: self._verified(self.seal, key, entry) for key, entry in found.items()}
-        return {key: bare for key, bare in seen.items() if bare is not None}
+        if self.seal is not None:
+            seen = {key: self._verified(self.seal, key, entry) for key, entry in found.items()}
+            found = {key: bare for key, bare in seen.items() if bare is not None}
+        if self._on_read is not None:
+            self._on_read(found)
+        return found
 
     def read(self, entry: Entry, form: Form) -> Any:
         """The value of *entry*, a fresh object; ``MISSING`` where it cannot be read (said once), or was evicted."""
@@ -247,18 +265,26 @@ class Results:
         """
         location = self.storage.save(summary.key.hex(), encoded.parts) if encoded.value is None else None
         entry = Entry(encoded.value, location, encoded.checksum, encoded.size, summary.expires, code)
+        records = (Record(entry, summary),)
         try:
-            self.keep_rows((Record(entry, summary),))
+            self._commit(records)
         except Exception:
             if location is not None:
                 self.storage.delete(location)
             raise
         if replaced is not None and replaced != location:
             self._remove(replaced)
+        if self._on_write is not None:  # a failure in there must not remove the blob of what is committed
+            self._on_write(records)
         return entry
 
     def keep_rows(self, records: Sequence[Record]) -> None:
         """Make *records* results, all or none; their blobs, if they have any, are there already."""
+        self._commit(records)
+        if self._on_write is not None:
+            self._on_write(records)
+
+    def _commit(self, records: Sequence[Record]) -> None:
         if self.seal is not None:
             records = [Record(self.seal.signed(row.summary.key, row.entry), row.summary) for row in records]
         self.db.upsert(records)

@@ -29,7 +29,10 @@ class Retention:
             them for ever. A time alone is that of all functions.
         max_bytes: Of all results, those in the index and those in blob storage: ``"10GB"`` or a number. What is above
             is dropped by ``gc``, the longest unused first.
-        background: How often the project drops these by itself, such as ``"1h"``; ``None``: only ``gc`` does.
+        background: How often each process of the project drops these by itself, such as ``"1h"``: in the thread that
+            has just written a result, when so long has passed since the last time, or when a tenth of *max_bytes* was
+            written meanwhile; for the first time after a minute at most. A process that writes nothing drops nothing,
+            and one at a time does it. ``None``: only ``gc`` does.
 
     Attributes:
         rules: The patterns of *ttl*, each with its seconds.

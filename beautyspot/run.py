@@ -124,7 +124,7 @@ class Run:
 
     def _value_of(self, step: Recall) -> Any:
         if not self.reads_ahead:
-            return self.task._keeper.read(step.entry)
+            return self.task._keeper.read(step.entry, step.call.key)
         if self._readers is None:
             self._readers = ThreadPoolExecutor(1 + _AHEAD, "beautyspot-read")
         return self.ahead(step, self._readers.submit).result()
@@ -133,7 +133,7 @@ class Run:
         """The reading of a blob, begun with *submit*; those of the next few, which need not wait, are begun too."""
         for each in (step, *islice(self._ready, _AHEAD)):
             if isinstance(each, Recall) and each.call.number not in self._reading:
-                self._reading[each.call.number] = submit(self.task._keeper.read, each.entry)
+                self._reading[each.call.number] = submit(self.task._keeper.read, each.entry, each.call.key)
         return self._reading.pop(step.call.number)
 
     def close(self, now: bool = False) -> None:
@@ -205,7 +205,7 @@ class Run:
         recalled, ready = 0, self._ready
         for number, (args, (key, parts)) in enumerate(zip(every_args, keyed, strict=True), self._read):
             entry = entries.get(key)
-            value = MISSING if entry is None or entry.value is None else read(entry)
+            value = MISSING if entry is None or entry.value is None else read(entry, key)
             if value is not MISSING:
                 ready.append((number, value, None))
                 recalled += 1
@@ -233,7 +233,7 @@ class Run:
         entries = self.task._keeper.results.find_many([call.key for call in calls.values()])
         for number, call in calls.items():
             entry = entries.get(call.key)
-            value = MISSING if entry is None or entry.value is None else self.task._keeper.read(entry)
+            value = MISSING if entry is None or entry.value is None else self.task._keeper.read(entry, call.key)
             if value is not MISSING:
                 self.landed([Outcome(call, value)])
             elif entry is None and self.consumed is not None and number != self.consumed and not self._exhausted:
@@ -267,7 +267,7 @@ class Run:
 
     def _again(self, call: Call, value: Any) -> Any:
         entry = self.task._keeper.results.find(call.key)
-        again = MISSING if entry is None else self.task._keeper.read(entry)
+        again = MISSING if entry is None else self.task._keeper.read(entry, call.key)
         return value if again is MISSING else again
 
     def _fail(self, number: int, args: tuple[Any, ...], error: BaseException) -> None:

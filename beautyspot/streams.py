@@ -115,7 +115,7 @@ class StreamTask(Task[P, list[T]]):
 
     def _stream(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], fresh: bool) -> Generator[T, None, None]:
         call = self._keyed(args, kwargs)
-        kept = MISSING if fresh else self._kept_items(self._entry(call.key))
+        kept = MISSING if fresh else self._kept_items(call.key, self._entry(call.key))
         if kept is MISSING:
             recording = Recording(self._keeper, call)
             waited = self._flights.acquire(call.key)
@@ -124,7 +124,7 @@ class StreamTask(Task[P, list[T]]):
                 if waited:
                     self._waited(recording.summary, waited)
                 entry = self._entry(call.key)
-                kept = MISSING if fresh else self._kept_items(entry)
+                kept = MISSING if fresh else self._kept_items(call.key, entry)
                 if kept is MISSING:
                     yield from self._live(call, recording, turn)
                     recording.keep(entry and entry.location)
@@ -158,8 +158,8 @@ class StreamTask(Task[P, list[T]]):
             raise
         return value
 
-    def _kept_items(self, entry: Entry | None) -> Any:
-        return MISSING if entry is None or is_expired(entry) else self._keeper.items(entry)
+    def _kept_items(self, key: bytes, entry: Entry | None) -> Any:
+        return MISSING if entry is None or is_expired(entry) else self._keeper.items(entry, key)
 
     def _put(self, args: tuple[Any, ...], kwargs: dict[str, Any], value: Any) -> None:
         super()._put(args, kwargs, list(value))

@@ -32,7 +32,7 @@ class Task(BaseTask[P, T]):
         key, parts = self._keyer(args, kwargs)
         entry = self._entry(key)
         if entry is not None and not is_expired(entry):
-            value = self._read(entry)
+            value = self._read(entry, key)
             if value is not MISSING:
                 return value  # type: ignore[no-any-return]
         return self._fly(KeyedCall(key, parts, args, kwargs)).value  # type: ignore[no-any-return]
@@ -50,7 +50,7 @@ class Task(BaseTask[P, T]):
         try:
             entry = self._entry(key)  # someone else may have run it meanwhile
             if entry is not None and not fresh and not is_expired(entry):
-                value = self._read(entry)
+                value = self._read(entry, key)
                 if value is not MISSING:
                     return Flown(value, entry, None, None)
             started = self._keeper.begin(summary)
@@ -97,7 +97,7 @@ class AsyncTask(BaseTask[P, T]):
         key, parts = self._keyer(args, kwargs)
         entry = await self._entry_of(key)
         if entry is not None and not is_expired(entry):
-            value = await self._value(entry)
+            value = await self._value(entry, key)
             if value is not MISSING:
                 return value  # type: ignore[no-any-return]
         return await self._compute(KeyedCall(key, parts, args, kwargs))
@@ -113,10 +113,10 @@ class AsyncTask(BaseTask[P, T]):
         found: Entry | None = await self.project.run_io(results.entry, key)
         return found
 
-    async def _value(self, entry: Entry) -> Any:
+    async def _value(self, entry: Entry, key: bytes) -> Any:
         # A large value would hold up the event loop while it is read.
         small = entry.value is not None and entry.size < 1 << 16
-        return self._read(entry) if small else await self.project.run_io(self._read, entry)
+        return self._read(entry, key) if small else await self.project.run_io(self._read, entry, key)
 
     async def _compute(self, call: KeyedCall, fresh: bool = False, wait: bool = True) -> T:
         import asyncio  # half of the time that importing beautyspot may take
@@ -129,7 +129,7 @@ class AsyncTask(BaseTask[P, T]):
         try:
             entry = await self._entry_of(key)
             if entry is not None and not fresh and not is_expired(entry):
-                value = await self._value(entry)
+                value = await self._value(entry, key)
                 if value is not MISSING:
                     return value  # type: ignore[no-any-return]
             started = self._keeper.begin(summary)

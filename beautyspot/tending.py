@@ -1,40 +1,35 @@
-"""What a project does for its `Retention` beside calls: it notes uses, and drops results in the background.
+"""What a project does for its `Retention` beside calls: it notes which results are used, and evicts when it is time.
 
-Both are the work of one thread a process, which begins when there is first something to do. A hit puts its key into a
-set, once a minute; nothing is written before the thread does it, for all keys together. Without a retention, none of
-this exists, and calls find `Results` as they are.
+No thread of its own does it: the one that writes a result evicts, and the one that uses a result writes down which ones
+were used, once a minute for all of them. `Results` call it when they are read and written; without a retention, none of
+this exists.
 """
 
 from __future__ import annotations
 
 import atexit
+import sys
 import threading
-import time
-from collections.abc import Callable, Iterable, Sequence
+import weakref
+from collections.abc import Callable, Collection, Sequence
+from contextvars import copy_context
+from time import monotonic, time
 from typing import Any
 
 from beautyspot.errors import ConfigurationError, RetentionWarning
 from beautyspot.forks import SurvivesFork
 from beautyspot.notices import warn_once
-from beautyspot.protocols import BlobStorage, Entry, Record, TaskDB, UseLog
+from beautyspot.protocols import Record, TaskDB, UseLog
 from beautyspot.readable import size_text
-from beautyspot.results import Results
 from beautyspot.retention import Retention
-from beautyspot.signing import Seal
+from beautyspot.under_way import keys_under_way
 
-_EVERY = 5.0  # seconds between two writes of uses, and between two looks at what is to be done
-_AGAIN = 60.0  # seconds after which a use of the same result is noted again
-_MANY = 50_000  # uses that are written without waiting any longer
-_MOST = 1_000_000  # uses that are remembered where they cannot be written so fast
-_FIRST = 60.0  # seconds after which results are first dropped, where that is not to happen sooner
-_SHARE = 10  # what part of max_bytes a process may keep before the next time comes sooner
-_BREATH = 0.001  # seconds between two pages, for the threads that work
+_EVERY = 60.0  # seconds between two writes of uses; of each result, one use is noted meanwhile
+_MANY = 10_000  # uses that are written without waiting any longer
+_FIRST = 60.0  # seconds after its first write after which a process evicts, where that is not to happen sooner
+_SHARE = 10  # what part of max_bytes a process may write before the next time comes sooner
 
-Progress = Callable[[int], None]
-
-
-class _Ended(Exception):
-    """Ends the dropping of results between two pages."""
+RunIO = Callable[..., Any]
 
 
 class Uses(SurvivesFork):
@@ -42,105 +37,154 @@ class Uses(SurvivesFork):
 
     Args:
         db: Where it is written.
-        noted: Called when there is something to write, and told whether that is much.
-
-    Attributes:
-        lately: Those that were noted within the last minute.
+        run_io: Runs a function in a thread: an event loop is not held up by an index that is locked just now.
     """
 
-    def __init__(self, db: UseLog, noted: Callable[[bool], None]) -> None:
+    def __init__(self, db: UseLog, run_io: RunIO) -> None:
         self._db = db
-        self._noted = noted
+        self._run_io = run_io
+        self._says_unwritten = True
         self._reset()
         self.survive_forks()
+        _live.add(self)
 
     def _reset(self) -> None:
-        self._lock = threading.Lock()
-        self.lately: set[bytes] = set()
-        self._since = time.monotonic()
+        self._lock = (
+            threading.RLock()
+        )  # a stream that is collected as garbage may use results in a thread that is in here
         self._new: dict[bytes, float] = {}
+        self._due = monotonic() + _EVERY
 
     def after_fork_in_child(self) -> None:
         """Begin anew: what the parent used it writes itself."""
         self._reset()
 
-    def note(self, keys: Iterable[bytes]) -> None:
-        """Note that the results of *keys* are used just now."""
-        now = time.time()
+    def note(self, keys: Collection[bytes]) -> None:
+        """Note that the results of *keys* are used just now; when it is time, write what was noted."""
+        if monotonic() < self._due and all(map(self._new.__contains__, keys)):
+            return
+        now = time()
         with self._lock:
-            new = [key for key in keys if key not in self.lately]
-            if not new or len(self._new) > _MOST:
+            for key in keys:
+                self._new.setdefault(key, now)
+            if monotonic() < self._due and len(self._new) < _MANY:
                 return
-            self.lately.update(new)
-            self._new.update(dict.fromkeys(new, now))
-            many = len(self._new) > _MANY
-        self._noted(many)
+            new = self._taken()
+        if _is_event_loop_here():
+            try:
+                self._run_io(self._write, new)
+                return
+            except RuntimeError:  # its executor is shut down, or the interpreter ends
+                pass
+        self._write(new)
 
-    def write(self, last: bool = False) -> None:
-        """Write what is new; where that fails it is lost, and these results count as unused for longer.
+    def write(self) -> None:
+        """Write what was noted."""
+        self._write(self._taken())
 
-        Args:
-            last: Whether the next use of any result is to be noted, however soon: it begins a new thread.
-        """
+    def _taken(self) -> dict[bytes, float]:
         with self._lock:
-            new, self._new = self._new, {}
-            if last or time.monotonic() - self._since > _AGAIN:
-                self.lately, self._since = set(), time.monotonic()
-        if new:
-            self._db.note_uses(new)
+            new, self._new, self._due = self._new, {}, monotonic() + _EVERY
+            return new
+
+    def _write(self, new: dict[bytes, float]) -> None:
+        """Write *new*; where that fails, these results count as unused for longer, and it is said once."""
+        try:
+            if new:
+                self._db.note_uses(new)
+        except Exception as error:
+            if self._says_unwritten:
+                self._says_unwritten = False
+                _log("WARNING", "it cannot be noted in %r which results were used: %s", self._db, error)
+
+
+_live: weakref.WeakSet[Uses] = weakref.WeakSet()
+
+
+@atexit.register
+def _write_at_exit() -> None:
+    """Write what projects noted that nobody has closed."""
+    for uses in list(_live):
+        uses.write()
+
+
+def _is_event_loop_here() -> bool:
+    asyncio = sys.modules.get("asyncio")  # without it there is none, and it is slow to import
+    if asyncio is None:
+        return False
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 class Tender(SurvivesFork):
-    """The thread that notes uses, and drops results in the background.
+    """Evicts when it is time, in the thread that has just written a result.
 
     Args:
         retention: Of the project.
         db: The index.
-        evict: Gives what drops results, or ``None`` once the project is gone. It is told how to report progress, and
-            ends with what that raises.
+        evict: Drops results as the retention says, unless another process is at it.
+        run_io: As for `Uses`.
+
+    Attributes:
+        uses: Where it is noted which results are used; ``None`` where nobody asks for it.
 
     Raises:
         ConfigurationError: If the index cannot do what *retention* needs.
     """
 
-    def __init__(
-        self, retention: Retention, db: TaskDB, evict: Callable[[], Callable[[Progress], object] | None]
-    ) -> None:
+    def __init__(self, retention: Retention, db: TaskDB, evict: Callable[[], object], run_io: RunIO) -> None:
         self._limit, self._period = retention.limit, retention.period
         self._place = repr(db)
         self._evict = evict
-        self._kept = 0  # bytes since results were dropped last; threads may miss each other's, and it need not be exact
-        self._says_unwritten = True
-        self.uses = None if self._limit is None else Uses(use_log(db), self._noted)
+        self.uses = None if self._limit is None else Uses(use_log(db), run_io)
         self._reset()
         self.survive_forks()
 
     def _reset(self) -> None:
-        self._lock = threading.Lock()
-        self._woken = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._turn = threading.Lock()  # of the thread that evicts; the others do not wait for it
+        self._written = 0  # bytes since the last time; threads may miss each other's, and it need not be exact
+        self._due: float | None = None
 
     def after_fork_in_child(self) -> None:
-        """Begin anew: the thread is the parent's."""
+        """Begin anew: what the parent wrote it counts itself, and a thread of it that evicts is not here."""
         self._reset()
 
-    def _noted(self, many: bool) -> None:
-        self.start()
-        if many:
-            self._woken.set()
+    def wrote(self, records: Sequence[Record]) -> None:
+        """Be told of what was written, and evict when it is time; that this fails is logged, and no call fails for it.
 
-    def kept(self, records: Sequence[Record]) -> None:
-        """Be told of what was kept."""
+        The locks of the keys of *records* are still held. Evicting waits for no lock of a key, so nobody waits for
+        anybody in a circle, and what was written just now is not dropped before its caller has it.
+        """
         if self._limit is not None:
             for _, summary in records:
-                self._kept += summary.size
+                self._written += summary.size
                 if summary.size > self._limit:
                     self._say_too_large(summary.function, summary.size, self._limit)
-        if self._period is not None:
-            self.start()
+        if self._period is not None and self._turn.acquire(blocking=False):
+            try:
+                self._evict_if_due(self._period)
+            finally:
+                self._turn.release()
 
-    def _is_urgent(self) -> bool:
-        return self._limit is not None and self._kept > self._limit // _SHARE
+    def _evict_if_due(self, period: float) -> None:
+        now = monotonic()
+        if self._due is None:
+            self._due = now + min(_FIRST, period)
+        if now < self._due and (self._limit is None or self._written <= self._limit // _SHARE):
+            return
+        self._written = 0
+        context = copy_context()
+        # Asking for a key that the running call has itself would be an error; here it is taken, as those of others are.
+        context.run(keys_under_way.set, ())
+        try:
+            context.run(self._evict)
+        except Exception as error:
+            _log("WARNING", "results in %s cannot be dropped: %s", self._place, error)
+        finally:
+            self._due = monotonic() + period
 
     def _say_too_large(self, function: str, size: int, limit: int) -> None:
         warn_once(
@@ -151,120 +195,13 @@ class Tender(SurvivesFork):
             RetentionWarning,
         )
 
-    def start(self) -> None:
-        """Begin, if that has not happened yet."""
-        if self._thread is not None:
-            return
-        with self._lock:
-            if self._thread is None:
-                thread = self._thread = threading.Thread(target=self._run, name="beautyspot-tending", daemon=True)
-                try:
-                    thread.start()
-                except RuntimeError as error:  # the interpreter is ending; uses are written when the project closes
-                    self._thread = None
-                    _log("INFO", "no thread for the retention of %s: %s", self._place, error)
-                else:
-                    atexit.register(self.close)
-
-    def close(self) -> None:
-        """End the thread, and write what it has not written; what is used later begins a new one."""
-        with self._lock:
-            thread, self._thread = self._thread, None
-        self._woken.set()
-        if thread is not None:
-            thread.join()
-            atexit.unregister(self.close)
-        self.write_uses(last=True)
-
-    def write_uses(self, last: bool = False) -> None:
-        """Write which results were used, as `Uses.write`. Where that fails the job goes on, and it is said once."""
-        if self.uses is None:
-            return
-        try:
-            self.uses.write(last)
-        except Exception as error:
-            if self._says_unwritten:
-                self._says_unwritten = False
-                _log("WARNING", "it cannot be noted in %s which results were used: %s", self._place, error)
-
-    def _run(self) -> None:
-        due = time.monotonic() + min(_FIRST, self._period) if self._period is not None else float("inf")
-        while self._goes_on() and self._evict() is not None:
-            self._woken.wait(min(_EVERY, max(0.0, due - time.monotonic())))
-            self._woken.clear()
-            self.write_uses()
-            if self._period is not None and (time.monotonic() >= due or self._is_urgent()):
-                self._drop()
-                due = time.monotonic() + self._period
-        if self._goes_on():  # the project is gone, and nobody has closed it
-            atexit.unregister(self.close)
-
-    def _goes_on(self) -> bool:
-        return self._thread is threading.current_thread()
-
-    def _drop(self) -> None:
-        evict, self._kept = self._evict(), 0
-        try:
-            if evict is not None:
-                evict(self._breathe)
-        except _Ended:
-            _log("DEBUG", "the dropping of results in %s ended with its project", self._place)
-        except Exception as error:
-            _log("WARNING", "results in %s cannot be dropped: %s", self._place, error)
-
-    def _breathe(self, _: int) -> None:
-        if not self._goes_on():
-            raise _Ended
-        time.sleep(_BREATH)
+    def write_uses(self) -> None:
+        """Write which results were used, as far as it is noted."""
+        if self.uses is not None:
+            self.uses.write()
 
 
-class Tended(Results):
-    """Results of a project with a tender.
-
-    Args:
-        tender: Is told of what is kept.
-        rest: As for `Results`.
-    """
-
-    def __init__(self, tender: Tender, *rest: Any) -> None:
-        super().__init__(*rest)
-        self._tender = tender
-
-    def keep_rows(self, records: Sequence[Record]) -> None:
-        """Make *records* results, and say so."""
-        super().keep_rows(records)
-        self._tender.kept(records)
-
-
-class Noted(Tended):
-    """Results of a project with ``max_bytes``: each that is looked up counts as used.
-
-    Args:
-        uses: Where that is noted.
-        rest: As for `Tended`.
-    """
-
-    def __init__(self, uses: Uses, *rest: Any) -> None:
-        super().__init__(*rest)
-        self._uses = uses
-
-    def entry(self, key: bytes) -> Entry | None:
-        """The entry of *key*, which is used now."""
-        entry = Results.entry(self, key)  # `super()` would take as long as all the rest
-        if entry is not None and key not in self._uses.lately:
-            self._uses.note((key,))
-        return entry
-
-    def find_raw(self, keys: Sequence[bytes]) -> dict[bytes, Entry]:
-        """The entries of *keys*, which are used now."""
-        found = super().find_raw(keys)
-        self._uses.note(found)
-        return found
-
-
-def tender_of(
-    retention: Retention | None, db: TaskDB, evict: Callable[[], Callable[[Progress], object] | None]
-) -> Tender | None:
+def tender_of(retention: Retention | None, db: TaskDB, evict: Callable[[], object], run_io: RunIO) -> Tender | None:
     """The tender of a project, if its retention needs one.
 
     Raises:
@@ -276,18 +213,7 @@ def tender_of(
         raise ConfigurationError(f'retention is a Retention, as in bs.Retention(ttl="30d"), not {retention!r}')
     if retention.limit is None and retention.period is None:
         return None
-    return Tender(retention, db, evict)
-
-
-def results_of(
-    tender: Tender | None, db: TaskDB, storage: BlobStorage, blob_threshold: int, seal: Seal | None
-) -> Results:
-    """The results of a project with, or without, a tender."""
-    if tender is None:
-        return Results(db, storage, blob_threshold, seal)
-    if tender.uses is None:
-        return Tended(tender, db, storage, blob_threshold, seal)
-    return Noted(tender.uses, tender, db, storage, blob_threshold, seal)
+    return Tender(retention, db, evict, run_io)
 
 
 def use_log(db: TaskDB) -> UseLog:

@@ -23,7 +23,6 @@ from beautyspot.engine_lane import EngineLane
 from beautyspot.engines import pack_chunk, pack_task, run_chunk, unpack_answers
 from beautyspot.errors import ConfigurationError, WorkerDied
 from beautyspot.events import KINDS
-from beautyspot.telling import TellingKeeper
 
 
 class Heard(list[bs.Event]):
@@ -241,14 +240,13 @@ def test_what_a_worker_finds_kept_is_told_as_one_hit(project: bs.Project) -> Non
 def test_a_chunk_that_runs_in_a_thread_of_its_caller_leaves_nothing_that_tells(project: bs.Project) -> None:
     heard: list[bs.Event] = []
     task = project.task(double)
-    plain = task._keeper
     stop = project.on("miss", heard.append)
     payload, chunk = pack_task(task), pack_chunk([(task._keyer((1,), {})[0], (1,), True)], True)
     (answer,) = unpack_answers(run_chunk(payload, chunk))
     assert [event.kind for event, _ in answer.told] == ["miss", "run", "keep"]
     assert heard == []  # until the answer arrives
     stop()
-    assert task._keeper is plain
+    assert not project.events.active
 
 
 def test_a_worker_that_dies_is_told_as_an_error(project: bs.Project, heard: Heard) -> None:
@@ -402,17 +400,21 @@ def test_a_listener_is_taken_away_by_what_on_returned(project: bs.Project) -> No
     assert len(heard) == 3
 
 
-def test_a_call_does_the_same_as_before_once_nobody_listens_any_more(project: bs.Project) -> None:
+def test_a_hit_tells_nothing_before_anybody_listens_nor_once_nobody_does_any_more(
+    project: bs.Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
     task = project.task(double)
-    plain = task._keeper, task._entry, task._read
+    made: list[str] = []
+    monkeypatch.setattr(project.events, "tell", lambda kind, *_, **__: made.append(kind))
+    task(1)
+    task(1)
+    assert made == []
     stop = project.on("miss", print)
-    assert isinstance(task._keeper, TellingKeeper)
-    assert (task._entry, task._read.__func__) == (plain[1], plain[2].__func__)  # a hit is not slower for it
-    hits = project.on("hit", print)
-    assert task._entry != plain[1]
+    task(1)
+    assert made == ["hit"]  # nobody listens to it, which is for `tell` to know
     stop()
-    hits()
-    assert (task._keeper, task._entry, task._read) == plain
+    task(1)
+    assert made == ["hit"]
 
 
 def test_tasks_that_are_made_later_are_told_too(project: bs.Project, heard: Heard) -> None:

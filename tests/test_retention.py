@@ -1,4 +1,4 @@
-"""Results are dropped as a retention says, and never otherwise: by time, by bytes, by gc and in the background."""
+"""Results are dropped as a retention says, and never otherwise: by time, by bytes, by gc and by whoever writes."""
 
 import asyncio
 import gc
@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -28,11 +29,21 @@ from tests.test_maintenance import in_process
 DAY = 86400.0
 
 
+class Clock:
+    """Seconds that pass when a test says so."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 @pytest.fixture
-def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What happens every few seconds happens at once."""
-    monkeypatch.setattr(tending, "_EVERY", 0.02)
-    monkeypatch.setattr(tending, "_AGAIN", 0.0)
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The one by which it is time to drop results, and to write which were used."""
+    clock = Clock()
+    monkeypatch.setattr(tending, "monotonic", clock)
+    return clock
 
 
 @pytest.fixture(params=["sqlite", "postgres", "memory"])
@@ -451,82 +462,207 @@ def test_one_process_at_a_time_drops_results(project: bs.Project) -> None:
     assert project.maintenance.evict(retention).results == 2
 
 
-# --- in the background
+# --- by whoever writes
 
 
-def test_the_background_drops_what_is_over(places: dict[str, Any], quickly: None) -> None:
-    retention = bs.Retention(max_bytes=4 * SIZE, background=0.02)
+def test_who_writes_drops_what_is_over(places: dict[str, Any]) -> None:
+    retention = bs.Retention(max_bytes=4 * SIZE, background="1h")
     with bs.Project("p", **places, retention=retention) as project:
         task = bytes_of(project)
         for n in range(30):
             task(n)
-        until(lambda: len(list(project.db.summaries())) == 4)
-        until(lambda: blobs_of(project) == 4)
+        assert [task.cached(n) for n in range(30)].count(True) == blobs_of(project) == 4
+        assert task.cached(29)
         assert project.maintenance.verify()
 
 
-def test_no_thread_is_there_unless_it_is_asked_for() -> None:
+@pytest.mark.parametrize("save_blob", [True, False])
+def test_maps_that_write_drop_what_is_over(places: dict[str, Any], save_blob: bool) -> None:
+    with bs.Project("p", **places, retention=bs.Retention(max_bytes=100_000, background="1h")) as project:
+        task = project.task(version="1", save_blob=save_blob)(lambda n: bytes([n % 256]) * 1000)
+        assert bs.map(task, range(1000), workers=4) == [bytes([n % 256]) * 1000 for n in range(1000)]
+        # The keys of a batch are held while it is committed: what it wrote is dropped the next time.
+        for n in range(1000, 1015):
+            task(n)
+        assert 80 <= len(list(project.db.summaries())) <= 111
+        assert project.maintenance.verify()
+
+
+def test_awaited_calls_that_write_drop_what_is_over(places: dict[str, Any]) -> None:
+    async def a_thousand(n: int) -> bytes:
+        return bytes(1000)
+
+    with bs.Project("p", **places, retention=bs.Retention(max_bytes=4 * SIZE, background="1h")) as project:
+        task = project.task(version="1", save_blob=True)(a_thousand)
+
+        async def main() -> None:
+            for n in range(10):
+                await task(n)
+
+        asyncio.run(main())
+        assert len(list(project.db.summaries())) == 4
+
+
+def test_nothing_is_dropped_before_it_is_time(clock: Clock) -> None:
+    with bs.Project("p", retention=bs.Retention(ttl=0.001, background="1h")) as project:
+
+        def left_after(seconds: float, n: int) -> int:
+            clock.now += seconds
+            time.sleep(0.01)
+            project.task(_ruled)(n)
+            return len(list(project.db.summaries()))
+
+        assert [left_after(0, n) for n in range(3)] == [1, 2, 3]
+        assert left_after(59, 3) == 4
+        assert left_after(2, 4) == 1  # the first time
+        assert left_after(3590, 5) == 2
+        assert left_after(20, 6) == 1
+
+
+def test_a_tenth_of_max_bytes_brings_the_next_time(clock: Clock) -> None:
+    with bs.Project("p", retention=bs.Retention(max_bytes=100 * SIZE, ttl=0.001, background="1h")) as project:
+        task = bytes_of(project)
+        for n in range(10):
+            task(n)
+        time.sleep(0.01)
+        assert len(list(project.db.summaries())) == 10
+        task(10)
+        assert len(list(project.db.summaries())) == 1
+
+
+def test_nobody_is_told_of_reads_and_writes_unless_it_is_asked_for() -> None:
     for retention in (None, bs.Retention(), bs.Retention(ttl="1d")):
         with bs.Project("p", retention=retention) as project:
-            project.task(_ruled)(1)
-            project.task(_ruled)(1)
-            assert "beautyspot-tending" not in {thread.name for thread in threading.enumerate()}
-            assert type(project.results).__name__ == "Results"
+            assert (project.results._on_read, project.results._on_write) == (None, None)
 
 
-def test_the_thread_begins_with_the_first_result_and_ends_with_the_project() -> None:
-    def running() -> int:
-        return [thread.name for thread in threading.enumerate()].count("beautyspot-tending")
-
-    with bs.Project("p", retention=bs.Retention(ttl="1d", background="1h")) as project:
-        assert running() == 0
-        for n in range(3):
-            project.task(_ruled)(n)
-        assert running() == 1
-        project.close()
-        assert running() == 0
-        project.task(_ruled)(4)
-        assert running() == 1
-    assert running() == 0
+def test_no_thread_drops_results() -> None:
+    before = threading.enumerate()
+    with bs.Project("p", retention=bs.Retention(ttl="1d", max_bytes=4 * SIZE, background=0.001)) as project:
+        for n in range(10):
+            bytes_of(project)(n)
+        assert threading.enumerate() == before
 
 
-def test_the_thread_ends_with_a_project_that_nobody_closed(quickly: None) -> None:
-    db = MemoryTaskDB()
-    project = bs.Project("p", db=db, retention=bs.Retention(max_bytes="1GB", background="1h"))
+def test_a_project_that_nobody_closed_is_collected() -> None:
+    project = bs.Project("p", db=MemoryTaskDB(), retention=bs.Retention(max_bytes="1GB", background="1h"))
     project.task(_ruled)(1)
-    assert "beautyspot-tending" in {thread.name for thread in threading.enumerate()}
+    there = weakref.ref(project)
     del project
     gc.collect()
-    until(lambda: "beautyspot-tending" not in {thread.name for thread in threading.enumerate()})
+    assert there() is None
 
 
-def test_uses_are_written_while_the_program_runs(quickly: None) -> None:
+def test_a_call_that_drops_results_leaves_its_own(places: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
+    with bs.Project("p", **places, retention=bs.Retention(max_bytes=1, ttl=0.001, background="1h")) as project:
+        inner = project.task(version="1")(_ruled)
+        seen: list[list[str]] = []
+
+        @project.task(version="1", key=lambda n, to: n)
+        def outer(n: int, to: list[list[str]]) -> int:
+            inner(n)
+            to.append([summary.function.rpartition(".")[2] for summary in project.db.summaries()])
+            return n
+
+        for _ in range(2):  # the first result has expired when the second call writes
+            outer(1, seen)
+            time.sleep(0.01)
+    assert "cannot be dropped" not in caplog.text
+    assert seen == [["_ruled"], ["_ruled", "outer"]]
+
+
+def test_while_another_process_drops_results_a_call_does_not_wait_for_it(project: bs.Project) -> None:
+    script = """
+        import sys
+        from beautyspot.db import open_db
+        from beautyspot.evicting import _TURN
+        db = open_db(sys.argv[1])
+        db.lock(_TURN)
+        print("locked", flush=True)
+        sys.stdin.read()
+    """
+    other = in_process(project, script, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert other.stdout is not None
+    assert other.stdout.readline() == "locked\n"
+    retention = bs.Retention(max_bytes=100, background="1h")
+    with bs.Project("p", db=project.db, storage=project.storage, retention=retention) as writing:
+        task = writing.task(version="1", save_blob=False)(lambda n: "x" * 98)
+        for n in range(3):
+            task(n)
+        assert len(list(project.db.summaries())) == 3
+        other.kill()
+        other.communicate()
+        until(lambda: task.refresh(3) and len(list(project.db.summaries())) == 1)
+
+
+def test_uses_are_written_while_the_program_runs(clock: Clock) -> None:
     with bs.Project("p", retention=bs.Retention(max_bytes="1GB")) as project:
         task = bytes_of(project)
         for x in range(3):
             task(x)
         age(project, 100)
-        task(0)
         db = project.db
         assert isinstance(db, UseLog)
-        until(lambda: next(db.least_used()).key == bytes.fromhex(task.key(1)))
+        task(0)
+        assert next(db.least_used()).key == bytes.fromhex(task.key(0))
+        clock.now += 61
+        task(0)
+        assert next(db.least_used()).key == bytes.fromhex(task.key(1))
 
 
-def test_a_child_that_was_forked_tends_for_itself(tmp_path: Path) -> None:
+def test_many_uses_are_written_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tending, "_MANY", 10)
+    with bs.Project("p", retention=bs.Retention(max_bytes="1GB")) as project:
+        task = bytes_of(project)
+        bs.map(task, range(20))
+        age(project, 100)
+        bs.map(task, range(10))
+        assert isinstance(project.db, UseLog)
+        assert next(project.db.least_used()).key == bytes.fromhex(task.key(10))
+
+
+def test_an_event_loop_does_not_write_uses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tending, "_EVERY", 0.0)
+
+    async def double(x: int) -> int:
+        return 2 * x
+
+    with bs.Project("p", retention=bs.Retention(max_bytes="1GB")) as project:
+        db: Any = project.db
+        note_uses, threads = db.note_uses, []
+
+        def noted(uses: Any) -> None:
+            threads.append(threading.current_thread())
+            note_uses(uses)
+
+        monkeypatch.setattr(db, "note_uses", noted)
+        task = project.task(double)
+
+        async def main() -> None:
+            assert [await task(1) for _ in range(3)] == [2, 2, 2]
+
+        asyncio.run(main())
+        project.close()
+    assert threads
+    assert threading.current_thread() not in threads
+
+
+def test_a_child_that_was_forked_drops_results_for_itself(tmp_path: Path) -> None:
     script = """
-        import os, sys, threading
+        import os, sys
         import beautyspot as bs
-        retention = bs.Retention(max_bytes="1GB", background="1h")
+        retention = bs.Retention(max_bytes=2000, background="1h")
         project = bs.Project("p", db=sys.argv[1], storage_path=sys.argv[2], retention=retention)
-        task = project.task(version="1")(lambda n: n)
-        task(1); task(1)
+        task = project.task(version="1")(lambda n: "x" * 900)
+        task(1)
+        project._tender._turn.acquire()  # as if another thread dropped results just now
         child = os.fork()
         if child == 0:
-            names = [thread.name for thread in threading.enumerate()]
-            task(1); task(2)
-            then = [thread.name for thread in threading.enumerate()]
+            for n in range(9):
+                task(n)
+            left = len(list(project.db.summaries()))
             project.close()
-            os._exit(0 if (names.count("beautyspot-tending"), then.count("beautyspot-tending")) == (0, 1) else 1)
+            os._exit(0 if left == 2 else 1)
         code = os.waitpid(child, 0)[1]
         project.close()
         sys.exit(os.waitstatus_to_exitcode(code))
@@ -535,10 +671,10 @@ def test_a_child_that_was_forked_tends_for_itself(tmp_path: Path) -> None:
         assert in_process(project, script).wait(60) == 0
 
 
-def test_a_background_that_fails_says_so_and_goes_on(
-    quickly: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_a_call_does_not_fail_for_results_that_cannot_be_dropped(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with bs.Project("p", retention=bs.Retention(ttl=0.001, background=0.02)) as project:
+    with bs.Project("p", retention=bs.Retention(ttl=0.001, background="1h"), on_save_error="raise") as project:
         listed: Callable[..., Any] = project.db.summaries
         failed = threading.Event()
 
@@ -549,24 +685,27 @@ def test_a_background_that_fails_says_so_and_goes_on(
             return iter(listed(function))
 
         monkeypatch.setattr(project.db, "summaries", fails_once)
-        project.task(_ruled)(1)
-        until(lambda: failed.is_set() and not list(listed()))
-    assert "cannot be dropped: the server went away" in caplog.text
+        task = project.task(save_blob=True)(_ruled)
+        for n in range(3):
+            assert task(n) == n
+            clock.now += 3601
+            time.sleep(0.01)
+        assert failed.is_set()
+        assert len(list(listed())) == blobs_of(project) == 1
+    assert caplog.text.count("cannot be dropped: the server went away") == 1
 
 
 def test_an_index_that_cannot_be_written_to_serves_its_hits(
-    quickly: None, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    clock: Clock, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with bs.Project("p", db=tmp_path / "p.db") as project:
         project.task(_ruled)(1)
     reading = SQLiteTaskDB(tmp_path / "p.db", read_only=True)
     with bs.Project("p", db=reading, retention=bs.Retention(max_bytes="1GB")) as project:
         task = project.task(_ruled)
-        assert [task(1) for _ in range(3)] == [1] * 3
-        until(lambda: "which results were used" in caplog.text)
         for _ in range(3):
-            task(1)
-            time.sleep(0.03)
+            assert task(1) == 1
+            clock.now += 61
     assert caplog.text.count("which results were used") == 1
     reading.close()
 
