@@ -1,5 +1,7 @@
 """Every exception and warning that beautyspot raises of its own.
 
+::
+
     BeautyspotError
     ├── ConfigurationError        (ValueError)  an option, a path or a URL that cannot work
     ├── UnkeyableError            (TypeError)   an argument that cannot be part of a key
