@@ -11,6 +11,7 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 myst_heading_anchors = 3
 exclude_patterns = ["conftest.py", "_build"]
 html_theme = "furo"
+html_static_path = ["_static"]  # README shows these pictures by their address
 html_title = f"beautyspot {release}"
 
 autodoc_typehints = "description"

@@ -1,10 +1,12 @@
-"""Runs the code of README.md and of every page here, each page in a directory of its own.
+"""Runs the code of the READMEs and of every page here, each page in a directory of its own.
+
+A block of Python in a README runs alone, as if it were copied: with a directory and a namespace of its own.
 
 What a line prints stands behind it as a comment, with ``...`` for what varies. A block that begins with the
 name of a file, such as ``# job.py``, is written to that file and run: as a script, or by pytest where its name
-says so. A block that begins with ``# In [1]:`` is a cell of a notebook, with that number in a new one. In a block of
-a console, commands of beautyspot are run on a terminal, unless they name a server of the reader's own or wait for a
-browser; a line of ``...`` stands for any lines.
+says so; where a console of the page runs ``python job.py``, it is run there. A block that begins with ``# In [1]:`` is
+a cell of a notebook, with that number in a new one. In a block of a console, commands of beautyspot are run on a
+terminal, unless they name a server of the reader's own or wait for a browser; a line of ``...`` stands for any lines.
 """
 
 import contextlib
@@ -140,6 +142,8 @@ class CodeOfPage(CodeBlockParser):
 
     def evaluate(self, example: Example) -> None:
         """Run a block, and compare what it printed."""
+        if Path(example.path).name.startswith("README"):
+            _copied_alone(example.namespace)
         if "postgresql:///" in example.parsed:
             _servers.start()
         printed = io.StringIO()
@@ -147,7 +151,8 @@ class CodeOfPage(CodeBlockParser):
         with contextlib.redirect_stdout(printed):
             if script:
                 Path(script[1]).write_text(example.parsed)
-                printed.write(_run(script[1]))
+                if f" python {script[1]}" not in example.document.text:
+                    printed.write(_run(script[1]))
             elif example.parsed.startswith("# In ["):
                 printed.write(_notebook.run(example.parsed))
             else:
@@ -168,14 +173,38 @@ class CommandsOfPage(CodeBlockParser):
         for found in _COMMAND.finditer(example.parsed):
             command, expected = found[1].replace("\\\n", ""), found[2].rstrip("\n")
             if command.startswith("beautyspot ") and not _ELSEWHERE.search(command):
-                given = _on_terminal(command)
+                program, *words = shlex.split(command)
+                given = _on_terminal(str(Path(sys.executable).with_name(program)), *words)
                 pattern = ".*".join(map(_loosely, expected.split("...")))
                 if expected and re.fullmatch(pattern, given, re.DOTALL) is None:
                     raise AssertionError(f"{example.path}:{example.line} {command}\n{given}\nand not\n{expected}")
+            elif _PROGRAM.search(command):
+                path = f"PATH={Path(sys.executable).parent}:{os.environ['PATH']}"
+                given = _on_terminal("env", path, *shlex.split(command))
+                _check_program(f"{example.path}:{example.line} {command}", command, expected, given)
+
+
+def _check_program(where: str, command: str, expected: str, given: str) -> None:
+    """Compare what a program printed; of one that was killed, only as much as it came to print."""
+    wanted, found = expected.splitlines(), given.splitlines()
+    if command.startswith("timeout -s KILL"):
+        wanted = wanted[: len(found)]
+    if len(wanted) != len(found) or not all(map(_alike, wanted, found)):
+        raise AssertionError(f"{where}\n{given}\nand not\n{expected}")
+
+
+def _alike(expected: str, given: str) -> bool:
+    """Whether two lines differ only in their numbers and in how far a bar has come."""
+    return _measured(expected) == _measured(given)
+
+
+def _measured(line: str) -> str:
+    return re.sub(r"[\d?][\d.,:?]*", "N", re.sub(r"\|[ ▏▎▍▌▋▊▉█]+\|", "|bar|", re.sub(r" +", " ", line)))
 
 
 _COMMAND = re.compile(r"^\$ ((?:.*\\\n)*.*)\n?((?:(?!\$ ).*\n?)*)", re.MULTILINE)
 _ELSEWHERE = re.compile(r"user@host|^beautyspot ui")
+_PROGRAM = re.compile(r"^(timeout -s KILL \d+ )?python \w+\.py$")
 
 
 def _loosely(text: str) -> str:
@@ -183,11 +212,10 @@ def _loosely(text: str) -> str:
     return r"\s+".join(map(re.escape, re.split(r"\s+", text)))
 
 
-def _on_terminal(command: str) -> str:
+def _on_terminal(*words: str) -> str:
     from tests.terminal import on_terminal
 
-    words = shlex.split(command)
-    _, shown = on_terminal(str(Path(sys.executable).with_name(words[0])), *words[1:])
+    _, shown = on_terminal(*words, columns=88 if words[0] == "env" else 80)
     lines = [line.rpartition("\r")[2].rstrip() for line in shown.split("\n")]  # a bar is wiped out again
     return "\n".join(lines).rstrip("\n")
 
@@ -214,6 +242,20 @@ def _fits(expected: str, given: str) -> bool:
     return re.fullmatch(".*".join(map(re.escape, expected.split("..."))), given) is not None
 
 
+def _copied_alone(namespace: dict[str, Any]) -> None:
+    """Leave nothing of the blocks before: neither names nor files."""
+    _close_projects(namespace)
+    namespace.clear()
+    namespace["__name__"] = "page"
+    os.chdir(tempfile.mkdtemp(dir="."))
+
+
+def _close_projects(namespace: dict[str, Any]) -> None:
+    for value in list(namespace.values()):
+        if isinstance(value, bs.Project):
+            value.close()
+
+
 class Pages:
     """A plugin of its own: a conftest.py reaches only what lies below it, and README.md does not."""
 
@@ -232,9 +274,7 @@ class Pages:
         sys.modules["page"] = Page("page", namespace)
 
     def _end(self, namespace: dict[str, Any]) -> None:
-        for value in list(namespace.values()):
-            if isinstance(value, bs.Project):
-                value.close()
+        _close_projects(namespace)
         _notebook.stop()
         _servers.empty()
         del sys.modules["page"]

@@ -83,7 +83,8 @@ def import_(
         shelf = Shelf(kept.db, kept.storage)
         _check_apart(target, shelf)
         with bar("results") as told:
-            return _tell(move(shelf, target, secret(), told))
+            moved = move(shelf, target, secret(), told)
+        return _tell(moved)
 
 
 def _check_apart(target: Shelf, source: Shelf) -> None:

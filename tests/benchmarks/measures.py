@@ -16,7 +16,8 @@ import numpy as np
 
 import beautyspot as bs
 from beautyspot.keys import KeyedCall
-from tests.benchmarks import budgets, engines, scaling, scaling_network, viewing
+from tests.benchmarks import budgets, comparison, engines, scaling, scaling_network, viewing
+from tests.benchmarks.caches import TwentyLines
 from tests.benchmarks.floor import Floor
 from tests.benchmarks.tables import compared, in_turns, ratio, table
 
@@ -41,6 +42,7 @@ def calls(directory: Path) -> str:
         memory = joblib.Memory(directory / "joblib", verbose=0).cache(function)
         disk = cache.memoize()(function)
         pickled = cachier.cachier(cache_dir=directory / "cachier", separate_files=True)(function)
+        by_hand = TwentyLines(directory / "lines.db")(function)
 
         def misses(call: Callable[[str, int], object], many: int = count) -> Callable[[int], None]:
             return lambda turn: _repeat(call, range(turn * count, turn * count + many))
@@ -60,6 +62,7 @@ def calls(directory: Path) -> str:
                 "beautyspot": misses(ours),
                 "floor": misses(lambda text, number: floor.put(function(text, number), text, number)),
                 "diskcache.memoize": misses(disk),
+                "twenty lines of sqlite3": misses(by_hand),
                 "joblib.Memory": few(memory, 40),
                 "cachier": few(pickled, 10),
             },
@@ -73,6 +76,7 @@ def calls(directory: Path) -> str:
                 "beautyspot": misses(ours),
                 "floor": misses(floor.get),
                 "diskcache.memoize": misses(disk),
+                "twenty lines of sqlite3": misses(by_hand),
                 "joblib.Memory": few(memory, 40),
                 "cachier": few(pickled, 10),
             },
@@ -284,6 +288,7 @@ def _fill(project: bs.Project, task: bs.Task[[str, int], str], numbers: range) -
 
 ALL: dict[str, Callable[[Path], str]] = {
     "calls": calls,
+    "comparison": comparison.comparison,
     "maps": maps,
     "keys": keys,
     "imports": imports,
