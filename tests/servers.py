@@ -5,6 +5,7 @@ import ctypes
 import importlib.util
 import os
 import pwd
+import re
 import resource
 import shutil
 import signal
@@ -22,6 +23,8 @@ import boto3
 import psycopg
 import redis
 from botocore.config import Config
+
+from tests.debian import library_path
 
 _libc = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1
@@ -248,7 +251,9 @@ class Pooler(Server):
         unpacked = Path(sys.prefix) / "debian"
         binary = shutil.which("pgbouncer") or unpacked / "usr/sbin/pgbouncer"
         shutil.copy(binary, self.directory / "pgbouncer")
-        for library in unpacked.glob("usr/lib/*/lib*.so*"):
+        environment = {**os.environ, "LD_LIBRARY_PATH": library_path(unpacked)}
+        needed = subprocess.run(["ldd", binary], env=environment, capture_output=True, text=True, check=True).stdout
+        for library in re.findall(rf"{re.escape(str(unpacked))}\S+", needed):
             shutil.copy(library, self.directory)
         self.environment = {"LD_LIBRARY_PATH": str(self.directory)}
         (self.directory / "users").write_text('"postgres" "secret"\n')
