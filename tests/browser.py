@@ -159,7 +159,7 @@ def rows_of(page: Page) -> list[str]:
     return page.locator(f"{ROWS} td.input").all_inner_texts()
 
 
-def wait_until(page: Page, holds: Any, seconds: float = 15) -> None:
+def wait_until(page: Page, holds: Any, seconds: float = 30) -> None:
     """Wait until *holds* is true; the page goes on meanwhile."""
 
     def check() -> None:

@@ -43,7 +43,7 @@ def _nothing_is_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
     """No file, thread or process of ours outlives a test."""
     threads, children, files = set(threading.enumerate()), _children(), _open_files()
     yield
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while time.monotonic() < deadline and (_left(threads) or _children() - children):
         time.sleep(0.01)
     assert not _left(threads)

@@ -40,7 +40,7 @@ def free_port(most: int = 55_000) -> int:
             return port
 
 
-def until(works: Callable[[], Any], alive: Callable[[], bool], seconds: float = 30) -> None:
+def until(works: Callable[[], Any], alive: Callable[[], bool], seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while True:
         try:
@@ -381,6 +381,10 @@ class Proxy:
         with contextlib.suppress(OSError):  # the other side was faster
             end.shutdown(socket.SHUT_RDWR)
         end.close()
+
+    @property
+    def holds(self) -> bool:
+        return not self._passes.is_set()
 
     def cut(self) -> None:
         """End every connection in the middle of whatever it carries."""

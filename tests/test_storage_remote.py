@@ -117,7 +117,7 @@ def begun(server: S3Server, url: str) -> list[Any]:
 
 
 def wait_for(works: Callable[[], Any]) -> None:
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while not works():
         assert time.monotonic() < end
         time.sleep(0.005)
@@ -364,7 +364,7 @@ def test_a_server_that_does_not_answer_is_given_up(proxy: Proxy, s3_server: S3Se
     begin = time.monotonic()
     with pytest.raises(StorageError, match="the server did not answer in time"):
         storage.save(NAME, [b"content"])
-    assert time.monotonic() - begin < 6
+    assert time.monotonic() - begin < 30  # of the minute that it would wait by default, five times
     storage.close()
 
 
