@@ -191,6 +191,16 @@ def test_an_uploader_that_is_killed_leaves_garbage_that_is_found(
     assert begun(s3_server, s3_url) == []
 
 
+@pytest.fixture(params=["at once", "when the wait is over"])
+def _interrupted(request: pytest.FixtureRequest) -> Iterator[None]:
+    """When Ctrl-C breaks off a wait. Libraries that handle it themselves, as polars does, have waits go on."""
+    handler = signal.getsignal(signal.SIGINT)
+    signal.siginterrupt(signal.SIGINT, request.param == "at once")
+    yield
+    signal.signal(signal.SIGINT, handler)
+
+
+@pytest.mark.usefixtures("_interrupted")
 def test_an_interrupted_save_leaves_nothing(
     through_proxy: S3Storage, proxy: Proxy, s3_server: S3Server, s3_url: str
 ) -> None:
