@@ -234,9 +234,9 @@ class TestValues:
     def test_a_tree_folds(self, shown: Watched) -> None:
         page = see(shown.page, "json_value")
         inner = page.locator(".value details details").first
-        assert inner.locator(".leaf").first.is_visible()
+        inner.locator(".leaf").first.wait_for()
         inner.locator("summary").first.click()
-        assert not inner.locator(".leaf").first.is_visible()
+        inner.locator(".leaf").first.wait_for(state="hidden")
 
     def test_a_failed_call_shows_its_error_as_text(self, page: Page, app: Ui) -> None:
         opened(page, app.url, status="Failed")
