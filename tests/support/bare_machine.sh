@@ -44,7 +44,8 @@ inside() {
     export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin USER=$user LANG=C.UTF-8
     HOME=$(chroot "$root" sh -c "echo ~$user")
     export HOME
-    exec chroot --userspec="$user:$user" "$root" sh -c 'cd ~/beautyspot && exec "$@"' sh "$@"
+    # Not by exec: this shell is the first process here, and is the one that buries what others left.
+    chroot --userspec="$user:$user" "$root" sh -c 'cd ~/beautyspot && exec "$@"' sh "$@"
 }
 
 if [ "${1:-}" = --inside ]; then
@@ -78,7 +79,8 @@ if [ ! -x "$root/usr/bin/make" ]; then
         export DEBOOTSTRAP_DIR=$work/tools/usr/share/debootstrap PATH=$PATH:$work/tools/usr/sbin
     fi
     mirror=$(apt-get indextargets --format '$(REPO_URI)' "Created-By: Packages" "Codename: $suite" | head -n 1)
-    debootstrap --variant=minbase --include="$packages" "$suite" "$root" "$mirror" >"$work/log" || stop "$(tail "$work/log")"
+    unshare --mount debootstrap --variant=minbase --include="$packages" "$suite" "$root" ${mirror:+"$mirror"} >"$work/log" ||
+        stop "$(tail "$work/log")"
     chroot "$root" useradd --create-home --shell /bin/sh user
 fi
 rm -rf "$root/etc/apt"
