@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser, Page, Request, sync_playwright
 
+from tests.debian import library_path
 from tests.servers import until
 
 UNPACKED = Path(sys.prefix) / "debian"
@@ -38,8 +39,7 @@ def chromium() -> Iterator[Browser]:
     """A browser. While it runs, no event loop can be started in this thread."""
     fonts = UNPACKED / "fonts.conf"
     fonts.write_text(FONTS.format(UNPACKED))
-    libraries = sorted({str(path.parent) for path in UNPACKED.glob("usr/lib/*/**/*.so*")})
-    environment = {**os.environ, "LD_LIBRARY_PATH": ":".join(libraries), "FONTCONFIG_FILE": str(fonts)}
+    environment = {**os.environ, "LD_LIBRARY_PATH": library_path(UNPACKED), "FONTCONFIG_FILE": str(fonts)}
     with sync_playwright() as playwright:
         binary = UNPACKED / "usr/lib/chromium/chromium-headless-shell"
         browser = playwright.chromium.launch(executable_path=str(binary), args=SWITCHES, env=environment)
@@ -159,7 +159,7 @@ def rows_of(page: Page) -> list[str]:
     return page.locator(f"{ROWS} td.input").all_inner_texts()
 
 
-def wait_until(page: Page, holds: Any, seconds: float = 15) -> None:
+def wait_until(page: Page, holds: Any, seconds: float = 30) -> None:
     """Wait until *holds* is true; the page goes on meanwhile."""
 
     def check() -> None:

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import re
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -18,6 +19,12 @@ from beautyspot import notices
 from beautyspot.testing import Count
 from tests.clusters import DaskCluster, RayCluster
 from tests.servers import PostgresServer, RedisServer, S3Server
+
+
+def pytest_configure() -> None:
+    """What a shell starts in its background ignores Ctrl-C, and so would every program that the tests start."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +43,7 @@ def _nothing_is_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
     """No file, thread or process of ours outlives a test."""
     threads, children, files = set(threading.enumerate()), _children(), _open_files()
     yield
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while time.monotonic() < deadline and (_left(threads) or _children() - children):
         time.sleep(0.01)
     assert not _left(threads)

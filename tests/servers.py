@@ -5,6 +5,7 @@ import ctypes
 import importlib.util
 import os
 import pwd
+import re
 import resource
 import shutil
 import signal
@@ -23,6 +24,8 @@ import psycopg
 import redis
 from botocore.config import Config
 
+from tests.debian import library_path
+
 _libc = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1
 
@@ -37,7 +40,7 @@ def free_port(most: int = 55_000) -> int:
             return port
 
 
-def until(works: Callable[[], Any], alive: Callable[[], bool], seconds: float = 30) -> None:
+def until(works: Callable[[], Any], alive: Callable[[], bool], seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while True:
         try:
@@ -234,7 +237,9 @@ class Pooler(Server):
         unpacked = Path(sys.prefix) / "debian"
         binary = shutil.which("pgbouncer") or unpacked / "usr/sbin/pgbouncer"
         shutil.copy(binary, self.directory / "pgbouncer")
-        for library in unpacked.glob("usr/lib/*/lib*.so*"):
+        environment = {**os.environ, "LD_LIBRARY_PATH": library_path(unpacked)}
+        needed = subprocess.run(["ldd", binary], env=environment, capture_output=True, text=True, check=True).stdout
+        for library in re.findall(rf"{re.escape(str(unpacked))}\S+", needed):
             shutil.copy(library, self.directory)
         self.environment = {"LD_LIBRARY_PATH": str(self.directory)}
         (self.directory / "users").write_text('"postgres" "secret"\n')
@@ -382,6 +387,10 @@ class Proxy:
         with contextlib.suppress(OSError):  # the other side was faster
             end.shutdown(socket.SHUT_RDWR)
         end.close()
+
+    @property
+    def holds(self) -> bool:
+        return not self._passes.is_set()
 
     def cut(self) -> None:
         """End every connection in the middle of whatever it carries."""

@@ -269,7 +269,7 @@ def test_an_upload_does_not_hold_up_the_event_loop(postgres_url: str, s3_server:
     proxy = Proxy(s3_server.port)
     options = {**s3_server.options, "endpoint_url": f"http://127.0.0.1:{proxy.port}"}
 
-    async def main(project: bs.Project) -> float:
+    async def main(project: bs.Project) -> int:
         @project.task(save_blob=True)
         async def fetch(n: int) -> bytes:
             return bytes(n)
@@ -277,16 +277,16 @@ def test_an_upload_does_not_hold_up_the_event_loop(postgres_url: str, s3_server:
         await fetch(10)
         proxy.hold()
         threading.Timer(1.5, proxy.let_go).start()
-        longest, last = 0.0, time.perf_counter()
+        turns = 0  # of the loop, in a second and a half in which nothing is answered
         call = asyncio.create_task(fetch(1_000_000))
         while not call.done():
             await asyncio.sleep(0.001)
-            longest, last = max(longest, time.perf_counter() - last), time.perf_counter()
+            turns += proxy.holds
         assert len(await call) == 1_000_000
-        return longest
+        return turns
 
     with bs.Project("p", db=postgres_url, storage_path=s3_url, s3_opts=options) as project:
-        assert asyncio.run(main(project)) < 0.75
+        assert asyncio.run(main(project)) > 30
     proxy.close()
 
 

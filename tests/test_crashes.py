@@ -574,5 +574,5 @@ def test_a_signal_at_any_instant_of_a_keeping_leaves_nothing_half_written(tmp_pa
         )
         time.sleep(rng.uniform(0.25, 0.6) if number else 5)  # the first one makes the index, on any machine
         process.send_signal(signal.SIGINT)
-        process.wait(timeout=10)
+        process.wait(timeout=60)
     check_index(tmp_path / "p.db")

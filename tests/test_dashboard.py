@@ -234,9 +234,9 @@ class TestValues:
     def test_a_tree_folds(self, shown: Watched) -> None:
         page = see(shown.page, "json_value")
         inner = page.locator(".value details details").first
-        assert inner.locator(".leaf").first.is_visible()
+        inner.locator(".leaf").first.wait_for()
         inner.locator("summary").first.click()
-        assert not inner.locator(".leaf").first.is_visible()
+        inner.locator(".leaf").first.wait_for(state="hidden")
 
     def test_a_failed_call_shows_its_error_as_text(self, page: Page, app: Ui) -> None:
         opened(page, app.url, status="Failed")
@@ -450,7 +450,7 @@ class TestLive:
         opened(page, ui.url)
         wait_until(page, lambda: len(rows_of(page)) == 5)
         db.upsert([make_record(100, input="new=1")])
-        page.get_by_role("button", name="New results").wait_for(timeout=8000)
+        page.get_by_role("button", name="New results").wait_for(timeout=30_000)
         assert "new=1" not in rows_of(page)
         page.get_by_role("button", name="New results").click()
         wait_until(page, lambda: rows_of(page)[0] == "new=1")
@@ -509,7 +509,7 @@ class TestLive:
         opened(page, ui.url)
         page.wait_for_timeout(1000)
         ui.stop()
-        page.get_by_text("The connection is lost").first.wait_for(timeout=8000)
+        page.get_by_text("The connection is lost").first.wait_for(timeout=30_000)
 
 
 @pytest.mark.slow

@@ -33,15 +33,16 @@ if __name__ == "__main__":
     except KeyboardInterrupt:
         print("interrupted", flush=True)
 """
-# Seconds from Ctrl-C to the end; Ray alone takes about two of them.
+# Seconds from Ctrl-C to the end, several times what it takes: two for Ray, less than one for the others. Calls that
+# are long last a minute.
 ENGINES = {
-    "threads": 2.5,
-    "processes": 2.5,
-    "joblib": 2.5,
-    "dask": 2.5,
-    "dask cluster": 2.5,
-    "ray": 5,
-    "ray cluster": 5,
+    "threads": 10,
+    "processes": 10,
+    "joblib": 10,
+    "dask": 10,
+    "dask cluster": 10,
+    "ray": 20,
+    "ray cluster": 20,
 }
 
 

