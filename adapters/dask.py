@@ -12,9 +12,10 @@ from contextlib import ExitStack
 from time import monotonic
 from typing import Any
 
-from beautyspot.engines import EngineLost, run_chunk
 from beautyspot.errors import ConfigurationError
-from beautyspot.workers import UNGUARDED, check_guarded
+from beautyspot.fanout.engines import EngineLost
+from beautyspot.fanout.processes import UNGUARDED, check_guarded
+from beautyspot.fanout.worker import run_chunk
 
 try:
     import distributed

@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl
 
 import msgpack
 
+from beautyspot._internal.warn import warn_once
 from beautyspot.errors import (
     ConfigurationError,
     DamagedBlobError,
@@ -23,19 +24,18 @@ from beautyspot.errors import (
     StorageError,
     UnreadableWarning,
 )
-from beautyspot.notices import warn_once
-from beautyspot.protocols import BlobInfo, Buffer, Entry, Record, Summary
+from beautyspot.protocols.index import BlobInfo, Entry, Record, Summary
+from beautyspot.protocols.serializer import Buffer
 
 try:
     import diskcache  # noqa: F401 - the modules below need it
 except ImportError as error:
     raise ConfigurationError('this needs diskcache: pip install "beautyspot[diskcache]"') from error
 
-from beautyspot.adapters.plain_disk import PlainDisk
-from beautyspot.adapters.shards import InCache, Recipe, begin, keep_to_size, notes_use, patiently
-from beautyspot.db.sqlite_locks import FileLocks
-from beautyspot.storage.locations import check_location, check_size, is_location, new_location
-from beautyspot.storage.parts import PartsFile
+from beautyspot.adapters.diskcache_cache import InCache, Recipe, begin, keep_to_size, notes_use, patiently
+from beautyspot.adapters.diskcache_disk import PlainDisk
+from beautyspot.db.sqlite.file_locks import FileLocks
+from beautyspot.storage.locations import PartsFile, check_location, check_size, is_location, new_location
 
 __all__ = ["DiskCacheStorage", "DiskCacheTaskDB", "PlainDisk"]
 

@@ -10,13 +10,13 @@ from queue import SimpleQueue
 from types import FunctionType
 from typing import Any, ParamSpec, TypeVar
 
-from beautyspot.elsewhere import simply_runs
-from beautyspot.engines import EngineLost
 from beautyspot.errors import SerializationError, UnkeyableError
-from beautyspot.methods import BoundTask
-from beautyspot.project import Project
-from beautyspot.task import Task
-from beautyspot.workers import UNGUARDED, become_worker, check_guarded, run_for
+from beautyspot.fanout.engines import EngineLost
+from beautyspot.fanout.processes import UNGUARDED, become_worker, check_guarded, run_for
+from beautyspot.project.project import Project
+from beautyspot.tasks.bound import BoundTask
+from beautyspot.tasks.external import simply_runs
+from beautyspot.tasks.task import Task
 
 P = ParamSpec("P")
 T = TypeVar("T")

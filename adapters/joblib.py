@@ -7,16 +7,16 @@ import os
 from queue import SimpleQueue
 from typing import Any
 
-from beautyspot.engines import ENGINES, Engine, EngineLost, Threads
 from beautyspot.errors import ConfigurationError
-from beautyspot.workers import run_for
+from beautyspot.fanout.engines import ENGINES, Engine, EngineLost, Threads
+from beautyspot.fanout.processes import run_for
 
 try:
     import joblib
 except ImportError as error:
     raise ConfigurationError('engine="joblib" needs joblib: pip install "beautyspot[joblib]"') from error
 
-from beautyspot.adapters.resumable import ResumableBackend, resumable
+from beautyspot.adapters.joblib_backend import ResumableBackend, resumable
 
 __all__ = ["JoblibEngine", "resumable"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from beautyspot.events import KINDS, Event, Kind, listen
-from beautyspot.project import Project
-from beautyspot.readable import one_line
+from beautyspot._internal.text import one_line
+from beautyspot.project.project import Project
+from beautyspot.results.events import KINDS, Event, Kind, listen
 
 __all__ = ["log"]
 

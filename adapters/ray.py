@@ -6,8 +6,9 @@ import logging
 import os
 from typing import Any
 
-from beautyspot.engines import EngineLost, run_chunk
 from beautyspot.errors import ConfigurationError
+from beautyspot.fanout.engines import EngineLost
+from beautyspot.fanout.worker import run_chunk
 
 try:
     import ray

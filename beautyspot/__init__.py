@@ -7,14 +7,11 @@ is what the decorator makes, `fanout` calls it many times, and `project` owns it
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from beautyspot._internal.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from beautyspot.async_streams import AsyncStreamTask
-    from beautyspot.asyncmap import amap
-    from beautyspot.batch_task import AsyncBatchTask, BatchTask
-    from beautyspot.content import ContentType
     from beautyspot.errors import (
         BatchError,
         BeautyspotError,
@@ -37,14 +34,18 @@ if TYPE_CHECKING:
         UnreadableWarning,
         WorkerDied,
     )
-    from beautyspot.events import Event
-    from beautyspot.explain import Explanation
-    from beautyspot.fanout import Plan, imap, map, plan
-    from beautyspot.keys import KeyGen
-    from beautyspot.project import Project
-    from beautyspot.retention import Retention
-    from beautyspot.streams import StreamTask
-    from beautyspot.task import AsyncTask, Task
+    from beautyspot.fanout.map_async import amap
+    from beautyspot.fanout.map_sync import Plan, imap, map, plan
+    from beautyspot.keys.policies import KeyGen
+    from beautyspot.maintenance.retention import Retention
+    from beautyspot.project.project import Project
+    from beautyspot.results.events import Event
+    from beautyspot.results.explain import Explanation
+    from beautyspot.serialization.content_types import ContentType
+    from beautyspot.tasks.async_stream import AsyncStreamTask
+    from beautyspot.tasks.batch import AsyncBatchTask, BatchTask
+    from beautyspot.tasks.stream import StreamTask
+    from beautyspot.tasks.task import AsyncTask, Task
 
 __version__ = "3.0.0"
 
@@ -89,32 +90,53 @@ __all__ = [
 ]
 
 
-# Each name loads its module when it is first used: a program that imports us and keeps nothing pays nothing.
-_HOMES = {
-    **dict.fromkeys(("AsyncBatchTask", "BatchTask"), "batch_task"),
-    **dict.fromkeys(("AsyncTask", "Task"), "task"),
-    **dict.fromkeys(("Plan", "imap", "map", "plan"), "fanout"),
-    "AsyncStreamTask": "async_streams",
-    "ContentType": "content",
-    "Event": "events",
-    "Explanation": "explain",
-    "KeyGen": "keys",
-    "Project": "project",
-    "Retention": "retention",
-    "StreamTask": "streams",
-    "amap": "asyncmap",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name == "adapters":
-        return importlib.import_module(f"{__name__}.adapters")
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = getattr(importlib.import_module(f"{__name__}.{_HOMES.get(name, 'errors')}"), name)
-    globals()[name] = found
-    return found
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+# Each name loads its room when it is first used: a program that imports us and caches nothing pays nothing.
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "errors": (
+            "BatchError",
+            "BeautyspotError",
+            "BeautyspotWarning",
+            "BudgetWarning",
+            "ChangedCodeWarning",
+            "ConfigurationError",
+            "DeserializationError",
+            "EngineLost",
+            "IndexUnavailableError",
+            "LimiterUnavailableError",
+            "MapError",
+            "NotKeptWarning",
+            "RateLimitExceeded",
+            "RemoteError",
+            "RetentionWarning",
+            "SerializationError",
+            "StorageError",
+            "UnkeyableError",
+            "UnreadableWarning",
+            "WorkerDied",
+        ),
+        "fanout": (
+            "Plan",
+            "amap",
+            "imap",
+            "map",
+            "plan",
+        ),
+        "keys": ("KeyGen",),
+        "maintenance": ("Retention",),
+        "project": ("Project",),
+        "results": ("Event",),
+        "results.explain": ("Explanation",),
+        "serialization": ("ContentType",),
+        "tasks": (
+            "AsyncBatchTask",
+            "AsyncStreamTask",
+            "AsyncTask",
+            "BatchTask",
+            "StreamTask",
+            "Task",
+        ),
+    },
+    modules=("adapters",),
+)

@@ -29,7 +29,7 @@ from sybil.evaluators.python import PythonEvaluator
 from sybil.parsers.markdown import CodeBlockParser, SkipParser
 
 import beautyspot as bs
-from beautyspot import notices
+from beautyspot._internal import warn
 
 _PRINTED = re.compile(r"^ *print\(.*\) +# (.*)$", re.MULTILINE)
 _FILE = re.compile(r"# (\w+\.py)\n")
@@ -278,7 +278,7 @@ class Pages:
         _notebook.stop()
         _servers.empty()
         del sys.modules["page"]
-        notices._given.clear()
+        warn._given.clear()
         cwd, place = self._home.pop()
         os.chdir(cwd)
         place.cleanup()

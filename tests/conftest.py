@@ -15,7 +15,7 @@ import redis
 from xdist.scheduler import LoadScopeScheduling
 
 import beautyspot as bs
-from beautyspot import notices
+from beautyspot._internal import warn
 from beautyspot.testing import Count
 from tests.clusters import DaskCluster, RayCluster
 from tests.servers import PostgresServer, RedisServer, S3Server
@@ -35,7 +35,7 @@ def _in_a_directory_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 @pytest.fixture(autouse=True)
 def _warnings_are_given_anew() -> Iterator[None]:
     yield
-    notices._given.clear()
+    warn._given.clear()
 
 
 @pytest.fixture(autouse=True)

@@ -25,7 +25,7 @@ from beautyspot.adapters.dask import DaskEngine
 from beautyspot.adapters.futures import CachedExecutor
 from beautyspot.adapters.ray import RayEngine
 from beautyspot.errors import ConfigurationError, EngineLost, WorkerDied
-from beautyspot.events import KINDS
+from beautyspot.results.events import KINDS
 from beautyspot.testing import Count
 from tests.clusters import DaskCluster, RayCluster
 

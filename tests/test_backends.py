@@ -9,10 +9,12 @@ import pytest
 import beautyspot as bs
 from beautyspot.adapters.futures import ExecutorEngine, processes
 from beautyspot.db import MemoryTaskDB, PostgresTaskDB, SQLiteTaskDB, open_db
-from beautyspot.engines import Engine
 from beautyspot.errors import ConfigurationError
-from beautyspot.protocols import BlobStorage, Serializer, TaskDB
-from beautyspot.serializer import MsgpackSerializer
+from beautyspot.fanout.engines import Engine
+from beautyspot.protocols.index import TaskDB
+from beautyspot.protocols.serializer import Serializer
+from beautyspot.protocols.storage import BlobStorage
+from beautyspot.serialization.msgpack_serializer import MsgpackSerializer
 from beautyspot.storage import LocalStorage, MemoryStorage, open_storage
 from beautyspot.testing import (
     BlobStorageContract,

@@ -21,8 +21,8 @@ import pytest
 from blake3 import blake3
 
 import beautyspot as bs
-from beautyspot import frames
 from beautyspot.errors import NotKeptWarning, UnreadableWarning
+from beautyspot.serialization import blob_format
 from beautyspot.testing import Count
 from tests.servers import PostgresServer, Proxy, RedisServer, S3Server, until
 from tests.tampering import change_blob, change_rows, rows
@@ -362,7 +362,7 @@ def test_a_bomb_costs_no_memory_and_the_call_runs_again(
     with bs.Project("p", **places) as project:
         crc = zlib.crc32(content).to_bytes(4, "big")
         change_rows(project, "location IS NULL", value=content, checksum=crc, size=len(content))
-        blob = b"".join(bytes(part) for part in frames.join(content, []))
+        blob = b"".join(bytes(part) for part in blob_format.join(content, []))
         change_blob(project, lambda _: blob)
         change_rows(project, "location IS NOT NULL", checksum=blake3(blob).digest(16), size=len(blob))
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)

@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 
 import beautyspot as bs
 from beautyspot.cli import COMMANDS, main
-from beautyspot.protocols import Selection
+from beautyspot.protocols.index import Selection
 from beautyspot.testing import make_key
 from tests.servers import S3Server
 from tests.terminal import on_terminal
@@ -188,7 +188,7 @@ def test_a_reader_who_has_seen_enough_is_no_error(kept: bs.Project) -> None:
 def test_no_command_loads_what_another_one_needs() -> None:
     code = "import sys; from beautyspot.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\nprint(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.split()
-    assert {"panel", "rich", "tqdm", "sqlite3", "numpy", "beautyspot.cli.looking"}.isdisjoint(loaded)
+    assert {"panel", "rich", "tqdm", "sqlite3", "numpy", "beautyspot.cli.list"}.isdisjoint(loaded)
 
 
 def test_the_help_fits_a_screen() -> None:

@@ -17,7 +17,7 @@ import pytest
 
 import beautyspot as bs
 from beautyspot.db import SQLiteTaskDB
-from beautyspot.db.sqlite_schema import MIGRATIONS
+from beautyspot.db.sqlite.schema import MIGRATIONS
 from beautyspot.errors import ForeignIndexError, NewerIndexError, NotKeptWarning, UnreadableWarning
 from beautyspot.testing import Count, make_key, make_record
 from tests.servers import until

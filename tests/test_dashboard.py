@@ -824,7 +824,7 @@ def test_a_click_means_the_row_that_was_drawn_whatever_came_in_its_place() -> No
 import asyncio
 import beautyspot as bs
 from beautyspot.dashboard.browser import TaskBrowser
-from beautyspot.dashboard.source import source_of
+from beautyspot.dashboard.queries import source_of
 
 
 async def main():

@@ -30,7 +30,8 @@ from beautyspot.errors import (
     UnkeyableError,
     UnreadableWarning,
 )
-from beautyspot.protocols import BlobStorage, TaskDB
+from beautyspot.protocols.index import TaskDB
+from beautyspot.protocols.storage import BlobStorage
 from beautyspot.storage import open_storage
 from beautyspot.testing import (
     BlobStorageContract,

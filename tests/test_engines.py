@@ -19,7 +19,7 @@ import beautyspot as bs
 from beautyspot.adapters.dask import DaskEngine
 from beautyspot.adapters.joblib import JoblibEngine
 from beautyspot.adapters.ray import RayEngine
-from beautyspot.engines import Engine
+from beautyspot.fanout.engines import Engine
 from beautyspot.testing import EngineContract, FanOutContract
 from tests.clusters import DaskCluster, RayCluster
 from tests.servers import S3Server

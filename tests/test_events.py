@@ -18,11 +18,12 @@ import pytest
 
 import beautyspot as bs
 from beautyspot.adapters.futures import CachedExecutor, ProcessEngine
-from beautyspot.calls import Call
-from beautyspot.engine_lane import EngineLane
-from beautyspot.engines import pack_chunk, pack_task, run_chunk, unpack_answers
 from beautyspot.errors import ConfigurationError, WorkerDied
-from beautyspot.events import KINDS
+from beautyspot.fanout.calls import Call
+from beautyspot.fanout.engine_pool import EngineLane
+from beautyspot.fanout.wire import pack_chunk, pack_task, unpack_answers
+from beautyspot.fanout.worker import run_chunk
+from beautyspot.results.events import KINDS
 
 
 class Heard(list[bs.Event]):

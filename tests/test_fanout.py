@@ -481,7 +481,7 @@ def test_the_bar_counts_kept_run_and_failed(project: bs.Project, capsys: pytest.
 
 
 def test_kept_inputs_do_not_distort_the_time_left(project: bs.Project) -> None:
-    from beautyspot.progress import Progress
+    from beautyspot.fanout.progress import Progress
 
     progress = Progress(project.task(lambda x: x), 1000, True)
     progress.recalled(900)

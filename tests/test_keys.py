@@ -36,11 +36,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import beautyspot as bs
-from beautyspot import keys, notices
-from beautyspot.code import of_source
-from beautyspot.encoding import encode
+from beautyspot._internal import warn
 from beautyspot.errors import ConfigurationError, UnkeyableError
-from beautyspot.keys import Keyer
+from beautyspot.keys import keyer as keys
+from beautyspot.keys.encoding import encode
+from beautyspot.keys.fingerprints import of_source
+from beautyspot.keys.keyer import Keyer
 
 
 class Colour(enum.Enum):
@@ -881,7 +882,7 @@ def test_the_version_of_a_task_among_the_deps_counts(project: bs.Project) -> Non
 
 
 def test_threads_that_make_their_first_keys_together_do_not_confuse_the_parser() -> None:
-    source, failed = inspect.getsource(notices), []
+    source, failed = inspect.getsource(warn), []
 
     class Ring:
         def __del__(self) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 import beautyspot as bs
-from beautyspot.limiter.gate import Gate
+from beautyspot.limiter.budget import Gate
 from beautyspot.limiter.gcra import SLACK
 from beautyspot.limiter.rates import Rate, TokenLimit
 from beautyspot.limiter.stores import Store, open_store

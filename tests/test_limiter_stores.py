@@ -24,7 +24,7 @@ from limits.storage import storage_from_string
 
 from beautyspot.errors import BudgetWarning, ConfigurationError, LimiterUnavailableError
 from beautyspot.limiter import MemoryStorage, RedisStorage, SQLiteStorage, aio
-from beautyspot.limiter.gate import Gate
+from beautyspot.limiter.budget import Gate
 from beautyspot.limiter.gcra import SLACK
 from beautyspot.limiter.rates import TokenLimit
 from beautyspot.limiter.stores import open_store

@@ -25,10 +25,11 @@ from botocore.config import Config
 import beautyspot as bs
 from beautyspot.db import MemoryTaskDB, SQLiteTaskDB, open_db
 from beautyspot.errors import ConfigurationError, StorageError
-from beautyspot.inspecting import Inspector, Opaque
-from beautyspot.maintenance import Maintenance
-from beautyspot.plain import as_json, as_payload, to_plain
-from beautyspot.protocols import Buffer, Entry, Record, Selection, Summary
+from beautyspot.maintenance.maintenance import Maintenance
+from beautyspot.protocols.index import Entry, Record, Selection, Summary
+from beautyspot.protocols.serializer import Buffer
+from beautyspot.serialization.inspector import Inspector, Opaque
+from beautyspot.serialization.to_json import as_json, as_payload, to_plain
 from beautyspot.storage import LocalStorage, MemoryStorage, S3Storage, open_storage
 from beautyspot.testing import make_key, make_record
 from tests.servers import S3Server, free_port
@@ -40,7 +41,7 @@ SECRET = "a secret that nobody can guess"
 @pytest.fixture
 def no_grace(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every blob is old enough to be garbage, whatever the clock of a server says."""
-    monkeypatch.setattr("beautyspot.maintenance.GRACE", -60.0)
+    monkeypatch.setattr("beautyspot.maintenance.maintenance.GRACE", -60.0)
 
 
 def text_of(project: bs.Project) -> Any:
@@ -315,8 +316,8 @@ def test_a_killed_prune_goes_on_where_it_was(project: bs.Project) -> None:
     script = """
         import json, os, signal, sys
         from beautyspot.db import open_db
-        from beautyspot.maintenance import Maintenance
-        from beautyspot.protocols import Selection
+        from beautyspot.maintenance.maintenance import Maintenance
+        from beautyspot.protocols.index import Selection
         from beautyspot.storage import open_storage
         kept = Maintenance(open_db(sys.argv[1]), open_storage(sys.argv[2], json.loads(sys.argv[3])))
         kept.prune(Selection(), progress=lambda _: os.kill(os.getpid(), signal.SIGKILL))
@@ -531,8 +532,8 @@ def test_memory_does_not_grow_with_the_results(tmp_path: Path) -> None:
     script = """
         import beautyspot as bs
         from beautyspot.db import SQLiteTaskDB
-        from beautyspot.maintenance import Maintenance
-        from beautyspot.protocols import Selection
+        from beautyspot.maintenance.maintenance import Maintenance
+        from beautyspot.protocols.index import Selection
         from beautyspot.storage import LocalStorage
         def peak():
             with open("/proc/self/status") as file:

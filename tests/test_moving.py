@@ -15,7 +15,7 @@ import beautyspot as bs
 from beautyspot.cli import main
 from beautyspot.db import MemoryTaskDB
 from beautyspot.errors import UnreadableWarning
-from beautyspot.moving import Moved, Shelf, move
+from beautyspot.maintenance.transfer import Moved, Shelf, move
 from beautyspot.storage import LocalStorage, MemoryStorage
 from beautyspot.testing import Count
 from tests.servers import S3Server
@@ -213,7 +213,7 @@ def test_blobs_of_a_page_that_cannot_be_written_are_removed(tmp_path: Path) -> N
 def test_a_large_blob_needs_no_more_memory_than_itself(tmp_path: Path) -> None:
     code = """
         import os, sys, beautyspot as bs
-        from beautyspot.moving import Shelf, move
+        from beautyspot.maintenance.transfer import Shelf, move
         def peak():
             with open("/proc/self/status") as file:
                 return int(next(line for line in file if line.startswith("VmHWM")).split()[1]) // 1024
@@ -256,7 +256,7 @@ def test_a_large_blob_needs_no_more_memory_than_itself(tmp_path: Path) -> None:
 def test_an_error_is_one_line_that_says_what_to_do(
     words: list[str], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("beautyspot.db.postgres_sessions._BRIEFLY", 1)
+    monkeypatch.setattr("beautyspot.db.postgres.connections._BRIEFLY", 1)
     done = beautyspot(*words)
     assert done.exit_code in (1, 2)
     assert message in done.stderr

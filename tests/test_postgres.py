@@ -17,8 +17,9 @@ from typing import Any
 import pytest
 
 import beautyspot as bs
-from beautyspot.db import PostgresTaskDB, open_db, postgres_sessions
-from beautyspot.db.postgres_schema import MIGRATIONS
+from beautyspot.db import PostgresTaskDB, open_db
+from beautyspot.db.postgres import connections
+from beautyspot.db.postgres.schema import MIGRATIONS
 from beautyspot.errors import ForeignIndexError, NewerIndexError, NotKeptWarning, UnreadableWarning, UnusableIndexError
 from beautyspot.testing import Count, make_key, make_record
 from tests.servers import Pooler, PostgresServer, Proxy
@@ -338,7 +339,7 @@ def test_connections_that_are_cut_in_the_middle_of_a_map_are_made_anew(
 def test_a_server_that_stays_away_costs_the_keeping_and_not_the_job(
     server: PostgresServer, count: Count, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postgres_sessions, "_ASK_AGAIN", 0.5)  # a test waits for less long
+    monkeypatch.setattr(connections, "_ASK_AGAIN", 0.5)  # a test waits for less long
     db = PostgresTaskDB(server.url, timeout=1)
     with bs.Project("p", db=db) as project:
         task = project.task(lambda x: count() or x)
@@ -514,7 +515,7 @@ def test_a_call_that_waits_for_a_lock_runs_when_its_server_is_gone(server: Postg
 def test_what_is_given_back_while_the_server_is_away_is_free_when_it_is_back(
     server: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postgres_sessions, "_ASK_AGAIN", 0.1)
+    monkeypatch.setattr(connections, "_ASK_AGAIN", 0.1)
     mine, theirs = PostgresTaskDB(server.url, timeout=0.5), PostgresTaskDB(server.url)
     assert mine.try_lock_many([make_key(1), make_key(2)]) == {make_key(1), make_key(2)}
     server.kill()

@@ -17,12 +17,13 @@ from typing import Any
 import pytest
 
 import beautyspot as bs
-from beautyspot import tending
-from beautyspot.db import MemoryTaskDB, SQLiteTaskDB, sqlite_schema
-from beautyspot.db.sqlite_schema import MIGRATIONS
-from beautyspot.dropping import Dropped
+from beautyspot.db import MemoryTaskDB, SQLiteTaskDB
+from beautyspot.db.sqlite import schema
+from beautyspot.db.sqlite.schema import MIGRATIONS
 from beautyspot.errors import ConfigurationError, IndexUnavailableError
-from beautyspot.protocols import Record, Summary, UseLog
+from beautyspot.maintenance import background
+from beautyspot.maintenance.pruning import Dropped
+from beautyspot.protocols.index import Record, Summary, UseLog
 from beautyspot.testing import Count, make_key, make_record
 from tests.test_maintenance import in_process
 
@@ -42,7 +43,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The one by which it is time to drop results, and to write which were used."""
     clock = Clock()
-    monkeypatch.setattr(tending, "monotonic", clock)
+    monkeypatch.setattr(background, "monotonic", clock)
     return clock
 
 
@@ -401,8 +402,8 @@ def test_an_eviction_killed_anywhere_is_ended_by_the_next(project: bs.Project) -
     script = """
         import json, os, signal, sys
         from beautyspot.db import open_db
-        from beautyspot.maintenance import Maintenance
-        from beautyspot.retention import Retention
+        from beautyspot.maintenance.maintenance import Maintenance
+        from beautyspot.maintenance.retention import Retention
         from beautyspot.storage import open_storage
         kept = Maintenance(open_db(sys.argv[1]), open_storage(sys.argv[2], json.loads(sys.argv[3])))
         seen = []
@@ -445,7 +446,7 @@ def test_one_process_at_a_time_drops_results(project: bs.Project) -> None:
     script = """
         import sys
         from beautyspot.db import open_db
-        from beautyspot.evicting import _TURN
+        from beautyspot.maintenance.eviction import _TURN
         db = open_db(sys.argv[1])
         db.lock(_TURN)
         print("locked", flush=True)
@@ -575,7 +576,7 @@ def test_while_another_process_drops_results_a_call_does_not_wait_for_it(project
     script = """
         import sys
         from beautyspot.db import open_db
-        from beautyspot.evicting import _TURN
+        from beautyspot.maintenance.eviction import _TURN
         db = open_db(sys.argv[1])
         db.lock(_TURN)
         print("locked", flush=True)
@@ -611,7 +612,7 @@ def test_uses_are_written_while_the_program_runs(clock: Clock) -> None:
 
 
 def test_many_uses_are_written_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tending, "_MANY", 10)
+    monkeypatch.setattr(background, "_MANY", 10)
     with bs.Project("p", retention=bs.Retention(max_bytes="1GB")) as project:
         task = bytes_of(project)
         bs.map(task, range(20))
@@ -622,7 +623,7 @@ def test_many_uses_are_written_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_event_loop_does_not_write_uses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tending, "_EVERY", 0.0)
+    monkeypatch.setattr(background, "_EVERY", 0.0)
 
     async def double(x: int) -> int:
         return 2 * x
@@ -713,7 +714,7 @@ def test_an_index_that_cannot_be_written_to_serves_its_hits(
 def test_an_index_of_the_schema_before_is_read_as_it_is_and_migrated_by_a_project(tmp_path: Path) -> None:
     path = tmp_path / "old.db"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sqlite_schema, "MIGRATIONS", MIGRATIONS[:1])
+        patch.setattr(schema, "MIGRATIONS", MIGRATIONS[:1])
         db = SQLiteTaskDB(path)
         db.upsert([make_record(i) for i in range(3)])
         db.close()

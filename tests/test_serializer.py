@@ -30,10 +30,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import beautyspot as bs
-from beautyspot import frames
-from beautyspot.builtin_types import Code
 from beautyspot.errors import ConfigurationError, DeserializationError, SerializationError
-from beautyspot.serializer import MsgpackSerializer
+from beautyspot.serialization import blob_format
+from beautyspot.serialization.builtin_types import Code
+from beautyspot.serialization.msgpack_serializer import MsgpackSerializer
 
 
 class Colour(enum.Enum):
@@ -104,8 +104,8 @@ def serializer() -> MsgpackSerializer:
 
 def both_ways(serializer: MsgpackSerializer, value: Any) -> list[Any]:
     """The value from a row, and from a blob."""
-    blob = b"".join(frames.join(*serializer.dump_parts(value)))
-    return [serializer.loads(serializer.dumps(value)), serializer.load_parts(*frames.split(bytearray(blob)))]
+    blob = b"".join(blob_format.join(*serializer.dump_parts(value)))
+    return [serializer.loads(serializer.dumps(value)), serializer.load_parts(*blob_format.split(bytearray(blob)))]
 
 
 @pytest.mark.parametrize("value", VALUES, ids=lambda v: type(v).__name__)
@@ -203,7 +203,7 @@ def test_any_plain_value_comes_back_equal_in_all_its_parts(value: Any) -> None:
 def test_any_bytes_give_a_value_or_one_kind_of_error(data: bytes) -> None:
     try:
         MsgpackSerializer().loads(data)
-        frames.split(data)
+        blob_format.split(data)
     except DeserializationError:
         pass
 
@@ -337,7 +337,7 @@ def test_hostile_bytes_are_an_error_and_nothing_else(
     with pytest.raises(DeserializationError):
         serializer.loads(data)
     with pytest.raises(DeserializationError):
-        frames.split(data)
+        blob_format.split(data)
     assert not os.path.exists(tmp_path / "hacked")
 
 
@@ -355,8 +355,8 @@ def test_large_buffers_are_not_copied_into_the_message(serializer: MsgpackSerial
 
 
 def test_an_array_of_a_blob_is_a_view_of_it(serializer: MsgpackSerializer) -> None:
-    blob = bytearray(b"".join(frames.join(*serializer.dump_parts([np.arange(100_000.0), np.ones(9000)]))))
-    first, second = serializer.load_parts(*frames.split(blob))
+    blob = bytearray(b"".join(blob_format.join(*serializer.dump_parts([np.arange(100_000.0), np.ones(9000)]))))
+    first, second = serializer.load_parts(*blob_format.split(blob))
     assert np.shares_memory(first, np.frombuffer(blob, np.uint8))
     assert first.ctypes.data % 8 == second.ctypes.data % 8 == 0
     assert not np.shares_memory(first, second)
@@ -394,7 +394,7 @@ def test_levels_without_end_neither_crash_nor_come_back() -> None:
     code = """
         import struct, threading
         from beautyspot.errors import DeserializationError
-        from beautyspot.serializer import MsgpackSerializer
+        from beautyspot.serialization.msgpack_serializer import MsgpackSerializer
         data = b"\\xc0"
         for level in range(3000):
             data = struct.pack(">BIb", 0xC9, len(data) + 1, -4) + b"\\x91" + data

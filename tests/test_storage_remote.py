@@ -21,9 +21,12 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 import beautyspot as bs
 from beautyspot.errors import ConfigurationError, DamagedBlobError, StorageError
-from beautyspot.protocols import BlobStorage, InDirectory
-from beautyspot.storage import FsspecStorage, LocalStorage, MemoryStorage, S3Storage, open_storage, s3, s3_transfer
-from beautyspot.storage.parts import PartsFile
+from beautyspot.protocols.index import InDirectory
+from beautyspot.protocols.storage import BlobStorage
+from beautyspot.storage import FsspecStorage, LocalStorage, MemoryStorage, S3Storage, open_storage
+from beautyspot.storage.locations import PartsFile
+from beautyspot.storage.s3 import storage as s3
+from beautyspot.storage.s3 import transfer
 from beautyspot.testing import BlobStorageContract, Count
 from tests.servers import Proxy, S3Server, until
 
@@ -249,7 +252,7 @@ def test_a_blob_that_is_replaced_while_it_is_read_is_refused(
 ) -> None:
     location = storage.save(NAME, [bytes(size)])
     client, key = storage._client.get(), storage._key(location)
-    monkeypatch.setattr(proxy, "at_break", lambda: s3_transfer.write_object(client, storage.bucket, key, [b"1" * size]))
+    monkeypatch.setattr(proxy, "at_break", lambda: transfer.write_object(client, storage.bucket, key, [b"1" * size]))
     proxy.breaks = [10 * MIB]  # behind the first part, which says what the others must belong to
     with pytest.raises(StorageError, match="it was replaced while it was read"):
         through_proxy.load(location, size)
@@ -275,7 +278,7 @@ def test_a_wrong_size_is_refused_before_memory_is_taken(claimed: int, storage: S
 
 def test_a_blob_takes_no_byte_beyond_its_size() -> None:
     """Of an object that was replaced by a larger one after it was found to have the right size."""
-    file = s3_transfer._BlobFile("s3://bucket/blob", 4)
+    file = transfer._BlobFile("s3://bucket/blob", 4)
     file.seek(2)
     file.write(b"cd")
     file.seek(0)

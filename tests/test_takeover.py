@@ -19,7 +19,7 @@ from click.testing import CliRunner, Result
 import beautyspot as bs
 from beautyspot.cli import main
 from beautyspot.errors import ConfigurationError
-from beautyspot.takeover import take_over
+from beautyspot.maintenance.import_cache import take_over
 
 JOBS = """
 import beautyspot as bs

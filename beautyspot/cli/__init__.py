@@ -1,7 +1,7 @@
-"""The command line: `main`, and where each command lives; a command loads when it is called for.
+"""The command line: one module a command, loaded when it is asked for.
 
-`places` finds the index and opens it, `filters` says which rows are wanted, `output` prints, `asking` stands before
-whatever is dropped. The commands are in `looking`, `showing`, `checking`, `removing`, `moves` and `ui`.
+`list`, `show`, `verify`, `prune`, `transfer`, `import_cache` and `ui` are the commands. `target` opens what DB names,
+`filters` are the options that select results, `confirm` asks before something is deleted, `output` prints.
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ from typing import Any
 
 import click
 
+from beautyspot._internal.text import one_line
 from beautyspot.errors import BeautyspotError
-from beautyspot.readable import one_line
 
 COMMANDS = {
     "ui": ("beautyspot.cli.ui:ui", "Open the results app."),
-    "list": ("beautyspot.cli.looking:list_", "List what is kept, newest first."),
-    "show": ("beautyspot.cli.showing:show", "Show one result: its input and its value."),
-    "stats": ("beautyspot.cli.looking:stats", "Sum up what is kept of each function."),
-    "failures": ("beautyspot.cli.looking:failures", "List calls that failed, with tracebacks."),
-    "explain": ("beautyspot.cli.showing:explain", "Say which other call is nearest to a result."),
-    "verify": ("beautyspot.cli.checking:verify", "Check the index, every result and its blob."),
-    "prune": ("beautyspot.cli.removing:prune", "Drop results by age, function, size or input."),
-    "clear": ("beautyspot.cli.removing:clear", "Drop everything that is kept."),
-    "gc": ("beautyspot.cli.removing:gc", "Remove blobs that no result refers to."),
-    "export": ("beautyspot.cli.moves:export", "Write results to a table."),
-    "import": ("beautyspot.cli.moves:import_", "Take over results of another index."),
+    "list": ("beautyspot.cli.list:list_", "List what is kept, newest first."),
+    "show": ("beautyspot.cli.show:show", "Show one result: its input and its value."),
+    "stats": ("beautyspot.cli.list:stats", "Sum up what is kept of each function."),
+    "failures": ("beautyspot.cli.list:failures", "List calls that failed, with tracebacks."),
+    "explain": ("beautyspot.cli.show:explain", "Say which other call is nearest to a result."),
+    "verify": ("beautyspot.cli.verify:verify", "Check the index, every result and its blob."),
+    "prune": ("beautyspot.cli.prune:prune", "Drop results by age, function, size or input."),
+    "clear": ("beautyspot.cli.prune:clear", "Drop everything that is kept."),
+    "gc": ("beautyspot.cli.prune:gc", "Remove blobs that no result refers to."),
+    "export": ("beautyspot.cli.transfer:export", "Write results to a table."),
+    "import": ("beautyspot.cli.transfer:import_", "Take over results of another index."),
 }
 
 

@@ -10,11 +10,10 @@ from typing import Any, Literal
 
 import click
 
-from beautyspot.durations import seconds_in
+from beautyspot._internal.units import bytes_in, seconds_in
 from beautyspot.errors import ConfigurationError
-from beautyspot.maintenance import Maintenance
-from beautyspot.protocols import Selection
-from beautyspot.sizes import bytes_in
+from beautyspot.maintenance.maintenance import Maintenance
+from beautyspot.protocols.index import Selection
 
 _NAMED = 8  # functions that a note names
 

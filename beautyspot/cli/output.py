@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import click
 
-from beautyspot.readable import one_line
+from beautyspot._internal.text import one_line
 
 as_json = click.option("--json", "as_json", is_flag=True, help="As JSON, one object a line.")
 

@@ -6,7 +6,7 @@ import webbrowser
 
 import click
 
-from beautyspot.cli.places import Place, at_index
+from beautyspot.cli.target import Place, at_index
 from beautyspot.dashboard import check_panel
 from beautyspot.db import SQLiteTaskDB
 
@@ -55,8 +55,8 @@ def ui(
     with place.open(to_write=allow_delete) as kept:
         kept.catalog.latest()  # what cannot be read is said here, and not on a page
         # Imported late, since Panel takes a second; and first, since it says where pages load their files from.
+        from beautyspot.dashboard.queries import Source
         from beautyspot.dashboard.server import serve
-        from beautyspot.dashboard.source import Source
 
         name = place.db.rpartition("/")[2] if isinstance(kept.db, SQLiteTaskDB) else str(kept.db)
 

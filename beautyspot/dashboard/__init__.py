@@ -1,8 +1,8 @@
 """The results app: `results_app` as an object of Panel, `serve` for ``beautyspot ui``.
 
-`source` asks the index, `browser`, `detail`, `activity` and `health` are the views, `app` puts them together. What
-comes from a result becomes HTML in `markup`, `seeing` and `pictures`, escaped, or stands in a frame of `framing`.
-`server`, `gate` and `routes` are for a server of one's own.
+`queries` asks the index; `browser`, `detail`, `activity` and `health` are the views, made of `widgets`, and `app` puts them
+together. What comes from a result becomes HTML in `markup`, `render` and `images`, escaped, or stands in a frame of
+`iframes`. `server`, `auth`, `security` and `downloads` are for a server of one's own.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from beautyspot.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from beautyspot.maintenance import Maintenance
-    from beautyspot.project import Project
-    from beautyspot.protocols import TaskDB
+    from beautyspot.maintenance.maintenance import Maintenance
+    from beautyspot.project.project import Project
+    from beautyspot.protocols.index import TaskDB
 
 __all__ = ["results_app"]
 
@@ -49,7 +49,7 @@ def results_app(
     """
     check_panel()
     from beautyspot.dashboard.app import ResultsApp
-    from beautyspot.dashboard.source import source_of
+    from beautyspot.dashboard.queries import source_of
 
     source = source_of(place, storage_path=storage_path, s3_opts=s3_opts, secret=secret, allow_delete=allow_delete)
     return ResultsApp(source, per_page)

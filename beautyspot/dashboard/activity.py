@@ -10,11 +10,11 @@ import panel as pn
 import param
 
 from beautyspot.dashboard import markup
-from beautyspot.dashboard.source import Source
+from beautyspot.dashboard.queries import Source
 from beautyspot.dashboard.widgets import Markup, labelled
 from beautyspot.errors import BeautyspotError
-from beautyspot.protocols import MapProgress
-from beautyspot.rows import SILENT
+from beautyspot.protocols.index import MapProgress
+from beautyspot.protocols.records import SILENT
 
 __all__ = ["FunctionsView", "MapsView"]
 

@@ -14,7 +14,7 @@ from beautyspot.dashboard.activity import FunctionsView, MapsView
 from beautyspot.dashboard.browser import TaskBrowser
 from beautyspot.dashboard.detail import ResultView
 from beautyspot.dashboard.health import HealthView
-from beautyspot.dashboard.source import Source
+from beautyspot.dashboard.queries import Source
 
 __all__ = ["ResultsApp"]
 

@@ -9,12 +9,12 @@ import panel as pn
 import param
 
 from beautyspot.dashboard import markup
-from beautyspot.dashboard.seeing import type_label
-from beautyspot.dashboard.source import Source
+from beautyspot.dashboard.queries import Source
+from beautyspot.dashboard.render import type_label
 from beautyspot.dashboard.widgets import RowTable, button, labelled
-from beautyspot.db.selecting import DEEPEST
+from beautyspot.db.selection_sql import DEEPEST
 from beautyspot.errors import BeautyspotError
-from beautyspot.protocols import Failure, Order, Selection, Summary
+from beautyspot.protocols.index import Failure, Order, Selection, Summary
 
 __all__ = ["TaskBrowser"]
 

@@ -10,12 +10,12 @@ import panel as pn
 import param
 
 from beautyspot.dashboard import markup
-from beautyspot.dashboard.seeing import see, type_label
-from beautyspot.dashboard.source import LARGEST, Large, Source
+from beautyspot.dashboard.queries import LARGEST, Large, Source
+from beautyspot.dashboard.render import see, type_label
 from beautyspot.dashboard.widgets import Markup, button
 from beautyspot.errors import BeautyspotError, DeserializationError, StorageError
-from beautyspot.plain import as_payload, file_kind
-from beautyspot.protocols import Failure, Summary
+from beautyspot.protocols.index import Failure, Summary
+from beautyspot.serialization.to_json import as_payload, file_kind
 
 __all__ = ["ResultView"]
 

@@ -8,11 +8,11 @@ import panel as pn
 import param
 
 from beautyspot.dashboard import markup
-from beautyspot.dashboard.source import Source
+from beautyspot.dashboard.queries import Source
 from beautyspot.dashboard.widgets import Markup, button
 from beautyspot.errors import BeautyspotError
-from beautyspot.protocols import Selection
-from beautyspot.verifying import HOPELESS, Health
+from beautyspot.maintenance.verification import HOPELESS, Health
+from beautyspot.protocols.index import Selection
 
 __all__ = ["HealthView"]
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from beautyspot.readable import full_time, seconds_text, size_text, time_text
+from beautyspot._internal.text import full_time, seconds_text, size_text, time_text
 
 __all__ = [
     "bars",

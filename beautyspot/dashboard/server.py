@@ -16,10 +16,10 @@ import panel as pn
 import panel_material_ui
 
 from beautyspot.dashboard.app import ResultsApp
-from beautyspot.dashboard.gate import Gate
-from beautyspot.dashboard.routes import patterns
+from beautyspot.dashboard.auth import Gate
+from beautyspot.dashboard.downloads import patterns
+from beautyspot.dashboard.queries import Source
 from beautyspot.dashboard.security import LOOPBACK, host_of, security
-from beautyspot.dashboard.source import Source
 from beautyspot.errors import ConfigurationError
 
 __all__ = ["serve"]

@@ -1,29 +1,34 @@
-"""Indexes: one backend a file, found by the scheme of a URL."""
+"""Indexes: one backend a module or package, found by the scheme of a URL.
+
+`sqlite`, `postgres` and `memory` are ours. `scanning` lists any index that has no catalog of its own, `selection_sql` writes a
+selection as SQL for those that have.
+"""
 
 from __future__ import annotations
 
-import importlib
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from beautyspot.plugins import Registry
-from beautyspot.protocols import TaskDB
+from beautyspot._internal.lazy import lazy_names
+from beautyspot._internal.registry import Registry
+from beautyspot.protocols.index import TaskDB
 
 if TYPE_CHECKING:
     from beautyspot.db.memory import MemoryTaskDB
-    from beautyspot.db.postgres import PostgresTaskDB
-    from beautyspot.db.sqlite import SQLiteTaskDB
+    from beautyspot.db.postgres.index import PostgresTaskDB
+    from beautyspot.db.scanning import catalog_of
+    from beautyspot.db.sqlite.index import SQLiteTaskDB
 
-__all__ = ["MemoryTaskDB", "PostgresTaskDB", "SQLiteTaskDB", "open_db"]
+__all__ = ["MemoryTaskDB", "PostgresTaskDB", "SQLiteTaskDB", "catalog_of", "open_db"]
 
 DATABASES = Registry(
     "index",
     "beautyspot.databases",
     {
-        "sqlite": "beautyspot.db.sqlite:open_url",
+        "sqlite": "beautyspot.db.sqlite.index:open_url",
         "memory": "beautyspot.db.memory:open_url",
-        "postgresql": "beautyspot.db.postgres:open_url",
-        "postgres": "beautyspot.db.postgres:open_url",
+        "postgresql": "beautyspot.db.postgres.index:open_url",
+        "postgres": "beautyspot.db.postgres.index:open_url",
         "diskcache": "beautyspot.adapters.diskcache:open_url",
     },
 )
@@ -37,18 +42,20 @@ def open_db(place: str | os.PathLike[str]) -> TaskDB:
     """
     opener = DATABASES.for_url(place)
     if opener is None:
-        from beautyspot.db.sqlite import SQLiteTaskDB
+        from beautyspot.db.sqlite.index import SQLiteTaskDB
 
         return SQLiteTaskDB(place)
     db: TaskDB = opener(str(place))
     return db
 
 
-_HOMES = {"MemoryTaskDB": "memory", "PostgresTaskDB": "postgres", "SQLiteTaskDB": "sqlite"}
-
-
-def __getattr__(name: str) -> Any:
-    # The backends load when they are first named: importing beautyspot opens no database library.
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+# The backends load when they are first named: importing beautyspot opens no database library.
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "memory": ("MemoryTaskDB",),
+        "postgres.index": ("PostgresTaskDB",),
+        "scanning": ("catalog_of",),
+        "sqlite.index": ("SQLiteTaskDB",),
+    },
+)

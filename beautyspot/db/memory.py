@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from beautyspot.errors import ConfigurationError
-from beautyspot.protocols import Entry, Failure, MapProgress, Record, Summary, is_over
+from beautyspot.protocols.index import Entry, Failure, MapProgress, Record, Summary, is_over
 
 __all__ = ["MemoryTaskDB"]
 

@@ -6,9 +6,9 @@ import threading
 from collections.abc import Iterable
 from typing import Any
 
+from beautyspot._internal.fork_safety import SurvivesFork
 from beautyspot.errors import ConfigurationError
-from beautyspot.forks import SurvivesFork
-from beautyspot.limiter.gate import Gate
+from beautyspot.limiter.budget import Gate
 from beautyspot.limiter.rates import Limit, Rate, TokenLimit, checked_seconds
 from beautyspot.limiter.stores import Store, open_store
 

@@ -8,13 +8,13 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import aclosing
 from typing import Any
 
-from beautyspot.binding import asker, signature_of
+from beautyspot._internal.names import full_name
+from beautyspot._internal.signatures import asker, signature_of
 from beautyspot.errors import ConfigurationError
+from beautyspot.limiter.budget import Gate
 from beautyspot.limiter.budgets import COMMON, Budgets, named
-from beautyspot.limiter.gate import Gate
 from beautyspot.limiter.permit import Permit, at_least_said
 from beautyspot.limiter.rates import Limit, checked_cost, checked_seconds
-from beautyspot.naming import full_name
 
 
 class Charge:

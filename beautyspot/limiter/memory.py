@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 
 from limits.storage import Storage
 
+from beautyspot._internal.fork_safety import SurvivesFork
+from beautyspot._internal.warn import warn_once
 from beautyspot.errors import BudgetWarning
-from beautyspot.forks import SurvivesFork
 from beautyspot.limiter.gcra import Request, State, admit, aged, deferred, shifted, spent
 from beautyspot.limiter.support import GCRASupport, NoWindows
-from beautyspot.notices import warn_once
 
 __all__ = ["MemoryStorage"]
 

@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from math import inf
 from typing import TYPE_CHECKING, Any
 
+from beautyspot._internal.warn import warn_once
 from beautyspot.errors import BudgetWarning, ConfigurationError
-from beautyspot.limiter.gate import Gate
+from beautyspot.limiter.budget import Gate
 from beautyspot.limiter.headers import asked_to_wait
 from beautyspot.limiter.rates import checked_cost
-from beautyspot.notices import warn_once
 
 if TYPE_CHECKING:
     from typing import Self

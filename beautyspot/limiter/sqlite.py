@@ -10,8 +10,7 @@ import limits.storage
 from limits.errors import StorageError
 from limits.storage import Storage
 
-from beautyspot.limiter.gcra import Request
-from beautyspot.limiter.sqlite_budgets import SCHEMA, Transactions
+from beautyspot.limiter.gcra import Request, State, admit, aged, deferred, shifted
 from beautyspot.limiter.sqlite_file import SQLiteFile
 from beautyspot.limiter.support import GCRASupport, NoWindows, wraps_errors
 
@@ -89,3 +88,94 @@ class SQLiteStorage(NoWindows, Storage, GCRASupport):
     def close(self) -> None:
         """Close the file; the next use opens it again."""
         self.file.close()
+
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS gcra (
+    key TEXT PRIMARY KEY, debt REAL NOT NULL, last REAL NOT NULL, held REAL NOT NULL, tolerance REAL NOT NULL
+) WITHOUT ROWID;
+"""
+
+
+_GET = "SELECT debt, last, held, tolerance FROM gcra WHERE key = ?"
+
+
+_PUT = "INSERT OR REPLACE INTO gcra VALUES (?, ?, ?, ?, ?)"
+
+
+_SPENT = "DELETE FROM gcra WHERE debt - (? - last) <= -tolerance"
+
+
+_SWEEP = 1024  # admissions after which budgets that are paid off are dropped
+
+
+class Transactions:
+    """What is done to budgets, as transactions; whoever runs them waits or awaits.
+
+    Args:
+        clock: Gives seconds since the epoch; of this machine, since a file outlives its start.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._admitted = 0
+
+    def acquire(
+        self, requests: Sequence[Request], max_wait: float
+    ) -> Callable[[sqlite3.Connection], tuple[bool, float]]:
+        """Charge a call to all of its budgets, or to none."""
+
+        def act(connection: sqlite3.Connection) -> tuple[bool, float]:
+            now = self._clock()  # with the file in hand, so that nobody's later time is there already
+            states: dict[str, State] = {key: row for key, *_ in requests for row in connection.execute(_GET, (key,))}
+            taken, wait = admit(requests, states, now, max_wait)
+            for key, *_ in requests if taken else ():
+                connection.execute(_PUT, (key, *states[key]))
+            self._admitted += taken
+            if self._admitted >= _SWEEP:
+                connection.execute(_SPENT, (now,))
+                self._admitted = 0
+            return taken, wait
+
+        return act
+
+    def shift(self, shifts: Sequence[tuple[str, float]]) -> Callable[[sqlite3.Connection], None]:
+        """Charge further seconds to budgets, or give some back."""
+        return lambda connection: self._change(connection, shifted, shifts)
+
+    def defer(self, keys: Sequence[str], seconds: float) -> Callable[[sqlite3.Connection], None]:
+        """Let nobody who asks one of the budgets begin before *seconds* have passed."""
+        return lambda connection: self._change(connection, deferred, [(key, seconds) for key in keys])
+
+    def get(self, keys: Sequence[str]) -> Callable[[sqlite3.Connection], list[tuple[float, float]]]:
+        """What budgets owe and are deferred by, in seconds."""
+        return lambda connection: [aged(_state(connection, key), self._clock()) for key in keys]
+
+    def _change(
+        self,
+        connection: sqlite3.Connection,
+        change: Callable[[State | None, float, float], State],
+        each: Sequence[tuple[str, float]],
+    ) -> None:
+        now = self._clock()
+        for key, seconds in each:
+            connection.execute(_PUT, (key, *change(_state(connection, key), now, seconds)))
+
+    @staticmethod
+    def reset(connection: sqlite3.Connection) -> int:
+        """Forget everything; how many keys there were."""
+        return connection.execute("DELETE FROM gcra").rowcount
+
+    @staticmethod
+    def clear(key: str) -> Callable[[sqlite3.Connection], None]:
+        """Forget *key*."""
+        return lambda connection: _forget(connection, key)
+
+
+def _state(connection: sqlite3.Connection, key: str) -> State | None:
+    row: State | None = connection.execute(_GET, (key,)).fetchone()
+    return row
+
+
+def _forget(connection: sqlite3.Connection, key: str) -> None:
+    connection.execute("DELETE FROM gcra WHERE key = ?", (key,))

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
-from beautyspot.forks import SurvivesFork
+from beautyspot._internal.fork_safety import SurvivesFork
 
 T = TypeVar("T")
 

@@ -10,13 +10,13 @@ from urllib.parse import urlsplit, urlunsplit
 import limits.errors
 from limits.errors import StorageError
 
+from beautyspot._internal.registry import Registry
 from beautyspot.errors import ConfigurationError, LimiterUnavailableError
 from beautyspot.limiter import aio
 from beautyspot.limiter.memory import MemoryStorage
 from beautyspot.limiter.redis import RedisStorage
 from beautyspot.limiter.sqlite import SQLiteStorage
 from beautyspot.limiter.support import GCRASupport
-from beautyspot.plugins import Registry
 
 STORES = Registry(
     "place for budgets",

@@ -1,6 +1,7 @@
-"""Blob storages: one backend a file, found by the scheme of a URL.
+"""Blob storages: one backend a module or package, found by the scheme of a URL.
 
-All but the one in memory name a blob in the same form, so that blobs can be copied from one to another.
+`local`, `memory`, `s3` and `fsspec`. All but `memory` name a blob as `locations` says, so that blobs can be copied from one to
+another.
 """
 
 from __future__ import annotations
@@ -9,15 +10,16 @@ import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from beautyspot._internal.lazy import lazy_names
+from beautyspot._internal.registry import Registry
 from beautyspot.errors import ConfigurationError
-from beautyspot.plugins import Registry
-from beautyspot.protocols import BlobStorage
+from beautyspot.protocols.storage import BlobStorage
 from beautyspot.storage.local import LocalStorage
 from beautyspot.storage.memory import MemoryStorage
 
 if TYPE_CHECKING:
     from beautyspot.storage.fsspec import FsspecStorage
-    from beautyspot.storage.s3 import S3Storage
+    from beautyspot.storage.s3.storage import S3Storage
 
 __all__ = ["FsspecStorage", "LocalStorage", "MemoryStorage", "S3Storage", "open_storage"]
 
@@ -27,7 +29,7 @@ STORAGES = Registry(
     {
         **dict.fromkeys(("file", "local"), "beautyspot.storage.local:open_url"),
         "memory": "beautyspot.storage.memory:open_url",
-        "s3": "beautyspot.storage.s3:open_url",
+        "s3": "beautyspot.storage.s3.storage:open_url",
         "diskcache": "beautyspot.adapters.diskcache:open_storage_url",
     },
 )
@@ -65,14 +67,5 @@ def _opener(place: str | os.PathLike[str]) -> Callable[..., Any] | None:
         raise ConfigurationError(f"{unknown}{hint}") from None
 
 
-def __getattr__(name: str) -> Any:
-    # The backends load when they are first named: importing beautyspot opens no library of a cloud.
-    if name == "S3Storage":
-        from beautyspot.storage.s3 import S3Storage
-
-        return S3Storage
-    if name == "FsspecStorage":
-        from beautyspot.storage.fsspec import FsspecStorage
-
-        return FsspecStorage
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+# The backends load when they are first named: importing beautyspot opens no library of a cloud.
+__getattr__, __dir__ = lazy_names(__name__, {"fsspec": ("FsspecStorage",), "s3.storage": ("S3Storage",)})

@@ -19,11 +19,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from beautyspot._internal.fork_safety import SurvivesFork
 from beautyspot.errors import BeautyspotError, ConfigurationError, MissingBlobError, StorageError
-from beautyspot.forks import SurvivesFork
-from beautyspot.protocols import BlobInfo, Buffer
-from beautyspot.storage.locations import UNFINISHED, check_location, check_size, is_location, new_location
-from beautyspot.storage.parts import PartsFile
+from beautyspot.protocols.index import BlobInfo
+from beautyspot.protocols.serializer import Buffer
+from beautyspot.storage.locations import UNFINISHED, PartsFile, check_location, check_size, is_location, new_location
 
 __all__ = ["FsspecStorage"]
 

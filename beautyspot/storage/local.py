@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from beautyspot.errors import ConfigurationError, DamagedBlobError, MissingBlobError, StorageError
-from beautyspot.protocols import BlobInfo, Buffer
+from beautyspot.protocols.index import BlobInfo
+from beautyspot.protocols.serializer import Buffer
 from beautyspot.storage.locations import UNFINISHED, check_location, check_size, is_location, new_location
 
 __all__ = ["LocalStorage"]

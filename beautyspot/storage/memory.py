@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from beautyspot.errors import ConfigurationError, DamagedBlobError, MissingBlobError
-from beautyspot.protocols import BlobInfo, Buffer
+from beautyspot.protocols.index import BlobInfo
+from beautyspot.protocols.serializer import Buffer
 
 __all__ = ["MemoryStorage"]
 

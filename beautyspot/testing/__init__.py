@@ -8,11 +8,14 @@ Subclass a suite in a test module of pytest, and give the fixture that it asks f
             return MyTaskDB(tmp_path / "index")
 
 A test of a further ability (`KeyLocks`, `FailureLog`, `MapsBlobs` …) passes over a backend that has not got it.
+
+The suites are in `index`, `catalog`, `storage`, `serializer`, `engine`, `fanout` and `limiter`; `records` makes what they
+store, `programs` are run in processes of their own.
 """
 
 from beautyspot.testing.catalog import CatalogContract
 from beautyspot.testing.engine import EngineContract
-from beautyspot.testing.fan_out import FanOutContract
+from beautyspot.testing.fanout import FanOutContract
 from beautyspot.testing.index import TaskDBContract
 from beautyspot.testing.limiter import AsyncLimiterStoreContract, LimiterStoreContract
 from beautyspot.testing.records import Count, make_failure, make_key, make_record

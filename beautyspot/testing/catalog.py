@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from beautyspot.catalog import catalog_of
-from beautyspot.protocols import FailureLog, Selection, SelfCheck, Summary, TaskDB
+from beautyspot.db.scanning import catalog_of
+from beautyspot.protocols.index import FailureLog, Selection, SelfCheck, Summary, TaskDB
 from beautyspot.testing.records import make_failure, make_key, make_record
 
 

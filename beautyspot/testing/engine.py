@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from beautyspot.engines import Engine, run_chunk
 from beautyspot.errors import EngineLost
+from beautyspot.fanout.engines import Engine
+from beautyspot.fanout.worker import run_chunk
 
 
 class EngineContract:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import threading
 
-from beautyspot.protocols import (
-    BulkLocks,
+from beautyspot.protocols.index import (
     Chronicle,
     FailureLog,
-    KeyLocks,
     MapLog,
     MapProgress,
     QuickLookup,
@@ -16,6 +14,7 @@ from beautyspot.protocols import (
     TaskDB,
     UseLog,
 )
+from beautyspot.protocols.locks import BulkLocks, KeyLocks
 from beautyspot.testing.records import make_failure, make_key, make_record
 
 

@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from beautyspot.protocols import Entry, Failure, Record, Summary
+from beautyspot.protocols.index import Entry, Failure, Record, Summary
 
 
 def make_key(number: int) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from beautyspot.protocols import Serializer
+from beautyspot.protocols.serializer import Serializer
 
 
 class SerializerContract:

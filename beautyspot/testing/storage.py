@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from beautyspot.errors import StorageError
-from beautyspot.protocols import BlobStorage, MapsBlobs
+from beautyspot.protocols.storage import BlobStorage, MapsBlobs
 
 
 class BlobStorageContract:

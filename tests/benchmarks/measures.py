@@ -15,7 +15,7 @@ import joblib
 import numpy as np
 
 import beautyspot as bs
-from beautyspot.keys import KeyedCall
+from beautyspot.keys.keyer import KeyedCall
 from tests.benchmarks import budgets, comparison, engines, scaling, scaling_network, viewing
 from tests.benchmarks.caches import TwentyLines
 from tests.benchmarks.floor import Floor

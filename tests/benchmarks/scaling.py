@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import beautyspot as bs
-from beautyspot.protocols import Record, TaskDB
+from beautyspot.protocols.index import Record, TaskDB
 from tests.benchmarks.scaling_stores import (
     LOTS,
     SETTINGS,

@@ -19,9 +19,9 @@ import msgpack
 import psycopg
 
 from beautyspot.db import PostgresTaskDB, SQLiteTaskDB
-from beautyspot.db.sqlite import _KEEP, _row
-from beautyspot.keys import KeyedCall
-from beautyspot.protocols import Entry, Record, Summary, TaskDB
+from beautyspot.db.sqlite.index import _KEEP, _row
+from beautyspot.keys.keyer import KeyedCall
+from beautyspot.protocols.index import Entry, Record, Summary, TaskDB
 from tests.servers import PostgresServer
 
 FUNCTIONS = 10

@@ -1,0 +1,127 @@
+"""Binding: the arguments of a call by the names of its function, at the speed of the interpreter.
+
+The interpreter binds faster than any code of ours and raises the very errors of the function itself. So each
+of these makes a function with the signature of another, once, where it is decorated.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Collection, Iterable
+from typing import Any
+
+from beautyspot._internal.names import full_name
+from beautyspot.errors import ConfigurationError
+
+_OPEN_ENDED = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+def signature_of(function: Any) -> inspect.Signature:
+    """The signature of *function*.
+
+    Raises:
+        ConfigurationError: If it has none.
+    """
+    try:
+        return inspect.signature(function)
+    except (TypeError, ValueError) as cause:
+        raise ConfigurationError(
+            f"{full_name(function)} does not say which arguments it takes ({cause}); wrap it in a function that does"
+        ) from None
+
+
+def binder(
+    qualname: str, signature: inspect.Signature, names: Iterable[str], left_out: Collection[str]
+) -> Callable[..., tuple[Any, ...]]:
+    """A function with *signature* that returns the values of *names*.
+
+    Args:
+        qualname: What the errors of a call give as the function's name.
+        signature: Of the function that is called.
+        names: Arguments, as the signature has them.
+        left_out: Names that are left out of open-ended keyword arguments.
+    """
+    parameters = signature.parameters
+    values = [
+        f"{{k: v for k, v in {name}.items() if k not in _beautyspot_left_out}}"
+        if left_out and parameters[name].kind is inspect.Parameter.VAR_KEYWORD
+        else name
+        for name in names
+    ]
+    body = f"({', '.join(values)}{',' if values else ''})"
+    return _made(signature, body, {"_beautyspot_left_out": left_out}, qualname)
+
+
+def asker(
+    function: Callable[..., Any], signature: inspect.Signature, qualname: str, option: str | None = None
+) -> Callable[..., Any]:
+    """A function with *signature* that asks *function* about a call.
+
+    *function* gets the arguments that it names, defaults filled in. Where its parameters have no names (``len``)
+    or others, it gets as many of the first arguments as it takes; one that takes ``*args`` gets the call as it
+    was made.
+
+    Args:
+        function: What is asked.
+        signature: Of the function that is called.
+        qualname: Of that function, for errors.
+        option: As what *function* was given, where a name that is not an argument is an error: it would get
+            another argument in silence. One argument and one parameter may be called differently.
+
+    Raises:
+        ConfigurationError: If *function* asks for an argument that there is not.
+    """
+    try:
+        wanted = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):
+        return function
+    if any(p.kind is p.VAR_POSITIONAL for p in wanted):
+        return function
+    parameters = signature.parameters
+    named = [p for p in wanted if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name in parameters]
+    rest = any(p.kind is p.VAR_KEYWORD for p in wanted)
+    missing = [p for p in wanted if p not in named and p.kind is not p.VAR_KEYWORD and p.default is p.empty]
+    if missing:
+        closed = [p.name for p in parameters.values() if p.kind not in _OPEN_ENDED and p.name not in ("self", "cls")]
+        nameless = all(p.kind is p.POSITIONAL_ONLY for p in missing)
+        if (option is not None and len(missing) > len(closed)) or (option and not nameless and len(closed) != 1):
+            asked = ", ".join(p.name for p in missing)
+            raise ConfigurationError(
+                f"{option} asks for {asked}, and {qualname} has {', '.join(closed) or 'no arguments'}: "
+                "name the arguments that it is to get"
+            )
+        if any(p.kind is p.KEYWORD_ONLY for p in missing):
+            return function
+        positional = [p for p in wanted if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+        first = (closed if option else [p.name for p in parameters.values() if p.kind not in _OPEN_ENDED])[
+            : len(positional)
+        ]
+        body = f"_beautyspot_function({', '.join(first)})"
+    else:
+        names = list(parameters) if rest else [p.name for p in named]
+        given = [f"**{n}" if parameters[n].kind is inspect.Parameter.VAR_KEYWORD else f"{n}={n}" for n in names]
+        body = f"_beautyspot_function({', '.join(given)})"
+    return _made(signature, body, {"_beautyspot_function": function}, qualname)
+
+
+def _made(signature: inspect.Signature, body: str, scope: dict[str, Any], qualname: str) -> Callable[..., Any]:
+    """``lambda <signature>: body``."""
+    words: list[str] = []
+    last = None
+    for i, p in enumerate(signature.parameters.values()):
+        if last is p.POSITIONAL_ONLY and p.kind is not p.POSITIONAL_ONLY:
+            words.append("/")
+        if p.kind is p.KEYWORD_ONLY and last not in (p.KEYWORD_ONLY, p.VAR_POSITIONAL):
+            words.append("*")
+        stars = "*" if p.kind is p.VAR_POSITIONAL else "**" if p.kind is p.VAR_KEYWORD else ""
+        default = ""
+        if p.default is not p.empty:
+            scope[f"_default{i}"] = p.default
+            default = f"=_default{i}"
+        words.append(f"{stars}{p.name}{default}")
+        last = p.kind
+    if last is inspect.Parameter.POSITIONAL_ONLY:
+        words.append("/")
+    made: Callable[..., Any] = eval(f"lambda {', '.join(words)}: {body}", scope)  # noqa: S307 - of parameter names
+    made.__qualname__ = qualname
+    return made

@@ -1,0 +1,30 @@
+"""Warnings that point at the user's line, and those that are given once."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import warnings
+from pathlib import Path
+
+_HERE = str(Path(__file__).parent.parent)
+_ADAPTERS = str(Path(__file__).resolve().parent.parent.parent / "adapters")
+_given: set[tuple[str, ...]] = set()
+_lock = threading.Lock()
+
+
+def warn(message: str, category: type[Warning]) -> None:
+    """Warn at the line outside of beautyspot that the call came from."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and frame.f_code.co_filename.startswith((_HERE, _ADAPTERS)):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level)
+
+
+def warn_once(about: tuple[str, ...], message: str, category: type[Warning]) -> None:
+    """Warn, the first time in this process that it is *about* this."""
+    with _lock:
+        if about in _given:
+            return
+        _given.add(about)
+    warn(message, category)

@@ -1,0 +1,234 @@
+"""PostgresTaskDB: the index in a PostgreSQL database, shared by any number of machines."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from time import time
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, urlencode
+
+from beautyspot.db.postgres.advisory_locks import PostgresLocks
+from beautyspot.db.postgres.connections import Sessions, check_url, without_secrets
+from beautyspot.db.postgres.last_used import PostgresUses
+from beautyspot.db.postgres.schema import migrate
+from beautyspot.db.postgres.statements import FAILURE, LAST, SUMMARY, Statements, array_of, page_of, plain, row_of
+from beautyspot.errors import ConfigurationError
+from beautyspot.protocols.index import Entry, Failure, MapProgress, Record, Summary
+from beautyspot.protocols.records import SILENT
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+
+__all__ = ["PostgresTaskDB"]
+
+_MANY = 2000  # keys to a statement
+_DEFAULTS = {"schema": "beautyspot", "lock_url": None, "pool_size": 4, "timeout": 30.0}
+_KINDS: dict[str, Callable[[str], Any]] = {"pool_size": int, "timeout": float}
+
+
+class PostgresTaskDB(PostgresUses):
+    """An index in a PostgreSQL database.
+
+    Connections are opened late, by a pool, and anew after a fork. A statement that lost its connection runs again
+    on another one.
+
+    Args:
+        url: ``postgresql://user@host:port/database``, as libpq takes it. The options below may stand in it, as in
+            ``postgresql://host/database?schema=name&timeout=10``; those that are given here count more.
+        schema: In which the tables are, ``"beautyspot"``; made, with them, when they are first needed.
+        lock_url: Of the server itself, where *url* is that of a pooler in transaction mode: locks need a session.
+        pool_size: Connections of this process at the most, 4; one more holds its locks.
+        timeout: Seconds for which a call asks a server again that does not answer, before it does without; 30.
+
+    Raises:
+        ConfigurationError: If psycopg is not installed, or an option cannot work.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        schema: str | None = None,
+        lock_url: str | None = None,
+        pool_size: int | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        self._bare, in_url = _split(url)
+        given = {
+            "schema": schema,
+            "lock_url": lock_url,
+            "pool_size": pool_size,
+            "timeout": timeout,
+        }
+        self._options = {**_DEFAULTS, **in_url, **{name: value for name, value in given.items() if value is not None}}
+        self._check_options()
+        url, lock_url = self._bare, self._options["lock_url"]
+        self._schema: str = self._options["schema"]
+        size, patience = self._options["pool_size"], self._options["timeout"]
+        self._sessions = Sessions(url, size, patience, self._prepare)
+        at_server = Sessions(lock_url, 1, patience, lambda _: None) if lock_url else self._sessions
+        self._locks = PostgresLocks(at_server)
+        self._statements = Statements.of(self._schema)
+
+    def _check_options(self) -> None:
+        options, name = self._options, self._options["schema"]
+        if not re.fullmatch(r"[a-z_][a-z0-9_]{0,62}", name):
+            raise ConfigurationError(f"schema is a name of small letters, digits and underscores, not {name!r}")
+        if options["pool_size"] < 1 or options["timeout"] <= 0:
+            raise ConfigurationError("pool_size must be at least 1, and timeout above 0")
+        for each in (self._bare, options["lock_url"] or self._bare):
+            check_url(each)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(type(self), **self._options), (self._bare,)
+
+    def __repr__(self) -> str:
+        return f"PostgresTaskDB({self._sessions.place!r}, schema={self._schema!r})"
+
+    def _prepare(self, connection: Connection[Any]) -> None:
+        migrate(connection, self._schema, self._sessions.place)
+
+    def lookup(self, keys: Sequence[bytes]) -> dict[bytes, Entry]:
+        """The entries of those *keys* that are kept, 2,000 to a statement."""
+        if len(keys) == 1:
+            rows = self._read(self._statements.get, (keys[0].hex(),))
+        else:
+            rows = [row for some in _slices(keys) for row in self._read(self._statements.lookup, (array_of(some),))]
+        return {row[0]: Entry._make(row[1:]) for row in rows}
+
+    def upsert(self, records: Sequence[Record]) -> None:
+        """Keep *records*, all or none, in one statement.
+
+        Raises:
+            IndexUnavailableError: If they cannot be written; nothing of them is kept then.
+        """
+        if len(records) == 1:
+            self._write(self._statements.keep, row_of(records[0]))
+            return
+        rows = {record.summary.key: row_of(record) for record in records}  # a statement may touch a row once
+        if rows:
+            self._write(self._statements.keep_many, tuple(map(list, zip(*rows.values(), strict=True))))
+
+    def delete(self, keys: Sequence[bytes]) -> int:
+        """Drop what is kept under *keys*; returns how many there were."""
+        return sum(self._write(self._statements.delete, (array_of(some),) * 2) for some in _slices(keys))
+
+    def summaries(self, function: str | None = None) -> Iterator[Summary]:
+        """Kept results, newest first, read page by page."""
+        for page in self._pages(SUMMARY, "results", function):
+            yield from map(Summary._make, page)
+
+    def records(self, after: int = 0) -> Iterator[tuple[int, Record]]:
+        """Kept results, oldest first, each with its place: its id."""
+        while rows := self._read(self._statements.records, (after,)):
+            for number, *fields in rows:
+                entry, summary = fields[: len(Entry._fields)], fields[len(Entry._fields) :]
+                yield number, Record(Entry._make(entry), Summary._make(summary))
+            after = rows[-1][0]
+
+    def close(self) -> None:
+        """Close all connections; the next use opens them again."""
+        self._locks.close()
+        self._sessions.close()
+
+    def try_lock(self, key: bytes) -> bool:
+        """Take the lock of *key* if no process has it, on any machine."""
+        return bool(self._locks.take((key,)))
+
+    def try_lock_many(self, keys: Sequence[bytes]) -> set[bytes]:
+        """Take the locks of those *keys* that no process has, in one statement; those that were taken."""
+        return self._locks.take(keys)
+
+    def lock(self, key: bytes) -> None:
+        """Take the lock of *key*, waiting for the process that has it."""
+        self._locks.wait(key)
+
+    def unlock(self, key: bytes) -> None:
+        """Give the lock of *key* back."""
+        self._locks.give_back((key,))
+
+    def unlock_many(self, keys: Sequence[bytes]) -> None:
+        """Give the locks of *keys* back, in one statement."""
+        self._locks.give_back(keys)
+
+    def note_failure(self, failure: Failure) -> None:
+        """Note *failure* in place of an earlier one of the same key."""
+        self._write(self._statements.note_failure, (failure.key.hex(), *map(plain, failure[1:])))
+
+    def failures(self, function: str | None = None) -> Iterator[Failure]:
+        """Failures whose call has no kept result, newest first."""
+        for page in self._pages(FAILURE, "failures", function):
+            kept = {key for (key,) in self._read(self._statements.kept, (array_of([row[0] for row in page]),))}
+            yield from (Failure._make(row) for row in page if row[0] not in kept)
+
+    def failed(self, keys: Sequence[bytes]) -> dict[bytes, Failure]:
+        """The failures of those *keys* that failed last time."""
+        rows = [row for some in _slices(keys) for row in self._read(self._statements.failed, (array_of(some),))]
+        return {row[0]: Failure._make(row) for row in rows}
+
+    def note_map(self, progress: MapProgress) -> None:
+        """Note *progress* in place of what was noted under its ``id``."""
+        self._write(self._statements.note_map, tuple(map(plain, progress)))
+
+    def maps(self) -> Iterator[MapProgress]:
+        """Noted maps, the latest started first."""
+        yield from map(MapProgress._make, self._read(self._statements.maps, ()))
+
+    def forget_notes(self, before: float | None = None, function: str | None = None) -> int:
+        """Drop failures, and maps that are over, noted *before* a time and of one *function*; how many there were."""
+        before = before if before is not None else float("inf")
+        failures = self._write(self._statements.forget_failures, (before, function, function))
+        return failures + self._write(self._statements.forget_maps, (time() - SILENT, before, function, function))
+
+    def compact(self) -> None:
+        """Make the space of dropped rows free for new ones, and what it can of it free for others."""
+        self._write(
+            f"VACUUM {self._schema}.results, {self._schema}.uses, {self._schema}.failures, {self._schema}.maps", ()
+        )
+
+    def mean_seconds(self, function: str) -> float | None:
+        """Mean run time of the latest 200 calls of *function*."""
+        mean: float | None = self._read(self._statements.mean_seconds, (function, LAST, function))[0][0]
+        return mean
+
+    def _read(self, sql: str, values: Sequence[Any]) -> list[Any]:
+        def read(connection: Connection[Any]) -> list[Any]:
+            return connection.cursor(binary=True).execute(sql.encode(), values).fetchall()
+
+        return self._sessions.run(read)
+
+    def _write(self, sql: str, values: Sequence[Any]) -> int:
+        """Run a statement, which is a transaction of its own; how many rows it touched."""
+        return self._sessions.run(lambda connection: connection.execute(sql.encode(), values).rowcount)
+
+    def _pages(self, columns: str, table: str, function: str | None) -> Iterator[list[Any]]:
+        """Rows of a table, a page at a time from the newest on; no connection is held between two pages."""
+        sql, before = page_of(self._schema, table, columns, function), LAST
+        while rows := self._read(sql, (before,) if function is None else (function, before, function)):
+            yield [row[1:] for row in rows]
+            before = rows[-1][0]
+
+
+def _slices(keys: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    for start in range(0, len(keys), _MANY):
+        yield keys[start : start + _MANY]
+
+
+def _split(url: str) -> tuple[str, dict[str, Any]]:
+    """A URL without what is ours in its query, and that: the options of the index."""
+    bare, _, query = os.fspath(url).partition("?")
+    pairs = parse_qsl(query, keep_blank_values=True)
+    rest = urlencode([(name, value) for name, value in pairs if name not in _DEFAULTS])
+    try:
+        ours = {name: _KINDS.get(name, str)(value) for name, value in pairs if name in _DEFAULTS}
+    except ValueError as error:
+        raise ConfigurationError(f"an option in the URL of {without_secrets(url)} is no number: {error}") from error
+    return bare + (f"?{rest}" if rest else ""), ours
+
+
+def open_url(url: str) -> PostgresTaskDB:
+    """The index of ``postgresql://user@host:port/database``."""
+    return PostgresTaskDB(url)

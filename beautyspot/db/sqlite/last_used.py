@@ -1,0 +1,79 @@
+"""When results of an SQLite index were last used: the `UseLog`.
+
+Only a project with ``max_bytes`` notes uses, many at a time, in a table of their own that neither a hit nor a list
+touches. What nobody has used since it was kept has no row there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from heapq import merge
+from typing import Any, TypeVar
+
+from beautyspot.db.sqlite.catalog import SQLiteCatalog
+from beautyspot.db.sqlite.connections import Connection
+from beautyspot.db.sqlite.schema import row_id
+from beautyspot.protocols.index import Summary
+
+T = TypeVar("T")
+
+_MANY = 500  # rows to a statement
+_SUMMARY = ", ".join(f"records.{name}" for name in Summary._fields)
+_NOTE = (
+    "INSERT INTO uses SELECT id, ? FROM results WHERE id = ? AND key = ? "
+    "ON CONFLICT (id) DO UPDATE SET used = max(used, excluded.used)"
+)
+_OLDEST = f"SELECT id, {_SUMMARY} FROM records WHERE id > ? ORDER BY id LIMIT {_MANY}"
+_USED = (
+    f"SELECT uses.id, used, {_SUMMARY} FROM uses JOIN results ON results.id = uses.id "
+    "JOIN records ON records.id = results.record "
+    f"WHERE (used, uses.id) > (?, ?) ORDER BY used, uses.id LIMIT {_MANY}"
+)
+
+
+class SQLiteUses(SQLiteCatalog):
+    """The `UseLog` of an SQLite index."""
+
+    def _write(self, action: Callable[[Connection], T]) -> T:
+        raise NotImplementedError  # the index writes
+
+    def note_uses(self, uses: Mapping[bytes, float]) -> None:
+        """Remember when results were last used, in one transaction."""
+        # In the order of their rows, so that a page of the table is touched once.
+        rows = sorted([(used, row_id(key), key) for key, used in uses.items()], key=lambda row: row[1])
+        self._write(lambda writer: writer.executemany(_NOTE, rows))
+
+    def least_used(self) -> Iterator[Summary]:
+        """Kept results, longest unused first, read page by page; no read stays open between two pages."""
+        for _, summary in merge(self._never_used(), self._used(), key=lambda row: row[0]):
+            yield summary
+
+    def _never_used(self) -> Iterator[tuple[float, Summary]]:
+        """Results that were not used after they were kept, by the time of that."""
+        after = 0
+        while rows := self._read(_OLDEST, (after,)):
+            summaries = [Summary._make(row[1:]) for row in rows]
+            used = self._times([row_id(summary.key) for summary in summaries])
+            for summary in summaries:
+                if used.get(row_id(summary.key), 0.0) <= summary.created:
+                    yield summary.created, summary
+            after = rows[-1][0]
+
+    def _times(self, ids: Sequence[int]) -> dict[int, float]:
+        if not self._notes():
+            return {}
+        return dict(self._read(f"SELECT id, used FROM uses WHERE id IN ({', '.join('?' * len(ids))})", ids))
+
+    def _used(self) -> Iterator[tuple[float, Summary]]:
+        """Results that were used after they were kept, by the time of the last use."""
+        last: tuple[Any, ...] = (-1.0, 0)
+        while self._notes() and (rows := self._read(_USED, last)):
+            for _, used, *fields in rows:
+                summary = Summary._make(fields)
+                if used > summary.created:
+                    yield used, summary
+            last = (rows[-1][1], rows[-1][0])
+
+    def _notes(self) -> bool:
+        """Whether there is a table of uses: an index of an older schema that is only read has none."""
+        return bool(self._read("SELECT 1 FROM sqlite_schema WHERE name = 'uses'", ()))

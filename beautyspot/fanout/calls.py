@@ -1,0 +1,72 @@
+"""What a map and the places where its calls run say to each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from beautyspot.keys.keyer import KeyedCall
+from beautyspot.results.store import MISSING
+
+
+@dataclass(slots=True)
+class Call:
+    """One call of a map that has to run.
+
+    Attributes:
+        waits: Whether someone else who runs it just now is waited for; other calls come first.
+    """
+
+    number: int
+    args: tuple[Any, ...]
+    key: bytes
+    parts: list[bytes]
+    waits: bool = False
+
+    def keyed(self) -> KeyedCall:
+        """As tasks take it."""
+        return KeyedCall(self.key, self.parts, self.args, {})
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of a call: its result, its exception, or neither.
+
+    Attributes:
+        again: Whether it is to be submitted again.
+        under_way: Whether someone else runs it just now, for whom it did not wait.
+    """
+
+    call: Call
+    value: Any = MISSING
+    error: BaseException | None = None
+    again: bool = False
+    under_way: bool = False
+
+
+class Lane(Protocol):
+    """Where calls run."""
+
+    def room(self) -> bool:
+        """Whether another call may be submitted now."""
+        ...
+
+    def submit(self, call: Call) -> None:
+        """Begin *call*, or have it wait for its turn."""
+        ...
+
+    def busy(self) -> bool:
+        """Whether anything that was submitted has not come back."""
+        ...
+
+    def finished(self) -> list[Outcome]:
+        """What finished; waits for at least one while the lane is busy."""
+        ...
+
+    def stop(self) -> None:
+        """Take back what has not begun; what runs comes back still."""
+        ...
+
+    def close(self, now: bool = False) -> None:
+        """End the lane; *now*: what runs is given a second."""
+        ...

@@ -1,0 +1,140 @@
+"""amap: many calls of one async task on the running event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import AsyncIterator, Iterable
+from typing import Any, TypeVar
+
+from beautyspot._internal.context import MapUnderWay, NotBegun, UnderWay, map_under_way
+from beautyspot.fanout.batch_pool import BatchLane, Lists
+from beautyspot.fanout.calls import Call, Outcome
+from beautyspot.fanout.map_sync import check_workers, in_step
+from beautyspot.fanout.scheduler import Landed, OnError, Recall, Run, Step
+from beautyspot.keys.keyer import pacing_layers
+from beautyspot.results.store import MISSING
+from beautyspot.tasks.batch import AsyncBatchTask, check_mapped
+from beautyspot.tasks.bound import BoundAsyncTask
+from beautyspot.tasks.task import AsyncTask
+
+__all__ = ["amap"]
+
+T = TypeVar("T")
+
+
+async def amap(
+    task: AsyncTask[..., T] | BoundAsyncTask[..., T] | AsyncBatchTask[Any, ..., T],
+    *iterables: Iterable[Any],
+    workers: int = 8,
+    progress: bool | None = None,
+    on_error: OnError = "raise",
+) -> list[T]:
+    """The results of an async task for all inputs, in their order.
+
+    Args:
+        task: What to call and await.
+        iterables: The inputs; several are taken in step.
+        workers: How many calls run at a time.
+        progress: A bar: always, never, or (``None``) on a terminal.
+        on_error: As for `beautyspot.map`.
+
+    Raises:
+        TypeError: If *task* is not an async task.
+        MapError: With ``on_error="continue"``, if anything failed.
+        Exception: With ``on_error="raise"``, what the first failing call raised.
+    """
+    if not isinstance(getattr(task, "task", task), AsyncTask | AsyncBatchTask):
+        name = getattr(task, "__name__", repr(task))
+        raise TypeError(f"bs.amap needs an async task and got {name}: use bs.map for a task that is not async")
+    check_workers(workers)
+    check_mapped(task, iterables)
+    inputs = list(in_step(iterables))
+    run = Run(task, inputs, len(inputs), lambda task, stop: _lane(task, workers, stop), progress, on_error)
+    results: list[Any] = [MISSING] * len(inputs)
+    async for number, value, error in _outcomes(run):
+        results[number] = value if error is None else error
+    run.finish(results)
+    return results
+
+
+async def _outcomes(run: Run) -> AsyncIterator[Landed]:
+    """As `Run.outcomes`; what blocks runs in threads of the project."""
+    run_io, read = run.task.project.run_io, run.task._keeper.read
+    try:
+        for step in run.steps(None):
+            if step is Step.READ:
+                await run_io(run.read_block, None)
+            elif step is Step.LOOK_AGAIN:
+                await run_io(run.look_again)
+            elif step is Step.WAIT:
+                await run.lane.wait()
+                run.landed(run.lane.finished())
+            elif isinstance(step, Recall):
+                reading = run.ahead(step, run_io) if run.reads_ahead else run_io(read, step.entry, step.call.key)
+                run.recalled(step.call, await reading)
+            else:
+                yield step
+    finally:
+        if run.lane is not None:
+            await run.lane.cancel()
+        run.close()
+
+
+class _AsyncLane:
+    """Calls run as tasks of the event loop."""
+
+    def __init__(self, task: Any, width: int) -> None:
+        self._task = task
+        self._width = width
+        self._running: dict[asyncio.Task[Any], Call] = {}
+        self._stopped = False
+        self._context = contextvars.copy_context()
+        ends = MapUnderWay(pacing_layers(task.__wrapped__), lambda: self._stopped)
+        self._context.run(map_under_way.set, ends)
+
+    def room(self) -> bool:
+        return len(self._running) < self._width
+
+    def busy(self) -> bool:
+        return bool(self._running)
+
+    def submit(self, call: Call) -> None:
+        compute = self._task._compute(call.keyed(), wait=call.waits)
+        context = self._context.copy()
+        self._running[asyncio.get_running_loop().create_task(compute, context=context)] = call
+
+    async def wait(self) -> None:
+        await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
+
+    def finished(self) -> list[Outcome]:
+        done = [task for task in self._running if task.done()]
+        outcomes = [_outcome(self._running.pop(task), task) for task in done]
+        return [outcome for outcome in outcomes if not isinstance(outcome.error, NotBegun)]
+
+    def stop(self) -> None:
+        """Let no call begin that waits for a budget; nothing else waits."""
+        self._stopped = True
+
+    async def cancel(self) -> None:
+        for task in self._running:
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+
+    def close(self, now: bool = False) -> None:
+        """Nothing is held."""
+
+
+def _lane(task: Any, width: int, stop: bool) -> _AsyncLane | BatchLane:
+    if isinstance(task, AsyncBatchTask):
+        return BatchLane(_AsyncLane(Lists(task, stop), width), task.options.size)
+    return _AsyncLane(task, width)
+
+
+def _outcome(call: Call, task: asyncio.Task[Any]) -> Outcome:
+    if task.cancelled():
+        return Outcome(call, error=asyncio.CancelledError())
+    error = task.exception()
+    if isinstance(error, UnderWay):
+        return Outcome(call, under_way=True)
+    return Outcome(call, error=error) if error is not None else Outcome(call, task.result())

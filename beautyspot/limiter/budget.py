@@ -1,0 +1,306 @@
+"""Gate: the way of a call to its budgets, for threads and for event loops.
+
+Only the first of the line is charged and holds a place in the future; who settles or is cancelled meanwhile
+moves all others. `_way` decides; `_block` and `_await` do what it asks for, by blocking or by awaiting.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Generator, Iterable
+from math import inf
+from time import monotonic
+from typing import Any
+
+from beautyspot._internal.context import map_under_way, settle_batch
+from beautyspot._internal.fork_safety import SurvivesFork
+from beautyspot.errors import LimiterUnavailableError, RateLimitExceeded
+from beautyspot.limiter.gcra import SLACK, Request
+from beautyspot.limiter.rates import Limit, Rate, checked_cost
+from beautyspot.limiter.stores import Store
+from beautyspot.limiter.wait_queue import Line, TaskBell, ThreadBell, Waiter
+
+Step = tuple[str, tuple[Any, ...]]  # what `_way` asks for: a method of the store with its arguments, or a wait
+logger = logging.getLogger("beautyspot")
+_TOLD = 30.0  # seconds
+_LARGEST = sys.float_info.max  # tokens: what is finite and not limited
+Answer = tuple[bool, float]  # of the store: whether the call was charged, and after how many seconds it begins
+
+
+class Gate(SurvivesFork):
+    """Admits calls to the budgets that they share.
+
+    Args:
+        store: Where the budgets are.
+        rates: One for each.
+        name: What errors call them.
+        limit: What was declared.
+    """
+
+    def __init__(self, store: Store, rates: Iterable[Rate], name: str, limit: Limit | None = None) -> None:
+        rates = tuple(rates)
+        counted = [rate for rate in rates if rate.counts_calls]
+        self._costed = [rate for rate in rates if not rate.counts_calls]
+        self.name = name
+        self.limit = limit
+        self.keys = [rate.key for rate in (*self._costed, *counted)]
+        self._store = store
+        self._prices = [(rate.key, rate.emission, rate.tolerance) for rate in self._costed]
+        self._calls = tuple([(rate.key, rate.emission, rate.tolerance, 1.0) for rate in counted])
+        self._most = min((rate.most for rate in self._costed), default=_LARGEST)
+        self._line = Line()
+        self._lost: tuple[float, LimiterUnavailableError] | None = None  # when the store was found to be gone
+        # A call that costs nothing does not stand behind those that wait for tokens.
+        self._free = Gate(store, counted, name) if self._costed and counted else None
+        self.survive_forks()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nobody is in the line."""
+        return not self._line and (self._free is None or self._free.is_idle)
+
+    def acquire(self, cost: float, max_wait: float | None = None, function: Any = None) -> float:
+        """Wait until a call that costs *cost* tokens may begin, and charge it.
+
+        Args:
+            cost: Tokens.
+            max_wait: Seconds, or ``None``.
+            function: What waits: where a map ends before it has begun, it does not begin.
+
+        Returns:
+            Seconds that it waited; 0 where the call could begin at once.
+
+        Raises:
+            RateLimitExceeded: If that would take longer than *max_wait* seconds; nothing is charged then.
+            LimiterUnavailableError: If the store cannot be reached.
+            ValueError, TypeError: If the cost cannot be.
+        """
+        requests = self.requests(cost)
+        if not cost and self._costed:
+            return self._free.acquire(1, max_wait, function) if self._free else 0.0
+        line, store = self._line, self._store
+        if store.is_instant and not line and store.sync.acquire_gcra(requests)[0]:
+            return 0.0
+        waiter = Waiter(requests)
+        try:
+            line.append(waiter)
+            answer = None
+            if line[0] is waiter:
+                answer = store.sync.acquire_gcra(requests, inf if max_wait is None else max_wait)
+                if answer[0] and answer[1] <= 0:
+                    return 0.0
+            bell = ThreadBell()
+            began = monotonic()
+            self._block(self._way(waiter, bell, max_wait, function, answer), bell)
+            return monotonic() - began
+        except store.errors as error:
+            raise self._lose(error) from error
+        finally:
+            line.leave(waiter)
+
+    async def acquire_async(self, cost: float, max_wait: float | None = None, function: Any = None) -> float:
+        """As `acquire`, awaited."""
+        requests = self.requests(cost)
+        if not cost and self._costed:
+            return await self._free.acquire_async(1, max_wait, function) if self._free else 0.0
+        line, store = self._line, self._store
+        if store.is_instant and not line and store.sync.acquire_gcra(requests)[0]:
+            return 0.0
+        waiter = Waiter(requests)
+        try:
+            line.append(waiter)
+            answer = None
+            if line[0] is waiter:
+                answer = await store.aio.acquire_gcra(requests, inf if max_wait is None else max_wait)
+                if answer[0] and answer[1] <= 0:
+                    return 0.0
+            bell = TaskBell()
+            began = monotonic()
+            await self._await(self._way(waiter, bell, max_wait, function, answer), bell)
+            return monotonic() - began
+        except store.errors as error:
+            raise self._lose(error) from error
+        finally:
+            line.leave(waiter)
+
+    def _lose(self, error: Exception) -> LimiterUnavailableError:
+        """What is raised where the store cannot be reached; those who wait already need not try it for themselves."""
+        self._lost = (monotonic(), self._store.unavailable(error))
+        return self._store.unavailable(error)
+
+    def requests(self, cost: float) -> tuple[Request, ...]:
+        """What a call that costs *cost* asks of each budget; a cost that cannot be is refused."""
+        kind = type(cost)
+        if not ((kind is int or kind is float) and 0 <= cost <= self._most):
+            cost = checked_cost(cost, self._most, self.name)
+        if len(self._prices) == 1:
+            key, emission, tolerance = self._prices[0]
+            return ((key, emission, tolerance, cost), *self._calls)
+        return (*[(key, emission, tolerance, cost) for key, emission, tolerance in self._prices], *self._calls)
+
+    def _way(
+        self,
+        waiter: Waiter,
+        bell: ThreadBell | TaskBell,
+        max_wait: float | None,
+        function: Any,
+        answer: Answer | None,
+    ) -> Generator[Step, Any, None]:
+        """What is to be done until the call may begin; *answer* is the store's, if it was asked already."""
+        requests = waiter.requests
+        deadline = inf if max_wait is None else monotonic() + max_wait
+        settle_batch()  # what a batch of a map holds must not wait with us
+        ending = map_under_way.get()
+        if ending is not None and function in ending.before:
+            waiter.may_give_up = ending.has_ended
+        waiter.waits_for(bell)
+        if answer is None:
+            yield from self._turn(waiter, max_wait, deadline)
+        back = [(key, -cost * emission) for key, emission, _, cost in requests]
+        while True:
+            left = max(0.0, deadline - monotonic())
+            taken, wait = answer or (yield ("acquire_gcra", (requests, left)))
+            if not taken:
+                raise RateLimitExceeded(self.name, wait, max_wait or 0.0)
+            if wait <= 0:
+                return
+            waiter.requests = ()
+            try:
+                if (yield from self._place(waiter, back, wait)):
+                    return
+            except GeneratorExit:  # dropped together with whoever would do what is asked for
+                self._store.sync.shift_gcra(back)
+                raise
+            except BaseException:
+                yield ("shift_gcra", (back,))
+                raise
+            yield ("shift_gcra", (back,))
+            waiter.requests, answer = requests, None
+
+    def _turn(self, waiter: Waiter, max_wait: float | None, deadline: float) -> Generator[Step, Any, None]:
+        """Wait until *waiter* is the first; whoever would be too late is refused as he comes."""
+        if max_wait is not None and (owed := (yield from self._owed(waiter))) > max_wait:
+            raise RateLimitExceeded(self.name, owed, max_wait)
+        waiter.check()
+        came = monotonic()
+        while self._line[0] is not waiter:
+            left = deadline - monotonic()
+            if max_wait is not None and left <= 0:
+                raise RateLimitExceeded(self.name, (yield from self._owed(waiter)), max_wait)
+            yield ("wait", (waiter.patience(left),))
+            waiter.check()
+            self._line.drop_gone()
+        if self._lost is not None and self._lost[0] > came:
+            # The one before has tried for as long as it makes sense.
+            raise LimiterUnavailableError(self._lost[1].place, self._lost[1].cause)
+
+    def _place(self, waiter: Waiter, back: list[tuple[str, float]], wait: float) -> Generator[Step, Any, bool]:
+        """Wait for the place of *waiter*, the first; whether it came, or he is to take another one."""
+        waiter.check()
+        begins = monotonic() + wait
+        while (left := begins - monotonic()) > 0:
+            yield ("wait", (waiter.patience(left),))
+            waiter.check()
+            if waiter.may_hurry:  # something was given back: is there an earlier place?
+                waiter.may_hurry = False
+                levels = yield ("get_gcra", (self.keys,))
+                earliest = max(owed + own for (owed, _), (_, own) in zip(levels, back, strict=True))
+                if earliest < begins - monotonic() - SLACK:
+                    return False
+        levels = yield ("get_gcra", (self.keys,))
+        # Where everyone was told to come back later meanwhile, this place lies before that.
+        return not any(held > 0 for _, held in levels)
+
+    def _owed(self, waiter: Waiter) -> Generator[Step, Any, float]:
+        """Seconds after which *waiter* could begin, by what is owed and will be charged to those before him."""
+        levels = yield ("get_gcra", (self.keys,))
+        ahead = self._line.seconds_ahead(waiter) or [0.0] * len(levels)
+        seconds: list[float] = [owed + more for (owed, _), more in zip(levels, ahead, strict=True)]
+        return max(0.0, *seconds)
+
+    def _block(self, steps: Generator[Step, Any, None], bell: ThreadBell) -> None:
+        """Do what *steps* ask for, blocking."""
+        try:
+            name, given = next(steps)
+            while True:
+                try:
+                    act = bell.wait if name == "wait" else getattr(self._store.sync, name)
+                    value = act(*given)
+                except BaseException as error:
+                    name, given = steps.throw(error)
+                else:
+                    name, given = steps.send(value)
+        except StopIteration:
+            return
+
+    async def _await(self, steps: Generator[Step, Any, None], bell: TaskBell) -> None:
+        """Do what *steps* ask for, awaiting."""
+        try:
+            name, given = next(steps)
+            while True:
+                try:
+                    act = bell.wait if name == "wait" else getattr(self._store.aio, name)
+                    value = await act(*given)
+                except BaseException as error:
+                    name, given = steps.throw(error)
+                else:
+                    name, given = steps.send(value)
+        except StopIteration:
+            return
+
+    def settle(self, cost: float, actual: float) -> None:
+        """Charge what a call really cost, in place of what was estimated.
+
+        Raises:
+            LimiterUnavailableError: If the store cannot be reached.
+        """
+        shifts = self._shifts(cost, actual)
+        try:
+            if shifts:
+                self._store.sync.shift_gcra(shifts)
+                self._line.tell_first(may_hurry=actual < cost)
+        except self._store.errors as error:
+            raise self._store.unavailable(error) from error
+
+    async def settle_async(self, cost: float, actual: float) -> None:
+        """As `settle`, awaited."""
+        shifts = self._shifts(cost, actual)
+        try:
+            if shifts:
+                await self._store.aio.shift_gcra(shifts)
+                self._line.tell_first(may_hurry=actual < cost)
+        except self._store.errors as error:
+            raise self._store.unavailable(error) from error
+
+    def _shifts(self, cost: float, actual: float) -> list[tuple[str, float]]:
+        more = checked_cost(actual, inf, self.name) - cost
+        return [(rate.key, more * rate.emission) for rate in self._costed] if more else []
+
+    def defer(self, seconds: float) -> None:
+        """Let nobody begin before *seconds* have passed, in any process.
+
+        Raises:
+            LimiterUnavailableError: If the store cannot be reached.
+        """
+        self._say_deferred(seconds)
+        try:
+            self._store.sync.defer_gcra(self.keys, seconds)
+        except self._store.errors as error:
+            raise self._store.unavailable(error) from error
+
+    async def defer_async(self, seconds: float) -> None:
+        """As `defer`, awaited."""
+        self._say_deferred(seconds)
+        try:
+            await self._store.aio.defer_gcra(self.keys, seconds)
+        except self._store.errors as error:
+            raise self._store.unavailable(error) from error
+
+    def _say_deferred(self, seconds: float) -> None:
+        if seconds >= _TOLD:  # else a job would stand still without a word
+            logger.warning("%s asks to be left alone: no call of it begins for %.0f s", self.name, seconds)
+
+    def after_fork_in_child(self) -> None:
+        """Begin an empty line: in a child, whose parent's threads are not here."""
+        self._line = Line()

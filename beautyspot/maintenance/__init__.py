@@ -1,0 +1,59 @@
+"""What is done with cached results besides calling.
+
+`maintenance` is the face: `verification`, `pruning`, `garbage`, `eviction` by a `retention` (in the `background` of
+calls), `export`. `transfer` moves results between indexes, `import_cache` takes over `other_caches`, with
+`unpickling` where that is allowed.
+"""
+
+from typing import TYPE_CHECKING
+
+from beautyspot._internal.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from beautyspot.maintenance.eviction import Evicted
+    from beautyspot.maintenance.garbage import Garbage
+    from beautyspot.maintenance.import_cache import TakenOver, take_over
+    from beautyspot.maintenance.maintenance import Maintenance
+    from beautyspot.maintenance.pruning import Dropped
+    from beautyspot.maintenance.retention import Retention
+    from beautyspot.maintenance.transfer import Moved, Shelf, move
+    from beautyspot.maintenance.verification import Fault, Health
+
+__all__ = [
+    "Dropped",
+    "Evicted",
+    "Fault",
+    "Garbage",
+    "Health",
+    "Maintenance",
+    "Moved",
+    "Retention",
+    "Shelf",
+    "TakenOver",
+    "move",
+    "take_over",
+]
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "maintenance": ("Maintenance",),
+        "retention": ("Retention",),
+        "verification": (
+            "Fault",
+            "Health",
+        ),
+        "pruning": ("Dropped",),
+        "eviction": ("Evicted",),
+        "garbage": ("Garbage",),
+        "transfer": (
+            "Moved",
+            "Shelf",
+            "move",
+        ),
+        "import_cache": (
+            "TakenOver",
+            "take_over",
+        ),
+    },
+)

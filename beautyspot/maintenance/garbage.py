@@ -1,0 +1,145 @@
+"""Where the blobs of an index lie, and who else may keep some there: two projects in one place have one ``./blobs``."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from typing import NamedTuple
+
+from beautyspot._internal.text import counted
+from beautyspot.db import SQLiteTaskDB
+from beautyspot.errors import ForeignIndexError
+from beautyspot.maintenance.eviction import Evicted
+from beautyspot.maintenance.pruning import _KEY, Progress
+from beautyspot.protocols.index import BlobInfo, InDirectory, TaskDB
+from beautyspot.protocols.storage import BlobStorage
+from beautyspot.results.singleflight import Flights
+from beautyspot.results.store import Results, unreferenced
+
+
+def blobs_beside(db: TaskDB) -> str:
+    """Where blobs lie if nobody says otherwise: in ``blobs`` beside an index in a file, else in ``./blobs``."""
+    return os.path.join(db.directory, "blobs") if isinstance(db, SQLiteTaskDB) else "./blobs"
+
+
+@contextmanager
+def sharers(db: TaskDB, storage: BlobStorage) -> Iterator[list[TaskDB]]:
+    """Other SQLite indexes beside a directory of blobs, or beside the index *db*: their blobs are no garbage.
+
+    Raises:
+        IndexUnavailableError: If one of them cannot be read, so that nobody can tell which blobs are its own.
+    """
+    with ExitStack() as stack:
+        others = [stack.enter_context(closing(SQLiteTaskDB(path, read_only=True))) for path in _paths(db, storage)]
+        yield [other for other in others if _is_ours(other)]
+
+
+def _paths(db: TaskDB, storage: BlobStorage) -> list[str]:
+    if not isinstance(storage, InDirectory):
+        return []
+    places = {os.path.dirname(os.path.abspath(storage.directory))}
+    if isinstance(db, InDirectory):
+        places.add(os.path.abspath(db.directory))
+    own = {os.path.realpath(db.path)} if isinstance(db, SQLiteTaskDB) else set()
+    return sorted({os.path.realpath(path) for place in places for path in _indexes_in(place)} - own)
+
+
+def _indexes_in(directory: str) -> list[str]:
+    """Files that may be indexes: those called so, and those beside which our locks are."""
+    if not os.path.isdir(directory):
+        return []
+    names = {name.removesuffix("-lock") for name in os.listdir(directory) if name.endswith((".db", "-lock"))}
+    return [path for name in names if os.path.isfile(path := os.path.join(directory, name))]
+
+
+def _is_ours(other: TaskDB) -> bool:
+    try:
+        other.lookup([bytes(16)])
+    except ForeignIndexError:
+        return False
+    return True
+
+
+class Garbage(NamedTuple):
+    """Blobs that no row refers to.
+
+    Attributes:
+        blobs: That are garbage.
+        size: Bytes of them; of unfinished ones in S3 nobody knows.
+        young: That were left since they may be in the making.
+        evicted: Results that were dropped before, where there is a `Retention`.
+    """
+
+    blobs: int
+    size: int
+    young: int
+    evicted: Evicted = Evicted()
+
+    def __str__(self) -> str:
+        blobs, results = counted(self.blobs, "blob"), self.evicted.results
+        return f"{counted(results, 'result')}, and {blobs} without a result" if results else blobs
+
+
+def collect(
+    results: Results,
+    flights: Flights,
+    grace: float,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+    sharers: Sequence[TaskDB] = (),
+) -> Garbage:
+    """Remove blobs that no row refers to.
+
+    Args:
+        results: Whose storage.
+        flights: Of the same index: what runs just now.
+        grace: Seconds that a blob must be old.
+        dry_run: Only count.
+        progress: Told how many unused blobs were looked at.
+        sharers: Other indexes whose blobs lie there as well.
+    """
+    blobs, size, young = 0, 0, 0
+    for blob in unused(results, sharers):
+        if blob.modified > time.time() - grace or not _removed(results, flights, blob, dry_run):
+            young += 1
+        else:
+            blobs, size = blobs + 1, size + blob.size
+        if progress is not None:
+            progress(1)
+    return Garbage(blobs, size, young)
+
+
+def unused(results: Results, sharers: Sequence[TaskDB]) -> Iterator[BlobInfo]:
+    """Blobs that no row of an index refers to, nor one of those that share its storage."""
+    blobs = results.garbage()
+    for other in sharers:
+        blobs = unreferenced(blobs, other)
+    return blobs
+
+
+def _removed(results: Results, flights: Flights, blob: BlobInfo, dry_run: bool) -> bool:
+    """Remove a blob with the lock of its key in hand; ``False`` where its call runs, or has ended meanwhile."""
+    found = _KEY.search(blob.location)
+    if found is None:
+        if not dry_run:
+            results.storage.delete(blob.location)
+        return True
+    key = bytes.fromhex(found[0])
+    if dry_run:  # nothing is written, not even a lock
+        return not _is_in_use(results, key, blob)
+    if not flights.try_acquire(key, surely=True):
+        return False
+    try:
+        if _is_in_use(results, key, blob):
+            return False
+        results.storage.delete(blob.location)
+        return True
+    finally:
+        flights.land(key)
+
+
+def _is_in_use(results: Results, key: bytes, blob: BlobInfo) -> bool:
+    entry = results.db.lookup([key]).get(key)
+    return entry is not None and entry.location == blob.location

@@ -1,0 +1,336 @@
+"""Maintenance: what is done with kept results other than calling for them. See, verify, drop, collect, export.
+
+Everything here works on any index and storage, beside running jobs, in memory that does not grow with the results.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from itertools import islice
+from time import time
+from typing import IO, Any
+
+from beautyspot.db.scanning import catalog_of
+from beautyspot.errors import ConfigurationError, DeserializationError
+from beautyspot.maintenance.background import Tender
+from beautyspot.maintenance.eviction import Evicted, evict
+from beautyspot.maintenance.export import Format, write_table
+from beautyspot.maintenance.garbage import Garbage, collect, sharers, unused
+from beautyspot.maintenance.pruning import Dropped, drop, selected
+from beautyspot.maintenance.retention import Retention
+from beautyspot.maintenance.verification import UNSEALED, Fault, Health, check_row, mend, verified
+from beautyspot.protocols.index import (
+    Compacts,
+    Entry,
+    Failure,
+    Forgetful,
+    MapLog,
+    MapProgress,
+    Selection,
+    Summary,
+    TaskDB,
+)
+from beautyspot.protocols.locks import KeyLocks
+from beautyspot.protocols.serializer import Buffer, Serializer
+from beautyspot.protocols.storage import BlobStorage, MapsBlobs
+from beautyspot.results.codec import form_of
+from beautyspot.results.signing import is_signed, seal_of
+from beautyspot.results.singleflight import Flights
+from beautyspot.results.store import Results, is_expired
+from beautyspot.serialization.inspector import Inspector
+from beautyspot.serialization.msgpack_serializer import MsgpackSerializer
+
+__all__ = ["Dropped", "Evicted", "Fault", "Garbage", "Health", "Maintenance"]
+
+_PAGE = 200  # results that are read together
+GRACE = 3600.0  # seconds that a blob must be old to be garbage
+
+
+class Maintenance:
+    """What can be done with the results in an index and a storage.
+
+    Args:
+        db: The index.
+        storage: Where its large results lie.
+        serializer: Of the project; ``None``: the usual one, without any registered type.
+        secret: Of the project, if it has one.
+        flights: What the project runs just now; ``None``: nothing in this process.
+        retention: Of the project, if it has one.
+        tender: Of the project, if it has one: what it notes is written before results are dropped.
+    """
+
+    def __init__(
+        self,
+        db: TaskDB,
+        storage: BlobStorage,
+        serializer: Serializer | None = None,
+        secret: str | bytes | None = None,
+        flights: Flights | None = None,
+        retention: Retention | None = None,
+        tender: Tender | None = None,
+    ) -> None:
+        self.db = db
+        self.storage = storage
+        self.catalog = catalog_of(db)
+        self.results = Results(db, storage, 0, seal_of(secret))
+        usual = serializer is None or isinstance(serializer, MsgpackSerializer)
+        # Values are looked at as they lie: the classes of the program that kept them are seldom here.
+        own: Serializer = Inspector(serializer) if usual else serializer  # type: ignore[arg-type,assignment]
+        self.form = form_of(own, mmap=isinstance(storage, MapsBlobs))
+        self._flights = flights or Flights(db if isinstance(db, KeyLocks) else None)
+        self._retention = retention
+        self._tender = tender
+
+    def one(self, prefix: str) -> Summary | Failure:
+        """The result, or the failure, whose key begins with *prefix*.
+
+        Args:
+            prefix: Hexadecimal digits, as many as tell it from all others.
+
+        Raises:
+            ConfigurationError: If there is none, or more than one.
+        """
+        found = self.catalog.find(prefix, 4)
+        if not found:
+            raise ConfigurationError(f"nothing is kept, or has failed, under a key that begins with {prefix!r}")
+        if len(found) > 1:
+            keys = ", ".join(row.key.hex() for row in found[:3])
+            raise ConfigurationError(f"more than one key begins with {prefix!r}: {keys}{', …' * (len(found) > 3)}")
+        return found[0]
+
+    def entry(self, key: bytes) -> Entry:
+        """What the index has of a result, without its signature.
+
+        Raises:
+            DeserializationError: If it is gone, or not signed with the secret.
+        """
+        return self._trusted(key, self.db.lookup([key]).get(key))
+
+    def _trusted(self, key: bytes, entry: Entry | None) -> Entry:
+        if entry is None:
+            raise DeserializationError("it was dropped meanwhile")
+        if self.results.seal is not None:
+            entry = self.results.seal.verified(key, entry)
+            if entry is None:
+                raise DeserializationError("it is not signed with this secret")
+        elif is_signed(entry) and entry.location is not None:
+            raise DeserializationError(UNSEALED)
+        return entry
+
+    def value(self, key: bytes) -> Any:
+        """The value of a result, expired or not, as an `Inspector` sees it: an array may be a view of its file.
+
+        Raises:
+            DeserializationError: If it is gone, not signed with the secret, or no value any more.
+            StorageError: If its row is damaged, or its blob is gone, damaged, or cannot be read.
+        """
+        return self._decoded(self.entry(key))
+
+    def _decoded(self, entry: Entry) -> Any:
+        if entry.value is not None:
+            check_row(entry)
+            return self.form.serializer.loads(entry.value)
+        return self.results.from_blob(self.results.checked_blob(entry, self.form), self.form)
+
+    def stored(self, key: bytes) -> Buffer:
+        """The bytes of a result as they are kept; raises as `value` does."""
+        entry = self.entry(key)
+        return entry.value if entry.value is not None else self.results.checked_blob(entry, self.form)
+
+    def selected(self, selection: Selection) -> Iterator[Summary]:
+        """The results of a selection, newest first."""
+        return selected(self.results, selection)
+
+    def maps(self) -> list[MapProgress]:
+        """How far maps have come, the latest started first."""
+        return list(self.db.maps()) if isinstance(self.db, MapLog) else []
+
+    def verify(
+        self, *, fix: bool = False, after: int = 0, progress: Callable[[Health], object] | None = None
+    ) -> Health:
+        """Look at the index, at every result and its blob, and for blobs that nothing refers to.
+
+        Args:
+            fix: Drop results that are of no use (their calls would run again in any case), and orphaned blobs that
+                are old enough. An index that is unsound is left as it is.
+            after: Behind which place to begin, as an earlier `Health` says.
+            progress: Told after each page; what it raises ends the looking.
+
+        Raises:
+            StorageError, IndexUnavailableError: If the storage or the index does not answer: that is no damage.
+        """
+        health = Health()
+        for health, faults in verified(self.results, self.form, after, progress):
+            if fix:
+                health.mended += mend(self.results, self.form, self._flights, faults)
+        self._add_orphans(health)
+        if fix and health.counts["orphaned"]:
+            health.mended += self._collect(GRACE).blobs
+        return health
+
+    def mend(self, health: Health) -> int:
+        """Drop what a look has found and tells one by one, as ``verify(fix=True)`` does; how much there was."""
+        dropped = mend(self.results, self.form, self._flights, health.faults)
+        return dropped + (self._collect(GRACE).blobs if health.counts["orphaned"] else 0)
+
+    def _add_orphans(self, health: Health) -> None:
+        with sharers(self.db, self.storage) as others:
+            for blob in unused(self.results, others):
+                if blob.modified <= time() - GRACE:
+                    text = f"no result refers to the blob {blob.location}"
+                    health.add(Fault("orphaned", text, location=blob.location, size=blob.size))
+
+    def prune(
+        self, selection: Selection, *, dry_run: bool = False, progress: Callable[[int], object] | None = None
+    ) -> Dropped:
+        """Drop the results of a selection; where it is one by time or function alone, failures and ended maps too.
+
+        Args:
+            selection: Which; with the status ``"failed"`` failures alone.
+            dry_run: Only count.
+            progress: Told how many results were looked at since it was told last.
+
+        Raises:
+            ConfigurationError: If it asks for failures by anything but their time and function.
+        """
+        alone = selection.status == "failed"
+        notes = selection._replace(status="kept", function=None, before=None) == Selection()
+        if alone and not notes:
+            raise ConfigurationError("failures are dropped by their time and their function, and by nothing else")
+        forgets = isinstance(self.db, Forgetful) and notes and selection.status != "expired"
+        failures = self.catalog.count(selection._replace(status="failed")) if forgets else 0
+        if dry_run:
+            sizes = (0, 0) if alone else self._sizes(selection)
+            return Dropped(*sizes, failures)
+        dropped = Dropped(0, 0) if alone else drop(self.results, selection, progress)
+        if forgets and isinstance(self.db, Forgetful):
+            self.db.forget_notes(selection.before, selection.function)
+        return dropped._replace(failures=failures)
+
+    def _sizes(self, selection: Selection) -> tuple[int, int]:
+        count = size = 0
+        for row in self.selected(selection):
+            count, size = count + 1, size + row.size
+        return count, size
+
+    def clear(self, *, progress: Callable[[int], object] | None = None) -> Dropped:
+        """Drop every result, failure and ended map."""
+        return self.prune(Selection(), progress=progress)
+
+    def evict(
+        self,
+        retention: Retention | None = None,
+        *,
+        dry_run: bool = False,
+        wait: bool = True,
+        progress: Callable[[int], object] | None = None,
+    ) -> Evicted:
+        """Drop results as a retention says: those whose time is over, then the longest unused above its bytes.
+
+        A result whose call runs just now is left. What was dropped is logged too, at the level INFO.
+
+        Args:
+            retention: ``None``: that of the project; without any, nothing is dropped.
+            dry_run: Only count.
+            wait: For another process that drops results just now; else nothing is done.
+            progress: Told how many results were looked at since it was told last; what it raises ends the dropping.
+
+        Raises:
+            ConfigurationError: If there is a ``max_bytes`` and the index does not remember uses.
+        """
+        retention = self._retention if retention is None else retention
+        if not retention:
+            return Evicted()
+        if self._tender is not None and not dry_run:
+            self._tender.write_uses()
+        return evict(self.results, self._flights, retention, dry_run=dry_run, wait=wait, progress=progress)
+
+    def gc(
+        self,
+        *,
+        grace: float = GRACE,
+        dry_run: bool = False,
+        compact: bool = False,
+        retention: Retention | None = None,
+        progress: Callable[[int], object] | None = None,
+    ) -> Garbage:
+        """Drop results as the retention says, if there is one, and blobs that no result refers to.
+
+        Other SQLite indexes that lie beside the index, or beside the directory of blobs, are asked too: a blob that a
+        result of theirs refers to is none of it. What else keeps its blobs in the same storage must not be there.
+
+        Args:
+            grace: Seconds that a blob must be old. One whose call runs just now is left in any case; where other
+                indexes share the storage, whose calls cannot be seen, it is an hour at least.
+            dry_run: Only count.
+            compact: Give the space of dropped rows back to the disk, where the index can; writers wait meanwhile.
+            retention: In place of the project's, as for `evict`.
+            progress: Told how many results and unused blobs were looked at since it was told last.
+
+        Raises:
+            IndexUnavailableError: If the index, or one that shares the storage, cannot be read; no blob is removed.
+        """
+        evicted = self.evict(retention, dry_run=dry_run, progress=progress)
+        garbage = self._collect(grace, dry_run, progress)._replace(evicted=evicted)
+        if compact and not dry_run and isinstance(self.db, Compacts):
+            self.db.compact()
+        return garbage
+
+    def _collect(self, grace: float, dry_run: bool = False, progress: Callable[[int], object] | None = None) -> Garbage:
+        with sharers(self.db, self.storage) as others:
+            grace = max(grace, GRACE) if others else grace
+            return collect(self.results, self._flights, grace, dry_run, progress, others)
+
+    def export(
+        self,
+        path: str | os.PathLike[str] | IO[bytes],
+        selection: Selection | None = None,
+        *,
+        form: Format | None = None,
+        values: bool = True,
+        progress: Callable[[int], object] | None = None,
+    ) -> int:
+        """Write results as a table: JSON lines, CSV or Parquet.
+
+        Args:
+            path: The file, or one that is open for writing.
+            selection: Which results; all of them without.
+            form: ``"jsonl"``, ``"csv"`` or ``"parquet"``; ``None``: as the file's name says.
+            values: Whether their values stand in it too.
+            progress: Told how many rows were written since it was told last.
+
+        Returns:
+            How many rows there are in it.
+        """
+        rows = self.selected(selection or Selection())
+        if not values:
+            return write_table(path, rows, None, form, progress)
+        entries: dict[bytes, Entry] = {}
+
+        def looked_up() -> Iterator[Summary]:
+            while page := list(islice(rows, _PAGE)):
+                entries.clear()
+                entries.update(self.db.lookup([row.key for row in page]))
+                yield from page
+
+        def value_of(row: Summary) -> Any:
+            return self._decoded(self._trusted(row.key, entries.get(row.key)))
+
+        return write_table(path, looked_up(), value_of, form, progress)
+
+    def explain(self, row: Summary | Failure) -> str:
+        """What there is under a key, and which kept call is the nearest to it, in a few lines."""
+        from beautyspot.results.explain import nearest_to
+
+        if isinstance(row, Failure):
+            return f"not kept: it failed with {row.error}: {row.message}; the next call runs again"
+        entry = self.entry(row.key)
+        place = "in the index" if entry.location is None else f"in the blob {entry.location}"
+        state = "expired, so that the next call runs again" if is_expired(entry) else "kept"
+        return f"{state}: {entry.size:,} bytes {place}\n{nearest_to(row, self.db.summaries(row.function))}"
+
+    def close(self) -> None:
+        """Close the index and the storage; a later use opens them again."""
+        self.db.close()
+        self.storage.close()

@@ -1,0 +1,209 @@
+"""Moving results, with their blobs, from one index and storage to another.
+
+What arrives is checked first, keeps its key, and so answers the same calls. A page of results at a time is carried:
+its blobs, then its rows. Killed at any instant, the same move again goes on where it was.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+
+from beautyspot._internal.digests import hasher
+from beautyspot.db.scanning import chronicle
+from beautyspot.errors import StorageError
+from beautyspot.protocols.index import Entry, Record, TaskDB
+from beautyspot.protocols.serializer import Buffer
+from beautyspot.protocols.storage import BlobStorage
+from beautyspot.results.signing import Seal, is_signed, seal_of
+from beautyspot.results.store import is_expired
+
+__all__ = ["Moved", "Shelf", "move"]
+
+_PAGE = 200  # results whose rows are written together
+_AT_ONCE = 8  # blobs under way
+_TOLD = 10  # problems that are told word for word
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """What became of results that were to be moved.
+
+    Attributes:
+        moved: How many arrived.
+        already: How many were there before.
+        expired: How many were left out because their time was over.
+        left_out: How many were left out because they are damaged, their blob is gone, or their signature is not
+            that of the secret.
+        problems: What was wrong with the first ten of these.
+    """
+
+    moved: int = 0
+    already: int = 0
+    expired: int = 0
+    left_out: int = 0
+    problems: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        parts = [(self.moved, "moved"), (self.already, "there already"), (self.expired, "expired")]
+        told = [f"{count:,} {what}" for count, what in parts if count or what == "moved"]
+        if self.left_out:
+            told.append(f"{self.left_out:,} left out, which would run again in any case")
+        return ", ".join(told)
+
+
+class Shelf:
+    """An index with its storage, from which results are moved or to which.
+
+    Args:
+        db: The index.
+        storage: Where its large results lie.
+    """
+
+    def __init__(self, db: TaskDB, storage: BlobStorage) -> None:
+        self.db = db
+        self.storage = storage
+
+    def records(self) -> Iterator[Record]:
+        """All results, oldest first."""
+        return (record for _, record in chronicle(self.db, 0))
+
+    def blob(self, entry: Entry) -> Buffer | None:
+        """The blob of a result; ``None`` if it has none."""
+        return None if entry.location is None else self.storage.load(entry.location, entry.size)
+
+    def has(self, keys: list[bytes]) -> set[bytes]:
+        """Those *keys* whose results are kept here and have not expired."""
+        return {key for key, entry in self.db.lookup(keys).items() if not is_expired(entry)}
+
+    def with_blob(self, record: Record, blob: Buffer | None) -> Record:
+        """Write the blob of a result that is to be put."""
+        if blob is None:
+            return record
+        location = self.storage.save(record.summary.key.hex(), [blob])
+        return record._replace(entry=record.entry._replace(location=location))
+
+    def put(self, page: Iterable[Record]) -> None:
+        """Write the rows; where that fails, the blobs that were written for them are removed."""
+        records: list[Record] = []
+        try:
+            records.extend(page)
+            if records:
+                self.db.upsert(records)
+        except BaseException:
+            for record in records:
+                if record.entry.location is not None:
+                    with contextlib.suppress(StorageError):  # then it is garbage, which harms nobody
+                        self.storage.delete(record.entry.location)
+            raise
+
+
+def move(
+    source: Shelf, target: Shelf, secret: str | bytes | None = None, progress: Callable[[int], object] | None = None
+) -> Moved:
+    """Carry all results of *source* to *target*; those that are there already stay as they are.
+
+    Args:
+        source: Where they are.
+        target: Where they go.
+        secret: With which results must be signed, as in ``Project(secret=...)``; ``None``: no signature is looked at.
+        progress: Told how many results were looked at since it was told last.
+
+    Returns:
+        How many results were moved, and what became of the others.
+
+    Raises:
+        IndexUnavailableError, StorageError: If the source cannot be listed or the target not be written to. What
+            arrived is there; the same move again goes on.
+    """
+    arrivals = _Arrivals(source, target, seal_of(secret))
+    moved = already = expired = 0
+    records = source.records()
+    with ThreadPoolExecutor(_AT_ONCE, "beautyspot-move") as pool:
+        while page := list(islice(records, _PAGE)):
+            lasting = [record for record in page if not is_expired(record.entry)]
+            there = target.has([record.summary.key for record in lasting])
+            new = [record for record in lasting if record.summary.key not in there]
+            target.put(arrivals.of(new, pool))
+            moved, already = moved + len(new), already + len(lasting) - len(new)
+            expired += len(page) - len(lasting)
+            if progress is not None:
+                progress(len(page))
+    left_out = len(arrivals.refused)
+    return Moved(moved - left_out, already, expired, left_out, tuple(arrivals.refused[:_TOLD]))
+
+
+class _Arrivals:
+    """Takes results in, once they were found to be whole.
+
+    Args:
+        source: Where their blobs are.
+        target: Where they go.
+        seal: That must be on them.
+
+    Attributes:
+        refused: What was wrong with each that was not.
+    """
+
+    def __init__(self, source: Shelf, target: Shelf, seal: Seal | None) -> None:
+        self._source = source
+        self._target = target
+        self._seal = seal
+        self.refused: list[str] = []
+
+    def of(self, records: Iterable[Record], pool: ThreadPoolExecutor) -> Iterator[Record]:
+        """What each is at the target, in their order; blobs are read and written several at a time."""
+        waiting: deque[Future[Record | None]] = deque()
+        for record in records:
+            has_blob = record.entry.location is not None
+            waiting.append(pool.submit(self._take_in, record) if has_blob else _done(self._take_in(record)))
+            if len(waiting) >= _AT_ONCE:
+                yield from _unless_refused(waiting.popleft())
+        while waiting:
+            yield from _unless_refused(waiting.popleft())
+
+    def _take_in(self, record: Record) -> Record | None:
+        try:
+            blob = self._source.blob(record.entry)
+            problem = self._problem(record, blob)
+        except StorageError as error:
+            blob, problem = None, str(error)
+        if problem is None:
+            return self._target.with_blob(record, blob)
+        self.refused.append(f"{record.summary.function}({record.summary.input}): {problem}")
+        return None
+
+    def _problem(self, record: Record, blob: Buffer | None) -> str | None:
+        """What is wrong with a result, if anything is."""
+        entry, key = record.entry, record.summary.key
+        if self._seal is not None:
+            bare = self._seal.verified(key, entry)
+            if bare is None:
+                return "it is not signed with this secret"
+            entry = bare
+        if entry.value is not None:
+            whole = len(entry.value) == entry.size and zlib.crc32(entry.value).to_bytes(4, "big") == entry.checksum[:4]
+            return None if whole else "its row is damaged: its checksum does not fit"
+        if blob is None:
+            return "its row has neither a value nor a location"
+        if self._seal is None and is_signed(entry):
+            return None  # nobody without the secret can tell
+        digest = (hasher if self._seal is None else self._seal.hasher)(entry.size).update(blob).digest(16)
+        return None if digest == entry.checksum else "its blob is damaged: its checksum does not fit"
+
+
+def _done(value: Record | None) -> Future[Record | None]:
+    future: Future[Record | None] = Future()
+    future.set_result(value)
+    return future
+
+
+def _unless_refused(future: Future[Record | None]) -> Iterator[Record]:
+    record = future.result()
+    if record is not None:
+        yield record

@@ -1,0 +1,71 @@
+"""What a backend must do, and the records that cross between it and the library.
+
+`index` has the protocols of an index, `locks` those of its locks, `storage` that of blobs, `serializer` that of bytes;
+`records` are the values that they take and give.
+"""
+
+from beautyspot.protocols.index import (
+    Catalog,
+    Chronicle,
+    Compacts,
+    FailureLog,
+    Forgetful,
+    InDirectory,
+    LocalFile,
+    MapLog,
+    QuickLookup,
+    SelfCheck,
+    Statistics,
+    TaskDB,
+    UseLog,
+)
+from beautyspot.protocols.locks import BulkLocks, KeyLocks
+from beautyspot.protocols.records import (
+    BlobInfo,
+    Entry,
+    Failure,
+    FunctionSummary,
+    MapProgress,
+    Order,
+    Record,
+    Selection,
+    Summary,
+    is_over,
+)
+from beautyspot.protocols.serializer import Buffer, BufferSerializer, ItemSerializer, Serializer
+from beautyspot.protocols.storage import BlobStorage, Evicts, MapsBlobs
+
+__all__ = [
+    "BlobInfo",
+    "BlobStorage",
+    "Buffer",
+    "BufferSerializer",
+    "BulkLocks",
+    "Catalog",
+    "Chronicle",
+    "Compacts",
+    "Entry",
+    "Evicts",
+    "Failure",
+    "FailureLog",
+    "Forgetful",
+    "FunctionSummary",
+    "InDirectory",
+    "ItemSerializer",
+    "KeyLocks",
+    "LocalFile",
+    "MapLog",
+    "MapProgress",
+    "MapsBlobs",
+    "Order",
+    "QuickLookup",
+    "Record",
+    "Selection",
+    "SelfCheck",
+    "Serializer",
+    "Statistics",
+    "Summary",
+    "TaskDB",
+    "UseLog",
+    "is_over",
+]

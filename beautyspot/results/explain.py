@@ -1,0 +1,133 @@
+"""Why a call is kept or not, in words."""
+
+from __future__ import annotations
+
+import ast
+import itertools
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from time import time
+from typing import Literal
+
+from beautyspot.keys.keyer import Keyer
+from beautyspot.protocols.index import Entry, FailureLog, Summary
+from beautyspot.results.codec import Form
+from beautyspot.results.store import MISSING, Results
+
+__all__ = ["Explanation"]
+
+_LOOKED_AT = 5000  # kept calls among which the nearest is looked for, newest first
+
+Reason = Literal["kept", "expired", "unreadable", "failed", "version", "arguments", "never run"]
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What `Task.explain` found.
+
+    Attributes:
+        kept: Whether a usable result is kept.
+        reason: In one word.
+        text: In a sentence.
+        different: Names of the arguments in which the nearest kept call differs.
+        nearest: The input of that call, as viewers show it.
+    """
+
+    kept: bool
+    reason: Reason
+    text: str
+    different: tuple[str, ...] = ()
+    nearest: str | None = None
+
+    def __bool__(self) -> bool:
+        return self.kept
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def explain(results: Results, form: Form, keyer: Keyer, call: Summary) -> Explanation:
+    """Explain a *call* that was described and not run."""
+    entry = results.entry(call.key)
+    if entry is not None:
+        return _of_entry(results, form, entry)
+    if isinstance(results.db, FailureLog) and (failure := results.db.failed([call.key]).get(call.key)):
+        return Explanation(
+            False, "failed", f"not kept: it failed {_when(failure.created)} with {failure.error}: {failure.message}"
+        )
+    calls = list(itertools.islice(results.db.summaries(call.function), _LOOKED_AT))
+    if not calls:
+        return Explanation(False, "never run", f"not kept: no call of {call.function} is kept")
+    for other in calls:
+        if other.arguments == call.arguments and other.version != call.version:
+            text = f"not kept: kept for version {other.version!r}, and the version is {call.version!r}"
+            return Explanation(False, "version", text, nearest=other.input)
+    nearest = min(calls, key=lambda other: len(_different(keyer, call, other)))
+    names = _different(keyer, call, nearest)
+    if not names:
+        earlier = "or an earlier code of it"
+        if keyer.version == "auto":
+            earlier = "or other code of it, of what it calls or of its deps, which its version follows"
+        text = f"not kept: kept for the same arguments, but for another function of this name {earlier}"
+        return Explanation(False, "version", text, nearest=nearest.input)
+    text = f"not kept: the nearest kept call differs in {', '.join(names)}; it was ({nearest.input})"
+    return Explanation(False, "arguments", text, names, nearest.input)
+
+
+def nearest_to(call: Summary, others: Iterable[Summary]) -> str:
+    """Which other kept call of a function is the nearest to a kept one, and in what it differs; a sentence.
+
+    Args:
+        call: A kept call.
+        others: Kept calls of its function, newest first; it may be among them.
+    """
+    found = [other for other in itertools.islice(others, _LOOKED_AT) if other.key != call.key]
+    if not found:
+        return f"no other call of {call.function} is kept"
+    nearest = min(found, key=lambda other: (len(_positions(call, other)), other.version != call.version))
+    positions, names = _positions(call, nearest), _names_in(call.input)
+    parts = [names[i] if i < len(names) else f"argument {i + 1}" for i in positions]
+    if nearest.version != call.version:
+        parts.append(f"the version ({nearest.version or 'none'} and not {call.version or 'none'})")
+    what = ", ".join(parts) or "nothing that is listed: it is of another function of this name, or of an earlier code"
+    return f"the nearest other kept call is {nearest.key.hex()[:12]} ({nearest.input}); it differs in {what}"
+
+
+def _positions(call: Summary, other: Summary) -> list[int]:
+    """Positions of the arguments whose fingerprints differ."""
+    pairs = itertools.zip_longest(_fours(call.arguments), _fours(other.arguments))
+    return [i for i, (a, b) in enumerate(pairs) if a != b]
+
+
+def _names_in(text: str) -> list[str]:
+    """Names of the arguments in a readable input; none where it was cut short."""
+    try:
+        call = ast.parse(f"f({text})", mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return []
+    return [keyword.arg or "" for keyword in call.keywords] if isinstance(call, ast.Call) else []
+
+
+def _of_entry(results: Results, form: Form, entry: Entry) -> Explanation:
+    if entry.expires is not None and entry.expires <= time():
+        return Explanation(False, "expired", f"not kept: it expired {_when(entry.expires)}")
+    if results.read(entry, form) is MISSING:
+        return Explanation(False, "unreadable", "not kept: what was kept cannot be read any more and will run again")
+    place = "in the index" if entry.location is None else f"in the blob {entry.location}"
+    return Explanation(True, "kept", f"kept: {entry.size} bytes {place}")
+
+
+def _different(keyer: Keyer, call: Summary, other: Summary) -> tuple[str, ...]:
+    """Names of the arguments whose fingerprints, four bytes each, are not the same."""
+    pairs = zip(_fours(call.arguments), _fours(other.arguments), strict=False)
+    names = tuple(name for name, (a, b) in zip(keyer.part_names(), pairs, strict=False) if a != b)
+    return names if len(call.arguments) == len(other.arguments) else (*names, "the number of arguments")
+
+
+def _fours(data: bytes) -> list[bytes]:
+    return [data[i : i + 4] for i in range(0, len(data), 4)]
+
+
+def _when(seconds: float) -> str:
+    return f"at {datetime.fromtimestamp(seconds):%Y-%m-%d %H:%M:%S}"

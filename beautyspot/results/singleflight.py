@@ -1,0 +1,386 @@
+"""One execution per key at a time: over threads and async tasks here, over processes by the index's locks.
+
+Who comes first takes the key and runs; the others wait for him, look again, and the first of them runs if
+he failed. Nothing on disk says that someone runs: the right ends with its owner, however he ends.
+"""
+
+from __future__ import annotations
+
+import gc
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from beautyspot._internal.context import Reader, UnderWay, keys_under_way, readers_under_way, settle_batch
+from beautyspot._internal.fork_safety import SurvivesFork
+from beautyspot._internal.wakeups import Asked, wake
+from beautyspot.errors import IndexUnavailableError, UnusableIndexError
+from beautyspot.protocols.locks import BulkLocks, KeyLocks
+
+if TYPE_CHECKING:
+    import asyncio
+
+_TURNS = 3  # of an event loop, after which the end of an async stream that was dropped has begun
+_READ_HERE = (
+    "a stream of the same call is being read here and has not come to its end: to wait for it would be to wait for "
+    "oneself. Read it to its end first, or close it"
+)
+
+
+class _Flight:
+    """One key under way. Its lock is held until it has landed; those who cannot block leave a callback."""
+
+    __slots__ = ("callbacks", "landed", "landing", "lock", "reader")
+
+    def __init__(self) -> None:
+        self.reader: Reader | None = None  # of a stream that is between two items
+        self.lock = threading.Lock()
+        self.lock.acquire()
+        self.landed = self.landing = False  # landing: its run is over, and its lock is being given back
+        self.callbacks: list[Callable[[], None]] = []
+
+    def is_read_here(self) -> bool:
+        """Whether it is a stream that goes on only when the code that runs just now reads on."""
+        # A mark in the context, and not the thread: a thread of a pool draws items for many, and what a reader has
+        # started, as the threads of a map, may be what it waits for.
+        return self.reader is not None and self.reader in readers_under_way.get()
+
+    def is_read_by(self, reader: Reader | None) -> None:
+        """Note who is to ask the stream for its next item, if anyone."""
+        if self.reader is not None:
+            self.reader.is_gone = True
+        self.reader = reader
+
+
+class Flights(SurvivesFork):
+    """The keys under way in this process.
+
+    Args:
+        locks: Of the index, if it has any: they keep other processes out.
+        run_io: Runs a function in a thread, for those who await, where the locks are asked over a network;
+            ``None``: they answer in microseconds.
+    """
+
+    def __init__(self, locks: KeyLocks | None, run_io: Callable[..., asyncio.Future[Any]] | None = None) -> None:
+        self._locks = locks
+        self._bulk = locks if isinstance(locks, BulkLocks) else None
+        self._run_io = run_io
+        self._under_way: dict[bytes, _Flight] = {}
+        self._landing = threading.RLock()  # a stream that is collected as garbage lands in whatever thread runs then
+        self.survive_forks()
+
+    def after_fork_in_child(self) -> None:
+        """Forget the keys of the parent process, whose threads are not here."""
+        self._under_way = {}
+        self._landing = threading.RLock()
+
+    def acquire(self, key: bytes, wait: bool = True) -> float:
+        """Take *key*, waiting for whoever has it; how many seconds that was, 0 where nobody ran it.
+
+        Raises:
+            RecursionError: If the code that asks has it itself, or reads the stream that has it.
+            UnderWay: If someone has it who is not to be waited for.
+        """
+        settle_batch()
+        began = 0.0
+        while (other := self._take(key)) is not None:
+            self._refuse_to_block(other)
+            if not wait:
+                raise UnderWay
+            if not other.landing:
+                began = began or perf_counter()
+            other.lock.acquire()
+            other.lock.release()
+        try:
+            if not self._try_locks(key):
+                if not wait:
+                    raise UnderWay
+                began = began or perf_counter()
+                self._wait_for_locks(key)
+        except BaseException as error:
+            self._fail(key, error)
+            raise
+        self.own(key)
+        return began and perf_counter() - began
+
+    def try_acquire(self, key: bytes, surely: bool = False) -> bool:
+        """Take *key* if nobody has it; the code that runs from here on does not have it yet.
+
+        Raises:
+            IndexUnavailableError: If nobody can tell, and it must be had *surely*.
+        """
+        if self._take(key) is not None:
+            return False
+        try:
+            taken = self._try_locks(key, surely)
+        except BaseException as error:
+            self._fail(key, error)
+            raise
+        if not taken:
+            self._land(key)
+        return taken
+
+    def _fail(self, key: bytes, error: BaseException) -> None:
+        """Land a *key* that could not be had; an interrupt may have come just after its lock was taken."""
+        if isinstance(error, Exception):
+            self._land(key)
+        else:
+            self.land(key)
+
+    def try_acquire_many(self, keys: Sequence[bytes], surely: bool = False, anyway: bool = False) -> set[bytes]:
+        """As `try_acquire`, for many keys in few questions; those that were taken.
+
+        Args:
+            keys: Which.
+            surely: Where nobody can tell, raise.
+            anyway: Where nobody can tell, take what is free in this process, as `try_acquire` does.
+        """
+        if self._bulk is None:
+            return self._try_acquire_each(keys, surely)
+        mine: list[bytes] = []
+        taken: set[bytes] = set()
+        try:
+            for key in keys:
+                if self._take(key) is None:
+                    mine.append(key)
+            taken = self._bulk.try_lock_many(mine)
+        except UnusableIndexError:
+            raise
+        except IndexUnavailableError:  # each is asked for by itself then, as in `_try_locks`
+            if surely:
+                raise
+            taken = set(mine) if anyway else set()
+        finally:
+            for key in mine:
+                if key not in taken:
+                    self._land(key)
+        return taken
+
+    def _try_acquire_each(self, keys: Sequence[bytes], surely: bool) -> set[bytes]:
+        taken: set[bytes] = set()
+        try:
+            for key in keys:
+                if self.try_acquire(key, surely):
+                    taken.add(key)
+        except BaseException:
+            self.land_many(list(taken))
+            raise
+        return taken
+
+    async def acquire_async(self, key: bytes, wait: bool = True) -> float:
+        """As `acquire`, without blocking the event loop; cancelling it harms no other waiter."""
+        settle_batch()
+        import asyncio  # half of the time that importing beautyspot may take
+
+        began = 0.0
+        while (other := self._take(key)) is not None:
+            await self._refuse_to_await(other)
+            if not wait:
+                raise UnderWay
+            if not other.landing:
+                began = began or perf_counter()
+            loop = asyncio.get_running_loop()
+            landed = loop.create_future()
+            self._when_landed(other, partial(wake, loop, landed))
+            await landed
+        try:
+            pause = 0.001
+            while not await self._try_locks_async(key):
+                if not wait:
+                    raise UnderWay
+                # Another process runs it. A thread that blocks in the kernel could not be cancelled.
+                began = began or perf_counter()
+                await asyncio.sleep(pause)
+                pause = min(pause * 1.5, 0.05)
+        except BaseException:
+            self._land(key)
+            raise
+        self.own(key)
+        return began and perf_counter() - began
+
+    async def _try_locks_async(self, key: bytes) -> bool:
+        if self._locks is None or self._run_io is None:
+            return self._try_locks(key)
+        import asyncio
+
+        asked = Asked()
+        try:
+            return bool(await asyncio.shield(self._run_io(self._ask, key, asked)))
+        except asyncio.CancelledError:
+            if asked.comes_second():  # it was taken, for nobody
+                self._run_io(self._unlock, key)
+            raise
+
+    def _ask(self, key: bytes, asked: Asked) -> bool:
+        taken = self._try_locks(key)
+        if taken and asked.comes_second():  # who asked has left
+            self._unlock(key)
+        return taken
+
+    def release(self, key: bytes) -> None:
+        """Give *key* back and wake those who wait for it."""
+        self.disown(key)
+        self.land(key)
+
+    def own(self, key: bytes) -> None:
+        """Say that the code which runs from here on has *key*."""
+        keys_under_way.set((*keys_under_way.get(), key))
+
+    def disown(self, key: bytes) -> None:
+        """Say that the code which runs from here on does not have *key*; someone will `land` it."""
+        keys_under_way.set(tuple([mine for mine in keys_under_way.get() if mine != key]))
+
+    def lend(self, key: bytes) -> None:
+        """Say that the stream which has *key* goes on when the code that runs from here on asks for the next item."""
+        self.disown(key)
+        flight = self._under_way.get(key)
+        if flight is not None:  # else a fork copied the stream, and the key is the parent's
+            reader = Reader()
+            flight.is_read_by(reader)
+            readers_under_way.set((*[other for other in readers_under_way.get() if not other.is_gone], reader))
+
+    def take_back(self, key: bytes) -> None:
+        """Say that the stream which has *key* goes on now, to its next item or to its end."""
+        flight = self._under_way.get(key)
+        if flight is not None:  # as above
+            flight.is_read_by(None)
+        self.own(key)
+
+    def refuse_reader(self, key: bytes) -> None:
+        """Refuse to have anybody wait for a stream that goes on only when the code that runs just now reads on.
+
+        Raises:
+            RecursionError: If *key* is held by such a stream.
+        """
+        flight = self._under_way.get(key)
+        if flight is not None and flight.is_read_here():
+            raise RecursionError(_READ_HERE)
+
+    def _refuse_to_block(self, flight: _Flight) -> None:
+        reader = flight.reader
+        if flight.is_read_here() or (reader and reader.thread == threading.get_ident() and _runs_event_loop()):
+            gc.collect()  # nobody can read on what is garbage
+            if not flight.landed:
+                raise RecursionError(_READ_HERE)
+
+    async def _refuse_to_await(self, flight: _Flight) -> None:
+        if flight.is_read_here():
+            import asyncio
+
+            gc.collect()
+            for _ in range(_TURNS):
+                await asyncio.sleep(0)
+            if flight.is_read_here():
+                raise RecursionError(_READ_HERE)
+
+    def refuse_own(self, key: bytes) -> None:
+        """Refuse to wait for what the code that runs just now is to bring.
+
+        Raises:
+            RecursionError: If it has *key* itself.
+        """
+        if key in keys_under_way.get():
+            raise RecursionError("a task calls itself with the arguments that it is running with")
+
+    def own_many(self, keys: Sequence[bytes]) -> None:
+        """As `own`, for many keys."""
+        keys_under_way.set((*keys_under_way.get(), *keys))
+
+    def disown_many(self, keys: Sequence[bytes]) -> None:
+        """As `disown`, for many keys."""
+        gone = frozenset(keys)
+        keys_under_way.set(tuple([mine for mine in keys_under_way.get() if mine not in gone]))
+
+    def land(self, key: bytes) -> None:
+        """Wake those who wait for *key*; from any thread."""
+        if self._locks is not None:
+            try:  # noqa: SIM105 - a context would cost every miss a microsecond
+                self._locks.unlock(key)
+            except IndexUnavailableError:  # then it has no lock of ours either
+                pass
+        self._land(key)
+
+    def land_many(self, keys: Sequence[bytes]) -> None:
+        """As `land`, for many keys in one question to the index."""
+        if self._bulk is None:
+            for key in keys:
+                self.land(key)
+            return
+        with suppress(IndexUnavailableError):  # as in `land`
+            self._bulk.unlock_many(keys)
+        for key in keys:
+            self._land(key)
+
+    def land_async(self, key: bytes) -> None:
+        """As `land`, without holding up the event loop: where that takes a network, it is done in a thread."""
+        self.land_many_async([key])
+
+    def land_many_async(self, keys: Sequence[bytes]) -> None:
+        """As `land_async`, for many keys."""
+        if self._run_io is None:
+            self.land_many(keys)
+            return
+        for key in keys:
+            self._under_way[key].landing = True
+        self._run_io(self.land_many, keys)
+
+    def _unlock(self, key: bytes) -> None:
+        if self._locks is not None:
+            with suppress(IndexUnavailableError):
+                self._locks.unlock(key)
+
+    def _take(self, key: bytes) -> _Flight | None:
+        """Take *key* in this process; if someone has it, the flight to wait for."""
+        self.refuse_own(key)
+        mine = _Flight()
+        other = self._under_way.setdefault(key, mine)
+        return None if other is mine else other
+
+    def _try_locks(self, key: bytes, surely: bool = False) -> bool:
+        try:
+            return self._locks is None or self._locks.try_lock(key)
+        except UnusableIndexError:
+            raise
+        except IndexUnavailableError:
+            if surely:
+                raise
+            # Where no lock can be taken nothing can be kept either, which is said when it is tried.
+            return True
+
+    def _wait_for_locks(self, key: bytes) -> None:
+        try:
+            if self._locks is not None:
+                self._locks.lock(key)
+        except UnusableIndexError:
+            raise
+        except IndexUnavailableError:  # as in `_try_locks`
+            return
+
+    def _when_landed(self, flight: _Flight, callback: Callable[[], None]) -> None:
+        with self._landing:
+            if not flight.landed:
+                flight.callbacks.append(callback)
+                return
+        callback()
+
+    def _land(self, key: bytes) -> None:
+        with self._landing:
+            flight = self._under_way.pop(key)
+            flight.landed = True
+            flight.is_read_by(None)
+        flight.lock.release()
+        for callback in flight.callbacks:
+            callback()
+
+
+def _runs_event_loop() -> bool:
+    import asyncio
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

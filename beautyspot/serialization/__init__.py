@@ -1,0 +1,43 @@
+"""A result as bytes and back.
+
+`msgpack_serializer` is the built-in serializer, with `builtin_types` and `library_types`. `blob_format` lays out a
+blob, `inspector` reads values without their classes, `to_json` shows them as plain data, `content_types` says what
+they are.
+"""
+
+from typing import TYPE_CHECKING
+
+from beautyspot._internal.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from beautyspot.serialization.content_types import ContentType
+    from beautyspot.serialization.inspector import Inspector, Opaque
+    from beautyspot.serialization.msgpack_serializer import MsgpackSerializer
+    from beautyspot.serialization.to_json import as_json, as_payload, to_plain
+
+__all__ = [
+    "ContentType",
+    "Inspector",
+    "MsgpackSerializer",
+    "Opaque",
+    "as_json",
+    "as_payload",
+    "to_plain",
+]
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "content_types": ("ContentType",),
+        "inspector": (
+            "Inspector",
+            "Opaque",
+        ),
+        "msgpack_serializer": ("MsgpackSerializer",),
+        "to_json": (
+            "as_json",
+            "as_payload",
+            "to_plain",
+        ),
+    },
+)

@@ -1,0 +1,107 @@
+"""Kept values as viewers see them: whole where they are plain, and taken apart where their class is not at hand.
+
+A viewer seldom has the classes of the program that kept a value. A data class, a pydantic model, a named tuple or an
+enum member is therefore never made again here, but shown as its name and its fields; a type that a user registered, as
+its code and its bytes. Nothing is executed, as nowhere else.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple
+
+from beautyspot.errors import DeserializationError
+from beautyspot.serialization.builtin_types import Code
+from beautyspot.serialization.library_types import DECODERS as OF_LIBRARIES
+from beautyspot.serialization.msgpack_serializer import MsgpackSerializer
+
+__all__ = ["Inspector", "Opaque"]
+
+_LIBRARIES = {
+    Code.ARRAY: "numpy",
+    Code.SCALAR: "numpy",
+    Code.PANDAS: "pandas",
+    Code.POLARS: "polars",
+    Code.IMAGE: "PIL.Image",
+}
+
+
+class Opaque(NamedTuple):
+    """Stands for a value whose class is not at hand.
+
+    Attributes:
+        kind: ``module.Name`` of its class, or how it is called otherwise.
+        content: Its fields by name, its items, or its bytes.
+    """
+
+    kind: str
+    content: Any
+
+    def __repr__(self) -> str:
+        if isinstance(self.content, dict):
+            return f"{self.kind}({', '.join(f'{name}={value!r}' for name, value in self.content.items())})"
+        if isinstance(self.content, list):
+            return f"{self.kind}({', '.join(map(repr, self.content))})"
+        return f"<{self.kind}: {self.content!r}>"
+
+
+def _name(reference: Any) -> str:
+    module, qualname = reference
+    if not isinstance(module, str) or not isinstance(qualname, str):
+        raise DeserializationError("a class is named by two texts")
+    return f"{module}.{qualname}"
+
+
+def _enum(data: Any) -> Opaque:
+    return Opaque(_name(data[0]), data[2] if len(data) > 2 else data[1])
+
+
+def _fields(data: Any) -> Opaque:
+    if not isinstance(data[1], dict):
+        raise DeserializationError("a data class is kept as its fields")
+    return Opaque(_name(data[0]), data[1])
+
+
+def _pydantic(data: Any) -> Opaque:
+    fields, extra, _ = data[1]
+    return Opaque(_name(data[0]), {**fields, **(extra or {})})
+
+
+def _of_library(code: Code) -> Callable[[Any], Any]:
+    """The decoder of a library's type; without that library, its name."""
+
+    def decode(data: Any) -> Any:
+        library = _LIBRARIES[code]
+        try:
+            importlib.import_module(library)
+            return OF_LIBRARIES[code](data)
+        except ImportError as missing:
+            return Opaque(f"{library.partition('.')[0]} {code.name.lower()}", f"{missing}; install it to see this")
+
+    return decode
+
+
+class Inspector(MsgpackSerializer):
+    """Reads what any project's own serializer wrote, without the classes that were written.
+
+    Args:
+        like: A serializer whose registered types are read as it does.
+    """
+
+    _builtin: ClassVar[dict[int, Callable[[Any], Any]]] = {
+        **MsgpackSerializer._builtin,
+        Code.ENUM: _enum,
+        Code.NAMEDTUPLE: lambda data: Opaque(_name(data[0]), list(data[1])),
+        Code.DATACLASS: _fields,
+        Code.PYDANTIC: _pydantic,
+        **{code: _of_library(code) for code in _LIBRARIES},
+    }
+
+    def __init__(self, like: MsgpackSerializer | None = None) -> None:
+        super().__init__()
+        if like is not None:
+            self._decoders = like._decoders
+
+    def _unknown(self, code: int, data: bytes) -> Any:
+        return Opaque(f"registered type {code}", data)

@@ -1,0 +1,289 @@
+"""Results to bytes and back: MessagePack, the types a user registered, and the built-in ones.
+
+All of MessagePack's 128 extension codes for applications belong to users; built-in types stand under
+negative codes (`builtin_types`, `library_types`). Nothing that is read is executed, and no module is imported
+by a name found in data: a class must be loaded already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, ClassVar, TypeVar
+
+import msgpack
+from msgpack import ExtType
+
+from beautyspot._internal.names import full_name
+from beautyspot.errors import ConfigurationError, DeserializationError, SerializationError, UnknownTypeError
+from beautyspot.protocols.serializer import Buffer
+from beautyspot.serialization import builtin_types, library_types
+from beautyspot.serialization.builtin_types import DISGUISED, ENCODERS, BufferRef, Code, Masked
+
+__all__ = ["MsgpackSerializer"]
+
+T = TypeVar("T")
+
+_unpackb: Callable[..., Any] = msgpack.unpackb
+_NATIVE = (type(None), bool, int, float, str, bytes, list, dict)
+_ATOMS = frozenset({type(None), bool, int, float, str, bytes})
+_NESTING = "it is nested more than 500 levels deep (100 of other types than list and dict), or contains itself"
+_SHALLOW = 6  # levels of extensions that may stand on the stack of a thread, which may have 512 kB
+_DEEPEST = 100  # levels of extensions that a value may have
+BUFFER_SIZE = 1 << 16  # bytes from which on a buffer is kept apart
+
+
+class MsgpackSerializer:
+    """The serializer of every project that does not bring its own."""
+
+    _builtin: ClassVar[dict[int, Callable[[Any], Any]]] = builtin_types.DECODERS | library_types.DECODERS
+
+    def __init__(self) -> None:
+        self._codes: dict[type, int] = {}
+        self._encoders: dict[type, Callable[[Any], bytes]] = {}
+        self._decoders: dict[int, Callable[[bytes], Any]] = {}
+
+    def register(self, type_: type[T], code: int, encoder: Callable[[T], bytes], decoder: Callable[[bytes], T]) -> None:
+        """Keep values of *type_* and of its subclasses under an extension code.
+
+        Args:
+            type_: The type; registered before it is used, it takes the place of built-in handling.
+            code: 0 to 127, one type a code; it stands in the kept data and must not change afterwards.
+            encoder: Turns a value into bytes.
+            decoder: Turns these bytes into a value again.
+
+        Raises:
+            ConfigurationError: If the code or the type is taken or out of range.
+        """
+        if not isinstance(code, int) or isinstance(code, bool) or not 0 <= code <= 127:
+            raise ConfigurationError(f"code must be a whole number from 0 to 127, not {code!r}")
+        if type_ in _NATIVE:
+            raise ConfigurationError(f"MessagePack holds {type_.__name__} as it is; it cannot be registered")
+        for other, taken in self._codes.items():
+            if (taken == code) != (other is type_):
+                raise ConfigurationError(f"{full_name(other)} is registered under code {taken} already")
+        self._codes[type_], self._encoders[type_], self._decoders[code] = code, encoder, decoder
+
+    def dumps(self, value: Any) -> bytes:
+        """The bytes of *value*.
+
+        Raises:
+            SerializationError: Naming the type, where it sits, and `Project.register_type`.
+        """
+        return _Dump(self, None).whole(value)
+
+    def dump_parts(self, value: Any) -> tuple[bytes, list[memoryview]]:
+        """The bytes of *value* but for its large buffers, and these; see `dumps`."""
+        if type(value) is bytes and len(value) >= BUFFER_SIZE:
+            return _HEAD_OF_BYTES, [memoryview(value)]
+        buffers: list[memoryview] = []
+        return _Dump(self, buffers).whole(value), buffers
+
+    def loads(self, data: Buffer) -> Any:
+        """The value of *data*, a fresh object.
+
+        Raises:
+            DeserializationError: If *data* is not what this serializer wrote, or a class is not loaded.
+        """
+        return self._loaded(data, self._decode)
+
+    def load_parts(self, head: Buffer, buffers: Sequence[memoryview]) -> Any:
+        """The value of what `dump_parts` gave; its arrays lie in *buffers*. See `loads`."""
+
+        def decode(code: int, data: bytes, depth: int = 0) -> Any:
+            if code == Code.BUFFER:
+                return buffers[int.from_bytes(data, "big")]
+            return self._decode(code, data, depth, decode)
+
+        return self._loaded(head, decode)
+
+    def join_items(self, items: Sequence[bytes]) -> bytes:
+        """The bytes of a list whose *items* were packed by `dumps` one by one."""
+        header: bytes = msgpack.Packer().pack_array_header(len(items)) or b""
+        return b"".join((header, *items))
+
+    def load_items(self, data: Buffer) -> Iterator[Any]:
+        """The items of a list one by one. See `loads`."""
+        size = max(1, len(data))
+        options: dict[str, Any] = {"strict_map_key": False, "unicode_errors": "surrogatepass"}
+        unpacker = msgpack.Unpacker(ext_hook=self._decode, max_buffer_size=size, read_size=size, **options)
+        try:
+            unpacker.feed(data)
+            for _ in range(unpacker.read_array_header()):
+                yield unpacker.unpack()
+        except DeserializationError:
+            raise
+        except Exception as cause:  # as in `_loaded`
+            raise DeserializationError(f"{type(cause).__name__}: {cause}") from cause
+
+    def _loaded(self, data: Buffer, decode: Callable[..., Any]) -> Any:
+        try:
+            return _unpackb(data, ext_hook=decode, strict_map_key=False, unicode_errors="surrogatepass")
+        except DeserializationError:
+            raise
+        except Exception as cause:  # a decoder may raise anything on bytes that are not its own
+            raise DeserializationError(f"{type(cause).__name__}: {cause}") from cause
+
+    def _decode(self, code: int, data: bytes, depth: int = 0, decode: Callable[..., Any] | None = None) -> Any:
+        """The value of an extension, *depth* extensions deep; *decode* is asked for those in it."""
+        if code >= 0:
+            decoder = self._decoders.get(code)
+            return self._unknown(code, data) if decoder is None else decoder(data)
+        try:
+            builtin = self._builtin[code]
+        except KeyError:
+            raise UnknownTypeError(f"unknown extension code {code}; a newer beautyspot wrote it") from None
+        unpack = _unpackb if depth < _SHALLOW else _unpack_deep
+        hook = partial(decode or self._decode, depth=depth + 1)
+        return builtin(unpack(data, ext_hook=hook, strict_map_key=False, unicode_errors="surrogatepass"))
+
+    def _unknown(self, code: int, data: bytes) -> Any:
+        """What stands for a value of a type that nobody registered."""
+        raise UnknownTypeError(f"no type is registered under code {code}; call register_type first")
+
+
+def _unpack_deep(data: bytes, ext_hook: Any, **options: Any) -> Any:
+    """As ``unpackb``, which puts some 50 kB on the stack of the thread for each level: these stand on the heap."""
+    if ext_hook.keywords["depth"] > _DEEPEST:
+        raise DeserializationError(_NESTING)
+    size = max(1, len(data))
+    unpacker = msgpack.Unpacker(ext_hook=ext_hook, max_buffer_size=size, read_size=size, **options)
+    unpacker.feed(data)
+    value = unpacker.unpack()
+    if unpacker.tell() != len(data):
+        raise DeserializationError("bytes behind the end of a value")
+    return value
+
+
+class _Dump:
+    """One value on its way to bytes."""
+
+    def __init__(self, serializer: MsgpackSerializer, buffers: list[memoryview] | None) -> None:
+        self._serializer = serializer
+        self._buffers = buffers
+        self._depth = 0
+
+    def whole(self, value: Any) -> bytes:
+        """The bytes of *value*; an error carries it and says where in it the trouble sits."""
+        try:
+            return self.pack(value)
+        except SerializationError as error:
+            found = self._locate(value) or error
+            raise SerializationError(found.reason, found.path, value) from error.__cause__
+        except (ValueError, RecursionError) as cause:
+            reason = _NESTING if "recursion" in str(cause) else str(cause)
+            raise SerializationError(reason, (), value) from cause
+
+    def pack(self, value: Any) -> bytes:
+        """The bytes of a value or of a part of one."""
+        if type(value) not in _ATOMS and not _undisguised(value):
+            value = _masked(value)
+        packer = msgpack.Packer(default=self._default, strict_types=True, unicode_errors="surrogatepass", buf_size=1024)
+        packed: bytes = packer.pack(value)
+        return packed
+
+    def _default(self, value: Any) -> ExtType:
+        """What stands for a value that MessagePack does not know."""
+        if type(value) is Masked:
+            value = value.value
+        kind: Any = type(value)
+        if kind is BufferRef:
+            return _ext(Code.BUFFER, value.to_bytes(4, "big"))
+        for base in kind.__mro__ if self._serializer._encoders else ():
+            if base in self._serializer._encoders:
+                return self._registered(value, base)
+        code, encoder = (
+            ENCODERS.get(kind) or library_types.family_of(kind) or builtin_types.family_of(kind) or (None, None)
+        )
+        if encoder is None or code is None:
+            if hasattr(kind, "__next__") or hasattr(kind, "__anext__"):
+                raise SerializationError(
+                    f"a {full_name(kind)} is used up when it is read; return a list, or have what it gives kept as it "
+                    "comes: `yield from` it in the function"
+                )
+            raise SerializationError(
+                f"a {full_name(kind)} cannot be kept; return plain data instead, or say how with "
+                f"project.register_type(type_={kind.__name__}, code=..., encoder=..., decoder=...)"
+            )
+        self._depth += 1
+        if self._depth > _DEEPEST:
+            raise SerializationError(_NESTING)
+        try:
+            return _ext(code, self.pack(encoder(value, self._keep_apart)))
+        finally:
+            self._depth -= 1
+
+    def _registered(self, value: Any, base: type) -> ExtType:
+        try:
+            data = self._serializer._encoders[base](value)
+        except Exception as cause:
+            raise SerializationError(f"the encoder of {full_name(base)} failed: {cause}") from cause
+        if not isinstance(data, bytes):
+            raise SerializationError(f"the encoder of {full_name(base)} gave {type(data).__name__} and not bytes")
+        return _ext(self._serializer._codes[base], data)
+
+    def _keep_apart(self, buffer: memoryview) -> Any:
+        """*buffer* itself where it is small, else what refers to it."""
+        if self._buffers is None or buffer.nbytes < BUFFER_SIZE:
+            return bytes(buffer)
+        self._buffers.append(buffer)
+        return BufferRef(len(self._buffers) - 1)
+
+    def _locate(self, value: Any) -> SerializationError | None:
+        """The first error in *value*, with the path to the innermost part that makes it."""
+        for part, child in _children(value):
+            try:
+                self.pack(child)
+            except SerializationError as error:
+                return (self._locate(child) or error).inside(part)
+            except (ValueError, RecursionError):
+                return None
+        return None
+
+
+def _ext(code: int, data: bytes) -> ExtType:
+    # ExtType itself refuses negative codes, which the packer writes and the format has.
+    return tuple.__new__(ExtType, (code, data))
+
+
+# The head of a blob that is one large bytes object: the first buffer, as bytes.
+_HEAD_OF_BYTES: bytes = msgpack.Packer().pack(_ext(Code.BYTES, msgpack.Packer().pack(_ext(Code.BUFFER, b"")))) or b""
+
+
+def _children(value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield f"[{key!r}]", item
+            yield f" key {key!r}", key
+    elif isinstance(value, list | tuple):
+        yield from ((f"[{i}]", item) for i, item in enumerate(value))
+    elif isinstance(value, set | frozenset):
+        yield from ((f" item {item!r}", item) for item in value)
+    elif hasattr(type(value), "__dataclass_fields__") or hasattr(type(value), "model_fields"):
+        yield from ((f".{name}", item) for name, item in vars(value).items()) if hasattr(value, "__dict__") else ()
+
+
+def _undisguised(value: Any) -> bool:
+    """Whether no part is of a type that MessagePack would silently write as another (bytearray as bytes)."""
+    kind = type(value)
+    if kind is dict:
+        kinds = {*map(type, value), *map(type, value.values())}
+        inner: Any = value.values()
+    elif kind is list:
+        kinds, inner = set(map(type, value)), value
+    else:
+        return kind not in DISGUISED
+    if not DISGUISED.isdisjoint(kinds):
+        return False
+    if list in kinds or dict in kinds:
+        return all(_undisguised(item) for item in inner if type(item) is list or type(item) is dict)
+    return True
+
+
+def _masked(value: Any) -> Any:
+    """A copy of *value* in which types in disguise are wrapped, so that the packer asks for them."""
+    if type(value) is dict:
+        return {key: _masked(item) for key, item in value.items()}
+    if type(value) is list:
+        return [_masked(item) for item in value]
+    return Masked(value) if type(value) in DISGUISED else value

@@ -1,0 +1,179 @@
+"""Any kept value as JSON has it, and as a file of its own: for viewers, exports and the command line."""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import decimal
+import enum
+import io
+import json
+import math
+import pathlib
+import sys
+import uuid
+from collections.abc import Mapping, Set
+from typing import Any, NamedTuple
+
+from beautyspot.serialization.inspector import Opaque
+
+__all__ = ["Payload", "as_json", "as_payload", "file_kind", "to_plain"]
+
+_WHOLE = 10_000  # elements of an array that are written out
+_TEXTS = (decimal.Decimal, uuid.UUID, pathlib.PurePath, complex, dt.timedelta)
+_TIMES = (dt.datetime, dt.date, dt.time)
+
+# How files are called, by their content type.
+_SUFFIXES = {
+    "text/plain": ".txt",
+    "application/json": ".json",
+    "text/markdown": ".md",
+    "text/html": ".html",
+    "text/csv": ".csv",
+    "image/png": ".png",
+    "image/jpeg": ".jpg",
+    "image/webp": ".webp",
+    "image/gif": ".gif",
+    "image/svg+xml": ".svg",
+    "application/pdf": ".pdf",
+    "audio/mpeg": ".mp3",
+    "audio/wav": ".wav",
+    "video/mp4": ".mp4",
+    "video/webm": ".webm",
+    "text/vnd.mermaid": ".mmd",
+    "text/vnd.graphviz": ".dot",
+}
+
+
+def to_plain(value: Any) -> Any:
+    """*value* made of what JSON has: what JSON has not becomes text, or a dict that names its type.
+
+    Args:
+        value: Any kept value, or what an `Inspector` made of one.
+    """
+    if value is None or isinstance(value, bool | str):
+        return value
+    if isinstance(value, enum.Enum):
+        return value.name
+    if isinstance(value, int):
+        return value if abs(value) < 1 << 63 else str(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, Opaque):
+        content = to_plain(value.content)
+        return {"type": value.kind, **content} if isinstance(content, dict) else {"type": value.kind, "value": content}
+    if isinstance(value, bytes | bytearray | memoryview):
+        return {"base64": base64.b64encode(value).decode()}
+    if isinstance(value, Mapping):
+        return dict(zip(map(_name, value), map(to_plain, value.values()), strict=True))
+    if isinstance(value, list | tuple | Set):
+        return list(map(to_plain, value))  # half the stack of a comprehension: values are up to 500 levels deep
+    if isinstance(value, _TIMES):
+        return value.isoformat()
+    if isinstance(value, _TEXTS):
+        return str(value)
+    return _of_library(value)
+
+
+def _name(key: Any) -> str:
+    return key if isinstance(key, str) else str(to_plain(key))
+
+
+def _of_library(value: Any) -> Any:
+    kind = library_kind(value)
+    if kind == "array":
+        if value.ndim == 0:
+            return to_plain(value.item())
+        if value.size <= _WHOLE and value.dtype.kind not in "OV":
+            return to_plain(value.tolist())
+        return {"type": "array", "shape": list(value.shape), "dtype": str(value.dtype)}
+    if kind == "scalar":
+        return to_plain(value.item())
+    if kind == "frame":
+        frame = value if hasattr(value, "columns") else value.to_frame()
+        rows = frame.to_dict(orient="records") if hasattr(frame, "iloc") else frame.to_dicts()
+        return [to_plain(row) for row in rows]
+    if kind == "image":
+        return {"type": "image", "size": list(value.size), "mode": value.mode}
+    fields = getattr(value, "__dict__", None)
+    name = f"{type(value).__module__}.{type(value).__qualname__}"
+    return {"type": name, **to_plain(fields)} if isinstance(fields, dict) else {"type": name, "repr": repr(value)}
+
+
+def library_kind(value: Any) -> str | None:
+    """What a value of a library is: an ``"array"``, a ``"scalar"``, a ``"frame"`` or an ``"image"``."""
+    loaded = sys.modules
+    if "numpy" in loaded:
+        if isinstance(value, loaded["numpy"].ndarray):
+            return "array"
+        if isinstance(value, loaded["numpy"].generic):
+            return "scalar"
+    for library in ("pandas", "polars"):
+        if library in loaded and isinstance(value, loaded[library].DataFrame | loaded[library].Series):
+            return "frame"
+    return "image" if "PIL.Image" in loaded and isinstance(value, loaded["PIL.Image"].Image) else None
+
+
+def as_json(value: Any, indent: int | None = None) -> str:
+    """*value* as a text of JSON; see `to_plain`."""
+    return json.dumps(to_plain(value), indent=indent, ensure_ascii=False)
+
+
+class Payload(NamedTuple):
+    """A value as a file.
+
+    Attributes:
+        content: Its bytes.
+        content_type: Of them.
+        suffix: Of a file that holds them, such as ``.png``.
+    """
+
+    content: bytes
+    content_type: str
+    suffix: str
+
+
+def file_kind(value: Any, content_type: str | None) -> tuple[str, str]:
+    """The content type and the suffix of *value* as a file; see `as_payload`."""
+    if isinstance(value, bytes | bytearray | memoryview):
+        kind = content_type or "application/octet-stream"
+        return kind, _SUFFIXES.get(kind, ".bin")
+    if isinstance(value, str):
+        kind = content_type or "text/plain"
+        return kind, _SUFFIXES.get(kind, ".txt")
+    kind_of = library_kind(value)
+    if kind_of == "array" and value.dtype.kind not in "OV":
+        return "application/octet-stream", ".npy"
+    others = {"frame": ("text/csv", ".csv"), "image": ("image/png", ".png")}
+    return others.get(kind_of or "", ("application/json", ".json"))
+
+
+def as_payload(value: Any, content_type: str | None) -> Payload:
+    """*value* as a file: bytes as they are, texts in UTF-8, arrays as ``.npy``, frames as CSV, all else as JSON.
+
+    Args:
+        value: Any kept value, or what an `Inspector` made of one.
+        content_type: As its task says.
+    """
+    kind, suffix = file_kind(value, content_type)
+    return Payload(_content(value, suffix), kind, suffix)
+
+
+def _content(value: Any, suffix: str) -> bytes:
+    if isinstance(value, bytes | bytearray | memoryview):
+        return bytes(value)
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogatepass")
+    file = io.BytesIO()
+    if suffix == ".npy":
+        import numpy
+
+        numpy.save(file, value, allow_pickle=False)
+    elif suffix == ".png":
+        value.save(file, "PNG")
+    elif suffix == ".csv":
+        frame = value if hasattr(value, "columns") else value.to_frame()
+        file.write((frame.to_csv() if hasattr(frame, "iloc") else frame.write_csv()).encode())
+    else:
+        file.write(as_json(value, indent=2).encode("utf-8", "surrogatepass"))
+    return file.getvalue()

@@ -1,0 +1,142 @@
+"""Tasks bound to their object: what a method is when it is looked up on an instance."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterable
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
+
+if TYPE_CHECKING:
+    from beautyspot.results.explain import Explanation
+
+__all__ = ["BoundAsyncStreamTask", "BoundAsyncTask", "BoundStreamTask", "BoundTask"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def arguments(args: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """What ``put`` was given for a call's arguments."""
+    if isinstance(args, dict):
+        return (), args
+    return (args if isinstance(args, tuple) else (args,)), {}
+
+
+class LikeCython:
+    """Ray takes what is no plain function only if it is one of Cython's, and knows these by this type's name."""
+
+
+LikeCython.__name__ = "cython_function_or_method"
+
+
+class _Bound(Generic[P, T]):
+    """A task with its object: what a method is when it is looked up on an instance."""
+
+    def __init__(self, task: Any, instance: Any) -> None:
+        self.task = task
+        self.instance = instance
+        self.__doc__ = task.__doc__
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.task, self.instance)
+
+    def __repr__(self) -> str:
+        return f"<{self.task!r} bound to {self.instance!r}>"
+
+    def __getattr__(self, name: str) -> Any:
+        # Not set yet, while it is being unpickled; and a method is not the function that it is made of, to Ray or
+        # to who asks for its signature.
+        if name in ("task", "instance", "__func__", "__signature__"):
+            raise AttributeError(name)
+        return getattr(self.task, name)
+
+    @property
+    def __wrapped__(self) -> Callable[..., Any]:
+        return functools.partial(self.task.__wrapped__, self.instance)
+
+    def key(self, *args: P.args, **kwargs: P.kwargs) -> str:
+        """The call's key; see `Task.key`."""
+        return str(self.task.key(self.instance, *args, **kwargs))
+
+    def cached(self, *args: P.args, **kwargs: P.kwargs) -> bool:
+        """Whether a usable result is kept; runs nothing."""
+        return bool(self.task.cached(self.instance, *args, **kwargs))
+
+    def peek(self, *args: Any, default: Any = None, **kwargs: Any) -> Any:
+        """The kept result, or *default*; runs nothing."""
+        return self.task.peek(self.instance, *args, default=default, **kwargs)
+
+    def forget(self, *args: P.args, **kwargs: P.kwargs) -> bool:
+        """Drop the kept result; says whether there was one."""
+        return bool(self.task.forget(self.instance, *args, **kwargs))
+
+    def put(self, args: Any, value: T) -> None:
+        """Keep a value that was computed elsewhere; see `Task.put`."""
+        given, named = arguments(args)
+        self.task._put((self.instance, *given), named, value)
+
+    def explain(self, *args: P.args, **kwargs: P.kwargs) -> Explanation:
+        """Whether the call is kept and, if not, why; see `Task.explain`."""
+        found: Explanation = self.task.explain(self.instance, *args, **kwargs)
+        return found
+
+    def map(self, *iterables: Iterable[Any], **options: Any) -> list[T]:
+        """``bs.map(task, *iterables, **options)``."""
+        mapped: list[T] = self.task.project.fan_out(self, *iterables, **options)
+        return mapped
+
+
+class BoundTask(_Bound[P, T]):
+    """A `Task` with its object."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
+        """The kept result, or the method's, which is kept then."""
+        value: T = self.task(self.instance, *args, **kwargs)
+        return value
+
+    def refresh(self, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run the method and replace the kept result."""
+        value: T = self.task.refresh(self.instance, *args, **kwargs)
+        return value
+
+
+class BoundStreamTask(BoundTask[P, list[T]]):
+    """A `StreamTask` with its object."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Generator[T, None, None]:  # type: ignore[override]
+        """The items, as the method yields them, or from what is kept."""
+        items: Generator[T, None, None] = self.task(self.instance, *args, **kwargs)
+        return items
+
+    def refresh(self, *args: P.args, **kwargs: P.kwargs) -> Generator[T, None, None]:  # type: ignore[override]
+        """The items of a new run, which replaces the kept result."""
+        items: Generator[T, None, None] = self.task.refresh(self.instance, *args, **kwargs)
+        return items
+
+
+class BoundAsyncTask(_Bound[P, T]):
+    """An `AsyncTask` with its object."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, T]:
+        """The kept result, or the method's, which is kept then."""
+        running: Coroutine[Any, Any, T] = self.task(self.instance, *args, **kwargs)
+        return running
+
+    def refresh(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, T]:
+        """Run the method and replace the kept result."""
+        running: Coroutine[Any, Any, T] = self.task.refresh(self.instance, *args, **kwargs)
+        return running
+
+
+class BoundAsyncStreamTask(BoundAsyncTask[P, list[T]]):
+    """An `AsyncStreamTask` with its object."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[T, None]:  # type: ignore[override]
+        """The items, as the method yields them, or from what is kept."""
+        items: AsyncGenerator[T, None] = self.task(self.instance, *args, **kwargs)
+        return items
+
+    def refresh(self, *args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[T, None]:  # type: ignore[override]
+        """The items of a new run, which replaces the kept result."""
+        items: AsyncGenerator[T, None] = self.task.refresh(self.instance, *args, **kwargs)
+        return items
