@@ -45,9 +45,9 @@ $(VENV)/ready: requirements.lock pyproject.toml
 	touch $@
 
 # A server and a browser that the tests need and no package of PyPI carries.
-$(VENV)/debian: $(VENV)/ready tests/debian.py
+$(VENV)/debian: $(VENV)/ready tests/support/debian.py
 	rm -rf $@
-	$(PYTHON) tests/debian.py $@ pgbouncer chromium-headless-shell fonts-dejavu-core
+	$(PYTHON) tests/support/debian.py $@ pgbouncer chromium-headless-shell fonts-dejavu-core
 	touch $@
 
 lock: $(VENV)/ready

@@ -59,7 +59,7 @@ class Servers:
         """Start them, once."""
         if self._started:
             return
-        from tests.servers import PostgresServer, RedisServer, S3Server
+        from tests.support.servers import PostgresServer, RedisServer, S3Server
 
         postgres, s3, redis = self._started = [PostgresServer(), S3Server(), RedisServer()]
         postgres.execute("CREATE DATABASE app")
@@ -213,7 +213,7 @@ def _loosely(text: str) -> str:
 
 
 def _on_terminal(*words: str) -> str:
-    from tests.terminal import on_terminal
+    from tests.support.terminal import on_terminal
 
     _, shown = on_terminal(*words, columns=88 if words[0] == "env" else 80)
     lines = [line.rpartition("\r")[2].rstrip() for line in shown.split("\n")]  # a bar is wiped out again

@@ -17,8 +17,8 @@ from xdist.scheduler import LoadScopeScheduling
 import beautyspot as bs
 from beautyspot._internal import warn
 from beautyspot.testing import Count
-from tests.clusters import DaskCluster, RayCluster
-from tests.servers import PostgresServer, RedisServer, S3Server
+from tests.support.clusters import DaskCluster, RayCluster
+from tests.support.servers import PostgresServer, RedisServer, S3Server
 
 
 def pytest_configure() -> None:
@@ -72,7 +72,7 @@ def _open_files() -> set[str]:
     return files
 
 
-ON_SERVERS_SLOWLY = ("test_adapters.py", "test_resumable.py")  # what they test is elsewhere than in the index
+ON_SERVERS_SLOWLY = ("test_adapters.py", "test_joblib_backend.py")  # what they test is elsewhere than in the index
 
 # What starts clusters or many interpreters of its own, waits for a server to notice that something is gone, or fills
 # memory: the rest has to be done in minutes.

@@ -18,7 +18,7 @@ import pytest
 
 import beautyspot as bs
 from beautyspot import errors
-from tests.servers import S3Server
+from tests.support.servers import S3Server
 
 ROOT = Path(__file__).parent.parent
 

@@ -1,8 +1,8 @@
 """The results app: `results_app` as an object of Panel, `serve` for ``beautyspot ui``.
 
-`queries` asks the index; `browser`, `detail`, `activity` and `health` are the views, made of `widgets`, and `app` puts them
-together. What comes from a result becomes HTML in `markup`, `render` and `images`, escaped, or stands in a frame of
-`iframes`. `server`, `auth`, `security` and `downloads` are for a server of one's own.
+`queries` asks the index; `browser`, `detail`, `activity` and `health` are the views, made of `widgets`, and `app`
+puts them together. What comes from a result becomes HTML in `markup`, `render` and `images`, escaped, or stands in a
+frame of `iframes`. `server`, `auth`, `security` and `downloads` are for a server of one's own.
 """
 
 from __future__ import annotations

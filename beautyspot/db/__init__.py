@@ -1,7 +1,7 @@
 """Indexes: one backend a module or package, found by the scheme of a URL.
 
-`sqlite`, `postgres` and `memory` are ours. `scanning` lists any index that has no catalog of its own, `selection_sql` writes a
-selection as SQL for those that have.
+`sqlite`, `postgres` and `memory` are ours. `scanning` lists any index that has no catalog of its own, `selection_sql`
+writes a selection as SQL for those that have.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Blob storages: one backend a module or package, found by the scheme of a URL.
 
-`local`, `memory`, `s3` and `fsspec`. All but `memory` name a blob as `locations` says, so that blobs can be copied from one to
-another.
+`local`, `memory`, `s3` and `fsspec`. All but `memory` name a blob as `locations` says, so that blobs can be copied
+from one to another.
 """
 
 from __future__ import annotations

@@ -9,8 +9,8 @@ Subclass a suite in a test module of pytest, and give the fixture that it asks f
 
 A test of a further ability (`KeyLocks`, `FailureLog`, `MapsBlobs` …) passes over a backend that has not got it.
 
-The suites are in `index`, `catalog`, `storage`, `serializer`, `engine`, `fanout` and `limiter`; `records` makes what they
-store, `programs` are run in processes of their own.
+The suites are in `index`, `catalog`, `storage`, `serializer`, `engine`, `fanout` and `limiter`; `records` makes what
+they store, `programs` are run in processes of their own.
 """
 
 from beautyspot.testing.catalog import CatalogContract

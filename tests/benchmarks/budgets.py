@@ -20,7 +20,7 @@ from beautyspot.limiter import GCRARateLimiter, MemoryStorage
 from tests.benchmarks import paces, peers
 from tests.benchmarks.paces import Admission, judged
 from tests.benchmarks.tables import in_turns, median, ratio, table
-from tests.servers import RedisServer
+from tests.support.servers import RedisServer
 
 WIDE = 100_000_000_000  # tokens a minute: nobody waits
 SECONDS = 10.0

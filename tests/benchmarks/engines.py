@@ -11,7 +11,7 @@ import joblib
 
 import beautyspot as bs
 from tests.benchmarks.tables import in_turns, median, ratio, table
-from tests.clusters import DaskCluster, RayCluster
+from tests.support.clusters import DaskCluster, RayCluster
 
 _COUNT = 2000
 

@@ -25,7 +25,7 @@ from tests.benchmarks.scaling_stores import (
     row_of,
 )
 from tests.benchmarks.tables import in_turns, median, ratio, table
-from tests.servers import PostgresServer
+from tests.support.servers import PostgresServer
 
 SIZES = (10_000, 1_000_000, 10_000_000)
 ROUNDS = 11

@@ -20,7 +20,7 @@ import beautyspot as bs
 from beautyspot.db import PostgresTaskDB
 from tests.benchmarks.scaling_stores import SETTINGS
 from tests.benchmarks.tables import in_turns, median, table
-from tests.servers import PostgresServer, Proxy, S3Server
+from tests.support.servers import PostgresServer, Proxy, S3Server
 
 DELAYS = (0.0, 0.5, 2.0)  # milliseconds that a round trip takes longer
 ROUNDS = 5

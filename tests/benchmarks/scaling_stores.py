@@ -22,7 +22,7 @@ from beautyspot.db import PostgresTaskDB, SQLiteTaskDB
 from beautyspot.db.sqlite.index import _KEEP, _row
 from beautyspot.keys.keyer import KeyedCall
 from beautyspot.protocols.index import Entry, Record, Summary, TaskDB
-from tests.servers import PostgresServer
+from tests.support.servers import PostgresServer
 
 FUNCTIONS = 10
 LOTS = 50  # in which an index is filled; calls of the task come with each, and so lie everywhere

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Locator, Page
 from beautyspot.db import SQLiteTaskDB
 from beautyspot.testing import make_record
 from tests.benchmarks.tables import table
-from tests.browser import ROWS, Ui, chromium, opened, wait_until
+from tests.support.browser import ROWS, Ui, chromium, opened, wait_until
 
 SIZES = (10_000, 100_000, 1_000_000)
 TURNS = 10

@@ -75,7 +75,7 @@ root=$(cd "$root" && pwd)
 if [ ! -x "$root/usr/bin/make" ]; then
     PATH=$PATH:/usr/sbin
     if ! command -v debootstrap >/dev/null; then
-        python3 "$project/tests/debian.py" "$work/tools" debootstrap
+        python3 "$project/tests/support/debian.py" "$work/tools" debootstrap
         export DEBOOTSTRAP_DIR=$work/tools/usr/share/debootstrap PATH=$PATH:$work/tools/usr/sbin
     fi
     mirror=$(apt-get indextargets --format '$(REPO_URI)' "Created-By: Packages" "Codename: $suite" | head -n 1)

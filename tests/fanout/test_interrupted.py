@@ -1,0 +1,136 @@
+"""Ctrl-C, and the death of a caller, a worker or a cluster: what was running at most is lost, and nobody is left."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import beautyspot as bs
+from tests.project.test_crashes import check_index, wait_for_the_end_of
+from tests.support.clusters import DaskCluster
+
+JOB = """
+import os, sys, time
+import beautyspot as bs
+PLACE = os.getcwd()
+project = bs.Project("p", storage_path="blobs")
+@project.task(version="1")
+def work(x):
+    with open(f"{PLACE}/started/{x}", "w"): pass
+    if LONG and x >= 20: time.sleep(60)
+    time.sleep(0.02)
+    return x
+if __name__ == "__main__":
+    SETUP
+    try:
+        bs.map(work, range(400), engine=ENGINE, workers=4, progress=False)
+    except KeyboardInterrupt:
+        print("interrupted", flush=True)
+"""
+# Seconds from Ctrl-C to the end, several times what it takes: two for Ray, less than one for the others. Calls that
+# are long last a minute.
+ENGINES = {
+    "threads": 10,
+    "processes": 10,
+    "joblib": 10,
+    "dask": 10,
+    "dask cluster": 10,
+    "ray": 20,
+    "ray cluster": 20,
+}
+
+
+@pytest.fixture(scope="module")
+def four_workers() -> Any:
+    cluster = DaskCluster(4)
+    yield cluster
+    cluster.stop()
+
+
+SLOW = ("dask", "dask cluster", "ray", "ray cluster")
+
+
+@pytest.fixture(params=[pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in ENGINES])
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def start(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> Any:
+    """Starts the job, and waits until some twenty calls have begun."""
+    setup, engine = "pass", name
+    if name == "dask cluster":
+        engine = request.getfixturevalue("four_workers").address
+    elif name == "ray cluster":
+        address = request.getfixturevalue("ray_cluster").address
+        setup, engine = f"import ray; ray.init({address!r}, logging_level=40, log_to_driver=False)", "ray"
+    (tmp_path / "started").mkdir()
+    environment = {**os.environ, "RAY_AUTH_MODE": "disabled"}
+
+    def started(long: bool) -> "subprocess.Popen[str]":
+        text = JOB.replace("SETUP", setup).replace("ENGINE", repr(engine)).replace("LONG", str(long))
+        (tmp_path / "job.py").write_text(text)
+        process = subprocess.Popen(
+            [sys.executable, "job.py"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            start_new_session=True, env=environment,
+        )  # fmt: skip
+        deadline = time.monotonic() + 60
+        while len(list((tmp_path / "started").iterdir())) < 24:
+            assert time.monotonic() < deadline, (process.kill(), process.communicate())
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.01)
+        return process
+
+    return started
+
+
+def kept_in(place: Path) -> int:
+    check_index(place / "p.db")
+    with bs.Project("p", db=place / "p.db") as project:
+        return len(list(project.db.summaries()))
+
+
+@pytest.mark.parametrize("long", [False, True])
+def test_ctrl_c_ends_soon_and_keeps_what_finished(start: Any, name: str, long: bool, tmp_path: Path) -> None:
+    process = start(long)
+    os.killpg(process.pid, signal.SIGINT)
+    interrupted = time.monotonic()
+    out, err = process.communicate(timeout=30)
+    assert time.monotonic() - interrupted < ENGINES[name], err
+    assert out == "interrupted\n", err
+    wait_for_the_end_of({process.pid})  # no worker is left
+    time.sleep(0.5 if "cluster" in name else 0)  # whose workers are no children of the job
+    started = len(list((tmp_path / "started").iterdir()))
+    assert started < 100
+    assert kept_in(tmp_path) >= started - 4 - (0 if long else 4)
+
+
+def test_a_caller_that_was_killed_leaves_no_worker_and_goes_on_where_it_was(
+    start: Any, name: str, tmp_path: Path
+) -> None:
+    process = start(False)
+    process.kill()
+    process.communicate()
+    if name == "ray":  # its workers end; its agents look after their parent, which a container may not bury
+        time.sleep(4)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    wait_for_the_end_of({process.pid})
+    time.sleep(1 if "cluster" in name else 0)
+    before = {path.name: path.stat().st_mtime for path in (tmp_path / "started").iterdir()}
+    kept = kept_in(tmp_path)
+    assert kept >= len(before) - 8
+    done = subprocess.run(
+        [sys.executable, "job.py"], cwd=tmp_path, capture_output=True, text=True, timeout=60,
+        env={**os.environ, "RAY_AUTH_MODE": "disabled"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert kept_in(tmp_path) == 400
+    again = [n for n, then in before.items() if (tmp_path / "started" / n).stat().st_mtime != then]
+    assert len(again) <= len(before) - kept  # nothing ran after the death of its caller, and nothing twice
