@@ -191,29 +191,29 @@ class EngineLane:
 
 def value_of(task: Any, call: Call, answer: Answer) -> Any:
     """The result of a call that a worker answered; kept here, where the worker could not."""
-    keeper, entry, blob = task._keeper, answer.entry, answer.blob
-    faster = keeper.results.find(call.key) if answer.away else None
+    cache, entry, blob = task._cache, answer.entry, answer.blob
+    faster = cache.results.find(call.key) if answer.away else None
     if faster is not None:  # someone kept it meanwhile: a hit, as any other
-        value = keeper.read(faster, call.key)
+        value = cache.read(faster, call.key)
     else:
         if answer.away:
             _keep_here(task, call, answer)
-        value = keeper.read(entry) if blob is None else keeper.results.from_blob(bytearray(blob), keeper.form)
+        value = cache.read(entry) if blob is None else cache.results.from_blob(bytearray(blob), cache.form)
     return task(*call.args) if value is MISSING else value
 
 
 def _keep_here(task: Any, call: Call, answer: Answer) -> None:
-    keeper, sent = task._keeper, cast("Entry", answer.entry)
+    cache, sent = task._cache, cast("Entry", answer.entry)
     encoded = Encoded(sent.value, () if answer.blob is None else (answer.blob,), sent.checksum, sent.size)
-    summary = keeper.describe(call.keyed())
-    keeper.begin(summary)
-    keeper.write(summary, encoded, answer.seconds, keeper.results.location(call.key))
+    summary = cache.describe(call.keyed())
+    cache.begin(summary)
+    cache.write(summary, encoded, answer.seconds, cache.results.location(call.key))
 
 
 def note_failure(task: Any, call: Call, answer: Answer, error: BaseException) -> None:
     """Note a failure for viewers, where the worker could not."""
     if answer.away and isinstance(error, Exception):
-        keeper = task._keeper
-        summary = keeper.describe(call.keyed())
-        keeper.begin(summary)
-        keeper.failed(summary, error, answer.seconds)
+        cache = task._cache
+        summary = cache.describe(call.keyed())
+        cache.begin(summary)
+        cache.failed(summary, error, answer.seconds)

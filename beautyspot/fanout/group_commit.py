@@ -90,7 +90,7 @@ class Batch:
         with self._lock:
             keys = [held.key for held in self._held]
             try:
-                kept: Collection[bytes] = self._task._keeper.results.find_raw(keys) if keys else ()
+                kept: Collection[bytes] = self._task._cache.results.find_raw(keys) if keys else ()
             except Exception:  # as above: each call looks by itself, and tells
                 kept = set(keys)
             calls = [held for held in self._held if held.key in kept]
@@ -111,20 +111,20 @@ class Batch:
 
     def _run(self, call: Call) -> None:
         task = self._task
-        keeper, flights = task._keeper, task._flights
+        cache, flights = task._cache, task._flights
         flights.own(call.key)
-        summary = keeper.describe(call.keyed())
-        started = keeper.begin(summary)
+        summary = cache.describe(call.keyed())
+        started = cache.begin(summary)
         try:
             value = task._run(*call.args)
             seconds = perf_counter() - started
-            encoded = keeper.encode(value)
+            encoded = cache.encode(value)
         except NotBegun:
             self._tell(Outcome(call, again=True))
             return
         except BaseException as error:
             if isinstance(error, Exception):
-                keeper.failed(summary, error, perf_counter() - started)
+                cache.failed(summary, error, perf_counter() - started)
             self._tell(Outcome(call, error=error))
             return
         finally:
@@ -148,10 +148,10 @@ class Batch:
     def _kept_together(self, returned: list[_Returned]) -> bool:
         if any(one.encoded.value is None for one in returned):
             return False  # a blob is written for itself
-        keeper = self._task._keeper
-        records: list[Record] = [keeper.record(one.summary, one.encoded, one.seconds) for one in returned]
+        cache = self._task._cache
+        records: list[Record] = [cache.record(one.summary, one.encoded, one.seconds) for one in returned]
         try:
-            keeper.write_together(records)
+            cache.write_together(records)
         except Exception:  # one of them may be the reason, and is told of when each is kept for itself
             return False
         self._tell(*[Outcome(one.call, one.value) for one in returned])
@@ -159,7 +159,7 @@ class Batch:
 
     def _keep_one(self, one: _Returned) -> None:
         try:
-            self._task._keeper.write(one.summary, one.encoded, one.seconds, None)
+            self._task._cache.write(one.summary, one.encoded, one.seconds, None)
         except Exception as error:
             self._tell(Outcome(one.call, error=error))
         else:

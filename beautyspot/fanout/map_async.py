@@ -60,7 +60,7 @@ async def amap(
 
 async def _outcomes(run: Run) -> AsyncIterator[Landed]:
     """As `Run.outcomes`; what blocks runs in threads of the project."""
-    run_io, read = run.task.project.run_io, run.task._keeper.read
+    run_io, read = run.task.project.run_io, run.task._cache.read
     try:
         for step in run.steps(None):
             if step is Step.READ:

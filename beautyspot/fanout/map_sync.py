@@ -139,7 +139,7 @@ def plan(task: Any, *iterables: Iterable[Any], workers: int = 8) -> Plan:
         args = (*prefix, *inputs)
         total += 1
         calls.setdefault(bare._keyer(args, {})[0], []).append(args)
-    entries = bare._keeper.results.find_many(list(calls))
+    entries = bare._cache.results.find_many(list(calls))
     kept = sum(len(calls[key]) for key in entries)
     missing = [key for key in calls if key not in entries]
     db = bare.project.db

@@ -72,4 +72,4 @@ class Progress:
         self._noted, self._written = now, True
         name = self._task._keyer.function_name
         counts = (self._total, self.kept, self.run, self.failed)
-        self._task._keeper.note_map(MapProgress(self._id, name, *counts, self._started, time(), ended, worker()))
+        self._task._cache.note_map(MapProgress(self._id, name, *counts, self._started, time(), ended, worker()))

@@ -125,7 +125,7 @@ class Run:
 
     def _value_of(self, step: Recall) -> Any:
         if not self.reads_ahead:
-            return self.task._keeper.read(step.entry, step.call.key)
+            return self.task._cache.read(step.entry, step.call.key)
         if self._readers is None:
             self._readers = ThreadPoolExecutor(1 + _AHEAD, "beautyspot-read")
         return self.ahead(step, self._readers.submit).result()
@@ -134,7 +134,7 @@ class Run:
         """The reading of a blob, begun with *submit*; those of the next few, which need not wait, are begun too."""
         for each in (step, *islice(self._ready, _AHEAD)):
             if isinstance(each, Recall) and each.call.number not in self._reading:
-                self._reading[each.call.number] = submit(self.task._keeper.read, each.entry, each.call.key)
+                self._reading[each.call.number] = submit(self.task._cache.read, each.entry, each.call.key)
         return self._reading.pop(step.call.number)
 
     def close(self, now: bool = False) -> None:
@@ -200,9 +200,9 @@ class Run:
         inputs = islice(self._inputs, wanted)
         every_args = [(*self._prefix, *args) for args in inputs] if self._prefix else list(inputs)
         self._exhausted = len(every_args) < wanted or block is not None
-        keyer, read = self.task._keyer, self.task._keeper.read
+        keyer, read = self.task._keyer, self.task._cache.read
         keyed = [keyer(args, {}) for args in every_args]
-        entries = self.task._keeper.results.find_many([key for key, _ in keyed])
+        entries = self.task._cache.results.find_many([key for key, _ in keyed])
         recalled, ready = 0, self._ready
         for number, (args, (key, parts)) in enumerate(zip(every_args, keyed, strict=True), self._read):
             entry = entries.get(key)
@@ -231,10 +231,10 @@ class Run:
     def look_again(self) -> None:
         """Calls that someone else ran: what he is done with is recalled together, for the rest is waited."""
         calls, self._elsewhere = self._elsewhere, {}
-        entries = self.task._keeper.results.find_many([call.key for call in calls.values()])
+        entries = self.task._cache.results.find_many([call.key for call in calls.values()])
         for number, call in calls.items():
             entry = entries.get(call.key)
-            value = MISSING if entry is None or entry.value is None else self.task._keeper.read(entry, call.key)
+            value = MISSING if entry is None or entry.value is None else self.task._cache.read(entry, call.key)
             if value is not MISSING:
                 self.landed([Outcome(call, value)])
             elif entry is None and self.consumed is not None and number != self.consumed and not self._exhausted:
@@ -267,8 +267,8 @@ class Run:
                 self._ready.append((number, value, error))
 
     def _again(self, call: Call, value: Any) -> Any:
-        entry = self.task._keeper.results.find(call.key)
-        again = MISSING if entry is None else self.task._keeper.read(entry, call.key)
+        entry = self.task._cache.results.find(call.key)
+        again = MISSING if entry is None else self.task._cache.read(entry, call.key)
         return value if again is MISSING else again
 
     def _fail(self, number: int, args: tuple[Any, ...], error: BaseException) -> None:

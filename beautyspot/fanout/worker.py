@@ -119,9 +119,9 @@ def run(task: Any, key: bytes, args: tuple[Any, ...], away: bool, waits: bool) -
         UnderWay: If he is not.
     """
     if away:
-        encoded = task._keeper.encode(task._run(*args))
+        encoded = task._cache.encode(task._run(*args))
         return _sent(task, encoded)
-    entry = task._keeper.results.find(key)
+    entry = task._cache.results.find(key)
     if entry is not None:  # the caller reads it
         blob = entry.location is not None
         task.project.events.tell("hit", task.function_name, key, size=entry.size, blob=blob)

@@ -1,4 +1,4 @@
-"""Keeper: what one task does with its results, whether it is called, awaited or mapped."""
+"""TaskCache: what one task does with its results, whether it is called, awaited or mapped."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def worker() -> str:
     return f"{_HOST}:{os.getpid()}"
 
 
-class Keeper:
+class TaskCache:
     """Reads and keeps the results of one task.
 
     Args:

@@ -75,7 +75,7 @@ class AsyncStreamTask(AsyncTask[P, list[T]]):
         call = self._keyed(args, kwargs)
         kept = MISSING if fresh else await self._kept_items(call.key, await self._entry_of(call.key))
         if kept is MISSING:
-            recording = Recording(self._keeper, call)
+            recording = Recording(self._cache, call)
             waited = await self._flights.acquire_async(call.key)
             turn, keeping = _AsyncTurn(self._flights, call.key), None
             try:
@@ -96,7 +96,7 @@ class AsyncStreamTask(AsyncTask[P, list[T]]):
                 yield item
 
     async def _live(self, call: KeyedCall, recording: Recording, turn: Turn) -> AsyncGenerator[T, None]:
-        self._keeper.begin(recording.summary)
+        self._cache.begin(recording.summary)
         generator: Any = self.__wrapped__(*call.args, **call.kwargs)
         try:
             while (value := await self._drawn(generator, recording)) is not MISSING:
@@ -116,14 +116,14 @@ class AsyncStreamTask(AsyncTask[P, list[T]]):
                 if value is not MISSING:
                     recording.add(value)
         except Exception as error:
-            await self.project.run_io(self._keeper.failed, recording.summary, error, recording.seconds)
+            await self.project.run_io(self._cache.failed, recording.summary, error, recording.seconds)
             raise
         return value
 
     async def _kept_items(self, key: bytes, entry: Entry | None) -> Any:
         if entry is None or is_expired(entry):
             return MISSING
-        return await self.project.run_io(self._keeper.items, entry, key)
+        return await self.project.run_io(self._cache.items, entry, key)
 
     @overload
     def __get__(self, instance: None, owner: type | None = None) -> Self: ...

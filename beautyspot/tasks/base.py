@@ -16,7 +16,7 @@ from beautyspot.protocols.index import Entry, Summary
 from beautyspot.protocols.serializer import Serializer
 from beautyspot.results.codec import Encoded, form_of
 from beautyspot.results.store import MISSING
-from beautyspot.results.task_cache import Keeper
+from beautyspot.results.task_cache import TaskCache
 from beautyspot.serialization.msgpack_serializer import MsgpackSerializer
 from beautyspot.tasks.bound import LikeCython, arguments
 from beautyspot.tasks.options import Options
@@ -72,8 +72,20 @@ class BaseTask(Generic[P, T]):
     """
 
     # functools.wraps copies a __dict__: what is ours stays out of it, and of the pickles of whatever wraps a task.
-    __slots__ = ("__dict__", "__weakref__", "_entry", "_flights", "_keeper", "_keyer", "_read", "_run", "_token",
-                 "binds", "options", "project")  # fmt: skip
+    __slots__ = (
+        "__dict__",
+        "__weakref__",
+        "_cache",
+        "_entry",
+        "_flights",
+        "_keyer",
+        "_read",
+        "_run",
+        "_token",
+        "binds",
+        "options",
+        "project",
+    )  # fmt: skip
     __wrapped__: Callable[..., Any]
     __func__ = LikeCython()
     binds: Literal["instance", "class", "nothing"]  # what looking a method up binds it to
@@ -98,7 +110,7 @@ class BaseTask(Generic[P, T]):
         self.__signature__ = self._keyer.signature  # Dagster else takes the type hints of __call__ for its own
         form = form_of(serializer, options.save_blob, options.mmap)
         self._run: Callable[..., Any] = function  # gives what is kept
-        self._keeper = Keeper(
+        self._cache = TaskCache(
             project.results,
             self._keyer,
             form,
@@ -107,7 +119,7 @@ class BaseTask(Generic[P, T]):
             project.on_save_error,
             project.events,
         )
-        self._entry, self._read = project.results.entry, self._keeper.read
+        self._entry, self._read = project.results.entry, self._cache.read
         self._flights = project.flights
 
     def __reduce__(self) -> str | tuple[Any, ...]:
@@ -150,7 +162,7 @@ class BaseTask(Generic[P, T]):
 
     def cached(self, *args: P.args, **kwargs: P.kwargs) -> bool:
         """Whether a usable result is kept; runs nothing."""
-        return self._keeper.holds(self._keyed(args, kwargs).key)
+        return self._cache.holds(self._keyed(args, kwargs).key)
 
     @overload
     def peek(self, *args: P.args, **kwargs: P.kwargs) -> T | None: ...
@@ -158,12 +170,12 @@ class BaseTask(Generic[P, T]):
     def peek(self, *args: Any, default: D, **kwargs: Any) -> T | D: ...
     def peek(self, *args: Any, default: Any = None, **kwargs: Any) -> Any:
         """The kept result, or *default*; runs nothing. An argument named ``default`` is passed by position."""
-        value = self._keeper.recall(self._keyed(args, kwargs).key)
+        value = self._cache.recall(self._keyed(args, kwargs).key)
         return default if value is MISSING else value
 
     def forget(self, *args: P.args, **kwargs: P.kwargs) -> bool:
         """Drop the kept result; says whether there was one."""
-        return self._keeper.results.forget(self._keyed(args, kwargs).key)
+        return self._cache.results.forget(self._keyed(args, kwargs).key)
 
     def put(self, args: Any, value: T) -> None:
         """Keep a value that was computed elsewhere.
@@ -180,10 +192,10 @@ class BaseTask(Generic[P, T]):
 
     def _put(self, args: tuple[Any, ...], kwargs: dict[str, Any], value: T) -> None:
         call = self._keyed(args, kwargs)
-        summary = self._keeper.describe(call)
+        summary = self._cache.describe(call)
         self._flights.acquire(call.key)
         try:
-            self._keeper.put(summary, value)
+            self._cache.put(summary, value)
         finally:
             self._flights.release(call.key)
 
@@ -191,8 +203,8 @@ class BaseTask(Generic[P, T]):
         """Whether the call is kept and, if not, why: never run, expired, other version, another argument."""
         from beautyspot.results.explain import explain
 
-        call = self._keeper.describe(self._keyed(args, kwargs))
-        return explain(self._keeper.results, self._keeper.form, self._keyer, call)
+        call = self._cache.describe(self._keyed(args, kwargs))
+        return explain(self._cache.results, self._cache.form, self._keyer, call)
 
     def map(self, *iterables: Iterable[Any], **options: Any) -> list[T]:
         """``bs.map(task, *iterables, **options)``."""

@@ -60,7 +60,7 @@ class BatchRun:
     """
 
     def __init__(self, task: Any, call: Callable[[Any], Arguments], count: int, fresh: bool = False) -> None:
-        self._keeper = task._keeper
+        self._cache = task._cache
         self._flights = task._flights
         self._size: int = task.options.size
         self._name: str = task.function_name
@@ -78,7 +78,7 @@ class BatchRun:
 
     def recall(self, items: Sequence[Item]) -> None:
         """Read those *items* that are kept, and enlist the others."""
-        entries = self._keeper.results.find_many([item.key for item in items])
+        entries = self._cache.results.find_many([item.key for item in items])
         there = self._read([(item, entries[item.key]) for item in items if item.key in entries])
         self.enlist([item for item in items if item.key not in there])
 
@@ -87,14 +87,14 @@ class BatchRun:
         wanted = [(number, item, entry) for item, entry in found for number in item.numbers]
         keys = [item.key for _, item, _ in wanted]
         entries = [entry for _, _, entry in wanted]
-        far = not isinstance(self._keeper.results.storage, MapsBlobs)
+        far = not isinstance(self._cache.results.storage, MapsBlobs)
         if far and sum(entry.value is None for entry in entries) > 1:
             from concurrent.futures import ThreadPoolExecutor  # as in `results._log`: slow to import
 
             with ThreadPoolExecutor(_READERS, "beautyspot-read") as readers:
-                values = list(readers.map(self._keeper.read, entries, keys))
+                values = list(readers.map(self._cache.read, entries, keys))
         else:
-            values = list(map(self._keeper.read, entries, keys))
+            values = list(map(self._cache.read, entries, keys))
         for (number, _, _), value in zip(wanted, values, strict=True):
             self.results[number] = value
         return {item.key for _, item, _ in wanted if all(self.results[n] is not MISSING for n in item.numbers)}
@@ -117,7 +117,7 @@ class BatchRun:
 
     def _drop_kept(self, mine: Sequence[Item]) -> None:
         """Read what someone kept before we had its key."""
-        raw = self._keeper.results.find_raw([item.key for item in mine])
+        raw = self._cache.results.find_raw([item.key for item in mine])
         for item in mine:
             item.replaced = raw[item.key].location if item.key in raw else None
         found = [(item, raw[item.key]) for item in mine if item.key in raw and not is_expired(raw[item.key])]
@@ -132,14 +132,14 @@ class BatchRun:
         return self._describe(self._queue[0])
 
     def _describe(self, item: Item) -> Summary:
-        summary: Summary = self._keeper.describe(KeyedCall(item.key, item.parts, *self._call(item.value)))
+        summary: Summary = self._cache.describe(KeyedCall(item.key, item.parts, *self._call(item.value)))
         return summary
 
     def begin(self) -> Arguments:
         """The arguments of the batch in hand; it is described before the function may change them."""
         self._summaries = [self._describe(item) for item in self.held]
         for summary in self._summaries:
-            self._keeper.begin(summary)
+            self._cache.begin(summary)
         self._flights.own_many([item.key for item in self.held])
         return self._call([item.value for item in self.held])
 
@@ -160,7 +160,7 @@ class BatchRun:
     def failed(self, error: Exception, seconds: float) -> None:
         """Note that the batch in hand failed, for each of its items."""
         for summary in self._summaries:
-            self._keeper.failed(summary, error, seconds)
+            self._cache.failed(summary, error, seconds)
 
     def keep(self, values: Sequence[Any], seconds: float) -> None:
         """Keep what the batch in hand returned, rows in one transaction, and fill it in.
@@ -173,17 +173,17 @@ class BatchRun:
         each = seconds / len(self.held)
         for item, summary, value in zip(self.held, self._summaries, values, strict=True):
             try:
-                returned.append(_Returned(item, summary, value, self._keeper.encode(value)))
+                returned.append(_Returned(item, summary, value, self._cache.encode(value)))
             except Exception as error:
                 error.add_note(f"it is the result for {summary.input}")
-                self._keeper.failed(summary, error, each)
+                self._cache.failed(summary, error, each)
                 errors.append(error)
         rows = [one for one in returned if one.encoded.value is not None and one.item.replaced is None]
         together = self._kept_together(rows, each)
         for one in returned:
             entry = together.get(one.item.key)
             try:
-                entry = entry or self._keeper.write(one.summary, one.encoded, each, one.item.replaced)
+                entry = entry or self._cache.write(one.summary, one.encoded, each, one.item.replaced)
             except Exception as error:
                 errors.append(error)
                 continue
@@ -194,9 +194,9 @@ class BatchRun:
     def _kept_together(self, rows: Collection[_Returned], seconds: float) -> dict[bytes, Entry]:
         if not rows:
             return {}
-        records: list[Record] = [self._keeper.record(one.summary, one.encoded, seconds) for one in rows]
+        records: list[Record] = [self._cache.record(one.summary, one.encoded, seconds) for one in rows]
         try:
-            self._keeper.write_together(records)
+            self._cache.write_together(records)
         except Exception:  # one of them may be the reason, and is told of when each is kept for itself
             return {}
         return {record.summary.key: record.entry for record in records}
@@ -205,7 +205,7 @@ class BatchRun:
         first, *others = one.item.numbers
         self.results[first] = one.value
         for number in others:  # to each a fresh one
-            again = MISSING if entry is None else self._keeper.read(entry)
+            again = MISSING if entry is None else self._cache.read(entry)
             self.results[number] = one.value if again is MISSING else again
 
     def disown(self) -> None:

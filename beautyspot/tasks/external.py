@@ -29,14 +29,14 @@ class Elsewhere:
 
     def __init__(self, task: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         self.task = task
-        self._summary = task._keeper.describe(task._keyed(args, kwargs))
+        self._summary = task._cache.describe(task._keyed(args, kwargs))
 
     def recall(self, default: Any) -> Any:
         """The kept result, or *default*."""
-        value = self.task._keeper.recall(self._summary.key)
+        value = self.task._cache.recall(self._summary.key)
         if value is not MISSING:
             return value
-        self.task._keeper.begin(self._summary)
+        self.task._cache.begin(self._summary)
         return default
 
     def keep(self, value: Any) -> None:
@@ -45,8 +45,8 @@ class Elsewhere:
         Raises:
             SerializationError: If it cannot be serialized.
         """
-        keeper = self.task._keeper
-        keeper.keep(self._summary, value, None, keeper.results.location(self._summary.key))
+        cache = self.task._cache
+        cache.keep(self._summary, value, None, cache.results.location(self._summary.key))
 
 
 def simply_runs(project: Any, function: Any, error: Exception) -> None:

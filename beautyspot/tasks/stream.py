@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 from beautyspot.keys.keyer import KeyedCall
 from beautyspot.results.singleflight import Flights
 from beautyspot.results.store import MISSING, is_expired
-from beautyspot.results.task_cache import Keeper
+from beautyspot.results.task_cache import TaskCache
 from beautyspot.tasks.bound import BoundStreamTask
 from beautyspot.tasks.task import Task
 
@@ -36,14 +36,14 @@ class Recording:
     """What a stream has yielded, each item serialized as it was then. As a context it is the time that passes within.
 
     Args:
-        keeper: Of the task.
+        cache: Of the task.
         call: Whose items they are.
     """
 
-    def __init__(self, keeper: Keeper, call: KeyedCall) -> None:
-        self.summary = keeper.describe(call)
+    def __init__(self, cache: TaskCache, call: KeyedCall) -> None:
+        self.summary = cache.describe(call)
         self.seconds = 0.0
-        self._keeper = keeper
+        self._cache = cache
         self._items: list[bytes] = []
         self._began = 0.0
 
@@ -59,11 +59,11 @@ class Recording:
         Raises:
             SerializationError: Carrying *value*, if it cannot be kept.
         """
-        self._items.append(self._keeper.encode_item(value, len(self._items)))
+        self._items.append(self._cache.encode_item(value, len(self._items)))
 
     def keep(self, replaced: str | None) -> None:
         """Keep the list of the items, in place of a blob that lies at *replaced*."""
-        self._keeper.write(self.summary, self._keeper.encode_items(self._items), self.seconds, replaced)
+        self._cache.write(self.summary, self._cache.encode_items(self._items), self.seconds, replaced)
 
 
 class Turn:
@@ -117,7 +117,7 @@ class StreamTask(Task[P, list[T]]):
         call = self._keyed(args, kwargs)
         kept = MISSING if fresh else self._kept_items(call.key, self._entry(call.key))
         if kept is MISSING:
-            recording = Recording(self._keeper, call)
+            recording = Recording(self._cache, call)
             waited = self._flights.acquire(call.key)
             turn = Turn(self._flights, call.key)
             try:
@@ -134,7 +134,7 @@ class StreamTask(Task[P, list[T]]):
             yield from kept
 
     def _live(self, call: KeyedCall, recording: Recording, turn: Turn) -> Generator[T, None, None]:
-        self._keeper.begin(recording.summary)
+        self._cache.begin(recording.summary)
         generator: Any = iter(self.__wrapped__(*call.args, **call.kwargs))
         try:
             while (value := self._drawn(generator, recording)) is not MISSING:
@@ -154,12 +154,12 @@ class StreamTask(Task[P, list[T]]):
                 if value is not MISSING:
                     recording.add(value)
         except Exception as error:
-            self._keeper.failed(recording.summary, error, recording.seconds)
+            self._cache.failed(recording.summary, error, recording.seconds)
             raise
         return value
 
     def _kept_items(self, key: bytes, entry: Entry | None) -> Any:
-        return MISSING if entry is None or is_expired(entry) else self._keeper.items(entry, key)
+        return MISSING if entry is None or is_expired(entry) else self._cache.items(entry, key)
 
     def _put(self, args: tuple[Any, ...], kwargs: dict[str, Any], value: Any) -> None:
         super()._put(args, kwargs, list(value))

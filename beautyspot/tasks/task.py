@@ -45,7 +45,7 @@ class Task(BaseTask[P, T]):
     def _fly(self, call: KeyedCall, fresh: bool = False, wait: bool = True) -> Flown:
         """Run the function unless someone did meanwhile; where he is not done yet, *wait* or say so."""
         key, _, args, kwargs = call
-        summary = self._keeper.describe(call)  # before the function may change its arguments
+        summary = self._cache.describe(call)  # before the function may change its arguments
         if waited := self._flights.acquire(key, wait):
             self._waited(summary, waited)
         try:
@@ -54,14 +54,14 @@ class Task(BaseTask[P, T]):
                 value = self._read(entry, key)
                 if value is not MISSING:
                     return Flown(value, entry, None, None)
-            started = self._keeper.begin(summary)
+            started = self._cache.begin(summary)
             try:
                 value = self._run(*args, **kwargs)
             except Exception as error:
-                self._keeper.failed(summary, error, perf_counter() - started)
+                self._cache.failed(summary, error, perf_counter() - started)
                 raise
             seconds = perf_counter() - started
-            return Flown(value, *self._keeper.keep(summary, value, seconds, entry and entry.location), seconds)
+            return Flown(value, *self._cache.keep(summary, value, seconds, entry and entry.location), seconds)
         finally:
             self._flights.release(key)
 
@@ -108,7 +108,7 @@ class AsyncTask(BaseTask[P, T]):
         return await self._compute(self._keyed(args, kwargs), fresh=True)
 
     async def _entry_of(self, key: bytes) -> Entry | None:
-        results = self._keeper.results
+        results = self._cache.results
         if results.is_quick:
             return results.entry(key)
         found: Entry | None = await self.project.run_io(results.entry, key)
@@ -123,7 +123,7 @@ class AsyncTask(BaseTask[P, T]):
         import asyncio  # half of the time that importing beautyspot may take
 
         key, _, args, kwargs = call
-        summary = self._keeper.describe(call)
+        summary = self._cache.describe(call)
         if waited := await self._flights.acquire_async(key, wait):
             self._waited(summary, waited)
         keeping = None
@@ -133,14 +133,14 @@ class AsyncTask(BaseTask[P, T]):
                 value = await self._value(entry, key)
                 if value is not MISSING:
                     return value  # type: ignore[no-any-return]
-            started = self._keeper.begin(summary)
+            started = self._cache.begin(summary)
             try:
                 value = await self._run(*args, **kwargs)
             except Exception as error:
-                await self.project.run_io(self._keeper.failed, summary, error, perf_counter() - started)
+                await self.project.run_io(self._cache.failed, summary, error, perf_counter() - started)
                 raise
             seconds = perf_counter() - started
-            keeping = self.project.run_io(self._keeper.keep, summary, value, seconds, entry and entry.location)
+            keeping = self.project.run_io(self._cache.keep, summary, value, seconds, entry and entry.location)
             await asyncio.shield(keeping)
             return value  # type: ignore[no-any-return]
         finally:

@@ -273,15 +273,15 @@ def growth(directory: Path) -> str:
 
 def _fill(project: bs.Project, task: bs.Task[[str, int], str], numbers: range) -> None:
     """Keep results as a map would, a quarter of a million to a transaction and in the order of their rows."""
-    keeper, keyer = task._keeper, task._keyer
-    encoded = keeper.encode("some text")
-    call = keeper.describe(KeyedCall(b"", [], ("some text", 0), {}))
+    cache, keyer = task._cache, task._keyer
+    encoded = cache.encode("some text")
+    call = cache.describe(KeyedCall(b"", [], ("some text", 0), {}))
     records = []
     for number in numbers:
         key, parts = keyer(("some text", number), {})
         text = f"text='some text', number={number}"
         summary = call._replace(key=key, input=text, arguments=keyer.fingerprints(parts))
-        records.append(keeper.record(summary, encoded, 0.0))
+        records.append(cache.record(summary, encoded, 0.0))
     records.sort(key=lambda record: int.from_bytes(record.summary.key[:8], "big", signed=True))
     project.db.upsert(records)
 

@@ -245,12 +245,12 @@ def lots(size: int) -> Iterator[range]:
 
 def calls_of(task: Any, numbers: Sequence[int]) -> list[Record]:
     """Rows of calls of *task*, as it keeps them itself."""
-    keeper, keyer = task._keeper, task._keyer
-    encoded = keeper.encode(TEXT)
-    call = keeper.describe(KeyedCall(b"", [], ("some text", 0), {}))
+    cache, keyer = task._cache, task._keyer
+    encoded = cache.encode(TEXT)
+    call = cache.describe(KeyedCall(b"", [], ("some text", 0), {}))
     records = []
     for number in numbers:
         key, parts = keyer(("some text", number), {})
         summary = call._replace(key=key, input=row_of(number).summary.input, arguments=keyer.fingerprints(parts))
-        records.append(keeper.record(summary, encoded, 0.25))
+        records.append(cache.record(summary, encoded, 0.25))
     return records
