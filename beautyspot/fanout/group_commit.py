@@ -57,9 +57,9 @@ class Batch:
 
     def run(self, calls: Sequence[Call]) -> tuple[list[Call], list[Call]]:
         """Run *calls*; those whose keys someone else has, and those that were not begun, come back."""
-        flights = self._task._flights
+        single_flight = self._task._single_flight
         try:
-            free = flights.try_acquire_many([call.key for call in calls])
+            free = single_flight.try_acquire_many([call.key for call in calls])
         except Exception:  # to be raised, and told of, where the call runs by itself
             free = set()
         taken = [call for call in calls if call.key not in free]
@@ -95,14 +95,14 @@ class Batch:
                 kept = set(keys)
             calls = [held for held in self._held if held.key in kept]
             self._held = deque(held for held in self._held if held.key not in kept)
-        self._task._flights.land_many([call.key for call in calls])
+        self._task._single_flight.land_many([call.key for call in calls])
         return calls
 
     def _give_back(self) -> list[Call]:
         """Calls that were not begun; their keys are free again."""
         with self._lock:
             not_begun, self._held = list(self._held), deque()
-        self._task._flights.land_many([call.key for call in not_begun])
+        self._task._single_flight.land_many([call.key for call in not_begun])
         return not_begun
 
     def _next(self) -> Call | None:
@@ -111,8 +111,8 @@ class Batch:
 
     def _run(self, call: Call) -> None:
         task = self._task
-        cache, flights = task._cache, task._flights
-        flights.own(call.key)
+        cache, single_flight = task._cache, task._single_flight
+        single_flight.own(call.key)
         summary = cache.describe(call.keyed())
         started = cache.begin(summary)
         try:
@@ -128,7 +128,7 @@ class Batch:
             self._tell(Outcome(call, error=error))
             return
         finally:
-            flights.disown(call.key)
+            single_flight.disown(call.key)
         with self._lock:
             self._returned.append(_Returned(call, value, summary, encoded, seconds))
 
@@ -167,5 +167,5 @@ class Batch:
 
     def _tell(self, *outcomes: Outcome) -> None:
         self.failed = self.failed or any(outcome.error is not None for outcome in outcomes)
-        self._task._flights.land_many([outcome.call.key for outcome in outcomes])
+        self._task._single_flight.land_many([outcome.call.key for outcome in outcomes])
         self._outcomes.extend(outcomes)

@@ -173,7 +173,7 @@ class Run:
         """Have *call* run; not where another process would wait for a stream that whoever runs this map reads."""
         try:
             if call.waits:
-                self.task._flights.refuse_reader(call.key)
+                self.task._single_flight.refuse_reader(call.key)
         except RecursionError as error:
             self.landed([Outcome(call, error=error)])
         else:

@@ -20,7 +20,7 @@ from beautyspot.maintenance.pruning import Dropped, Progress, drop_entries
 from beautyspot.maintenance.retention import Retention
 from beautyspot.protocols.index import Summary
 from beautyspot.results.last_used import use_log
-from beautyspot.results.singleflight import Flights
+from beautyspot.results.singleflight import SingleFlight
 from beautyspot.results.store import Results
 
 _PAGE = 500  # results that are dropped together
@@ -29,7 +29,7 @@ _TURN = digest_of(b"evicting")  # the key of whose lock he who evicts has
 
 def evict(
     results: Results,
-    flights: Flights,
+    single_flight: SingleFlight,
     retention: Retention,
     *,
     dry_run: bool = False,
@@ -50,17 +50,17 @@ def evict(
         ConfigurationError: If there is a ``max_bytes`` and the index does not remember uses.
         IndexUnavailableError: If the index cannot be read, locked or written to.
     """
-    eviction = _Eviction(results, flights, retention, dry_run, progress)
+    eviction = _Eviction(results, single_flight, retention, dry_run, progress)
     if dry_run:
         return eviction.run()
     if wait:
-        flights.acquire(_TURN)
-    elif not flights.try_acquire(_TURN, surely=True):
+        single_flight.acquire(_TURN)
+    elif not single_flight.try_acquire(_TURN, surely=True):
         return Evicted()
     try:
         return eviction.run()
     finally:
-        flights.release(_TURN)
+        single_flight.release(_TURN)
         eviction.tell()
 
 
@@ -68,10 +68,15 @@ class _Eviction:
     """One walk through an index; the arguments are those of `evict`."""
 
     def __init__(
-        self, results: Results, flights: Flights, retention: Retention, dry_run: bool, progress: Progress | None
+        self,
+        results: Results,
+        single_flight: SingleFlight,
+        retention: Retention,
+        dry_run: bool,
+        progress: Progress | None,
     ) -> None:
         self._results = results
-        self._flights = flights
+        self._single_flight = single_flight
         self._limit = retention.limit
         self._log = None if retention.limit is None else use_log(results.db)
         self._ttl_of = cache(retention.ttl_of)
@@ -136,14 +141,14 @@ class _Eviction:
         """Drop those results that nobody makes just now; which ones these were."""
         if self._dry_run or not rows:
             return rows
-        taken = self._flights.try_acquire_many([row.key for row in rows], surely=True)
+        taken = self._single_flight.try_acquire_many([row.key for row in rows], surely=True)
         try:
             entries = self._results.db.lookup(list(taken))
             seen = {(row.key, row.size, row.expires): row for row in rows}
             same = {key: entry for key, entry in entries.items() if (key, entry.size, entry.expires) in seen}
             drop_entries(self._results, same)
         finally:
-            self._flights.land_many(list(taken))
+            self._single_flight.land_many(list(taken))
         return [row for row in rows if row.key in same]
 
     def _tell(self, count: int) -> None:

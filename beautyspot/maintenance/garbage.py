@@ -15,7 +15,7 @@ from beautyspot.maintenance.eviction import Evicted
 from beautyspot.maintenance.pruning import _KEY, Progress
 from beautyspot.protocols.index import BlobInfo, InDirectory, TaskDB
 from beautyspot.protocols.storage import BlobStorage
-from beautyspot.results.singleflight import Flights
+from beautyspot.results.singleflight import SingleFlight
 from beautyspot.results.store import Results, unreferenced
 
 
@@ -84,7 +84,7 @@ class Garbage(NamedTuple):
 
 def collect(
     results: Results,
-    flights: Flights,
+    single_flight: SingleFlight,
     grace: float,
     dry_run: bool = False,
     progress: Progress | None = None,
@@ -102,7 +102,7 @@ def collect(
     """
     blobs, size, young = 0, 0, 0
     for blob in unused(results, sharers):
-        if blob.modified > time.time() - grace or not _removed(results, flights, blob, dry_run):
+        if blob.modified > time.time() - grace or not _removed(results, single_flight, blob, dry_run):
             young += 1
         else:
             blobs, size = blobs + 1, size + blob.size
@@ -119,7 +119,7 @@ def unused(results: Results, sharers: Sequence[TaskDB]) -> Iterator[BlobInfo]:
     return blobs
 
 
-def _removed(results: Results, flights: Flights, blob: BlobInfo, dry_run: bool) -> bool:
+def _removed(results: Results, single_flight: SingleFlight, blob: BlobInfo, dry_run: bool) -> bool:
     """Remove a blob with the lock of its key in hand; ``False`` where its call runs, or has ended meanwhile."""
     found = _KEY.search(blob.location)
     if found is None:
@@ -129,7 +129,7 @@ def _removed(results: Results, flights: Flights, blob: BlobInfo, dry_run: bool) 
     key = bytes.fromhex(found[0])
     if dry_run:  # nothing is written, not even a lock
         return not _is_in_use(results, key, blob)
-    if not flights.try_acquire(key, surely=True):
+    if not single_flight.try_acquire(key, surely=True):
         return False
     try:
         if _is_in_use(results, key, blob):
@@ -137,7 +137,7 @@ def _removed(results: Results, flights: Flights, blob: BlobInfo, dry_run: bool) 
         results.storage.delete(blob.location)
         return True
     finally:
-        flights.land(key)
+        single_flight.land(key)
 
 
 def _is_in_use(results: Results, key: bytes, blob: BlobInfo) -> bool:

@@ -36,7 +36,7 @@ from beautyspot.protocols.serializer import Buffer, Serializer
 from beautyspot.protocols.storage import BlobStorage, MapsBlobs
 from beautyspot.results.codec import form_of
 from beautyspot.results.signing import is_signed, seal_of
-from beautyspot.results.singleflight import Flights
+from beautyspot.results.singleflight import SingleFlight
 from beautyspot.results.store import Results, is_expired
 from beautyspot.serialization.inspector import Inspector
 from beautyspot.serialization.msgpack_serializer import MsgpackSerializer
@@ -66,7 +66,7 @@ class Maintenance:
         storage: BlobStorage,
         serializer: Serializer | None = None,
         secret: str | bytes | None = None,
-        flights: Flights | None = None,
+        single_flight: SingleFlight | None = None,
         retention: Retention | None = None,
         tender: Tender | None = None,
     ) -> None:
@@ -78,7 +78,7 @@ class Maintenance:
         # Values are looked at as they lie: the classes of the program that kept them are seldom here.
         own: Serializer = Inspector(serializer) if usual else serializer  # type: ignore[arg-type,assignment]
         self.form = form_of(own, mmap=isinstance(storage, MapsBlobs))
-        self._flights = flights or Flights(db if isinstance(db, KeyLocks) else None)
+        self._single_flight = single_flight or SingleFlight(db if isinstance(db, KeyLocks) else None)
         self._retention = retention
         self._tender = tender
 
@@ -163,7 +163,7 @@ class Maintenance:
         health = Health()
         for health, faults in verified(self.results, self.form, after, progress):
             if fix:
-                health.mended += mend(self.results, self.form, self._flights, faults)
+                health.mended += mend(self.results, self.form, self._single_flight, faults)
         self._add_orphans(health)
         if fix and health.counts["orphaned"]:
             health.mended += self._collect(GRACE).blobs
@@ -171,7 +171,7 @@ class Maintenance:
 
     def mend(self, health: Health) -> int:
         """Drop what a look has found and tells one by one, as ``verify(fix=True)`` does; how much there was."""
-        dropped = mend(self.results, self.form, self._flights, health.faults)
+        dropped = mend(self.results, self.form, self._single_flight, health.faults)
         return dropped + (self._collect(GRACE).blobs if health.counts["orphaned"] else 0)
 
     def _add_orphans(self, health: Health) -> None:
@@ -244,7 +244,7 @@ class Maintenance:
             return Evicted()
         if self._tender is not None and not dry_run:
             self._tender.write_uses()
-        return evict(self.results, self._flights, retention, dry_run=dry_run, wait=wait, progress=progress)
+        return evict(self.results, self._single_flight, retention, dry_run=dry_run, wait=wait, progress=progress)
 
     def gc(
         self,
@@ -280,7 +280,7 @@ class Maintenance:
     def _collect(self, grace: float, dry_run: bool = False, progress: Callable[[int], object] | None = None) -> Garbage:
         with sharers(self.db, self.storage) as others:
             grace = max(grace, GRACE) if others else grace
-            return collect(self.results, self._flights, grace, dry_run, progress, others)
+            return collect(self.results, self._single_flight, grace, dry_run, progress, others)
 
     def export(
         self,

@@ -22,7 +22,7 @@ from beautyspot.protocols.index import Entry, InDirectory, Record, SelfCheck
 from beautyspot.protocols.storage import Evicts, MapsBlobs
 from beautyspot.results.codec import Form, form_of
 from beautyspot.results.signing import is_signed
-from beautyspot.results.singleflight import Flights
+from beautyspot.results.singleflight import SingleFlight
 from beautyspot.results.store import Results, unreferenced
 
 __all__ = ["Fault", "Health", "verified"]
@@ -146,7 +146,7 @@ def verified(
     yield health, []
 
 
-def mend(results: Results, form: Form, flights: Flights, faults: Iterable[Fault]) -> int:
+def mend(results: Results, form: Form, single_flight: SingleFlight, faults: Iterable[Fault]) -> int:
     """Drop results that are of no use, unless they are kept anew or their calls run just now; how many there were.
 
     Raises:
@@ -154,7 +154,7 @@ def mend(results: Results, form: Form, flights: Flights, faults: Iterable[Fault]
     """
     look, dropped = _Look(results, form), 0
     for fault in faults:
-        if fault.kind not in HOPELESS or fault.key is None or not flights.try_acquire(fault.key, surely=True):
+        if fault.kind not in HOPELESS or fault.key is None or not single_flight.try_acquire(fault.key, surely=True):
             continue
         try:
             entry = results.db.lookup([fault.key]).get(fault.key)
@@ -164,7 +164,7 @@ def mend(results: Results, form: Form, flights: Flights, faults: Iterable[Fault]
                     look.refuse_an_empty_storage()
                 dropped += drop_keys(results, [fault.key])
         finally:
-            flights.land(fault.key)
+            single_flight.land(fault.key)
     return dropped
 
 

@@ -19,7 +19,7 @@ from beautyspot.protocols.serializer import Serializer
 from beautyspot.protocols.storage import BlobStorage
 from beautyspot.results.events import Events, Observed
 from beautyspot.results.signing import seal_of
-from beautyspot.results.singleflight import Flights
+from beautyspot.results.singleflight import SingleFlight
 from beautyspot.results.store import Results
 from beautyspot.results.task_cache import OnSaveError
 from beautyspot.serialization.msgpack_serializer import MsgpackSerializer
@@ -119,7 +119,7 @@ class Project(Decorating, Paced, Observed, Batching):
         self.retention = retention
         self._tender = tender_of(retention, self.db, self._evict, self.run_io)
         self.results = self._made_results(blob_threshold, secret)
-        self.flights = Flights(
+        self.single_flight = SingleFlight(
             self.db if isinstance(self.db, KeyLocks) else None,
             None if isinstance(self.db, QuickLookup) else self.run_io,
         )
@@ -219,7 +219,9 @@ class Project(Decorating, Paced, Observed, Batching):
         from beautyspot.maintenance.maintenance import Maintenance
 
         secret = None if self.results.seal is None else self.results.seal.secret
-        return Maintenance(self.db, self.storage, self.serializer, secret, self.flights, self.retention, self._tender)
+        return Maintenance(
+            self.db, self.storage, self.serializer, secret, self.single_flight, self.retention, self._tender
+        )
 
     def _evict(self) -> None:
         self.maintenance.evict(wait=False)

@@ -30,7 +30,7 @@ _READ_HERE = (
 )
 
 
-class _Flight:
+class _InFlight:
     """One key under way. Its lock is held until it has landed; those who cannot block leave a callback."""
 
     __slots__ = ("callbacks", "landed", "landing", "lock", "reader")
@@ -55,7 +55,7 @@ class _Flight:
         self.reader = reader
 
 
-class Flights(SurvivesFork):
+class SingleFlight(SurvivesFork):
     """The keys under way in this process.
 
     Args:
@@ -68,7 +68,7 @@ class Flights(SurvivesFork):
         self._locks = locks
         self._bulk = locks if isinstance(locks, BulkLocks) else None
         self._run_io = run_io
-        self._under_way: dict[bytes, _Flight] = {}
+        self._under_way: dict[bytes, _InFlight] = {}
         self._landing = threading.RLock()  # a stream that is collected as garbage lands in whatever thread runs then
         self.survive_forks()
 
@@ -259,14 +259,14 @@ class Flights(SurvivesFork):
         if flight is not None and flight.is_read_here():
             raise RecursionError(_READ_HERE)
 
-    def _refuse_to_block(self, flight: _Flight) -> None:
+    def _refuse_to_block(self, flight: _InFlight) -> None:
         reader = flight.reader
         if flight.is_read_here() or (reader and reader.thread == threading.get_ident() and _runs_event_loop()):
             gc.collect()  # nobody can read on what is garbage
             if not flight.landed:
                 raise RecursionError(_READ_HERE)
 
-    async def _refuse_to_await(self, flight: _Flight) -> None:
+    async def _refuse_to_await(self, flight: _InFlight) -> None:
         if flight.is_read_here():
             import asyncio
 
@@ -332,10 +332,10 @@ class Flights(SurvivesFork):
             with suppress(IndexUnavailableError):
                 self._locks.unlock(key)
 
-    def _take(self, key: bytes) -> _Flight | None:
+    def _take(self, key: bytes) -> _InFlight | None:
         """Take *key* in this process; if someone has it, the flight to wait for."""
         self.refuse_own(key)
-        mine = _Flight()
+        mine = _InFlight()
         other = self._under_way.setdefault(key, mine)
         return None if other is mine else other
 
@@ -359,7 +359,7 @@ class Flights(SurvivesFork):
         except IndexUnavailableError:  # as in `_try_locks`
             return
 
-    def _when_landed(self, flight: _Flight, callback: Callable[[], None]) -> None:
+    def _when_landed(self, flight: _InFlight, callback: Callable[[], None]) -> None:
         with self._landing:
             if not flight.landed:
                 flight.callbacks.append(callback)

@@ -35,14 +35,14 @@ class _AsyncTurn(Turn):
         """Give the key back when the result is written, as it is even where the reader is cancelled meanwhile."""
         self._has_ended = True
         if keeping is None or keeping.done():
-            self.end(self._flights.land_async)
+            self.end(self._single_flight.land_async)
         else:
-            self._flights.disown(self._key)
-            keeping.add_done_callback(lambda _: self.end(self._flights.land_async))
+            self._single_flight.disown(self._key)
+            keeping.add_done_callback(lambda _: self.end(self._single_flight.land_async))
 
     def __del__(self) -> None:
         if not self._has_ended:
-            self.end(self._flights.land)
+            self.end(self._single_flight.land)
 
 
 class AsyncStreamTask(AsyncTask[P, list[T]]):
@@ -76,8 +76,8 @@ class AsyncStreamTask(AsyncTask[P, list[T]]):
         kept = MISSING if fresh else await self._kept_items(call.key, await self._entry_of(call.key))
         if kept is MISSING:
             recording = Recording(self._cache, call)
-            waited = await self._flights.acquire_async(call.key)
-            turn, keeping = _AsyncTurn(self._flights, call.key), None
+            waited = await self._single_flight.acquire_async(call.key)
+            turn, keeping = _AsyncTurn(self._single_flight, call.key), None
             try:
                 if waited:
                     self._waited(recording.summary, waited)

@@ -77,10 +77,10 @@ class BaseTask(Generic[P, T]):
         "__weakref__",
         "_cache",
         "_entry",
-        "_flights",
         "_keyer",
         "_read",
         "_run",
+        "_single_flight",
         "_token",
         "binds",
         "options",
@@ -120,7 +120,7 @@ class BaseTask(Generic[P, T]):
             project.events,
         )
         self._entry, self._read = project.results.entry, self._cache.read
-        self._flights = project.flights
+        self._single_flight = project.single_flight
 
     def __reduce__(self) -> str | tuple[Any, ...]:
         def state() -> tuple[Any, ...]:
@@ -193,11 +193,11 @@ class BaseTask(Generic[P, T]):
     def _put(self, args: tuple[Any, ...], kwargs: dict[str, Any], value: T) -> None:
         call = self._keyed(args, kwargs)
         summary = self._cache.describe(call)
-        self._flights.acquire(call.key)
+        self._single_flight.acquire(call.key)
         try:
             self._cache.put(summary, value)
         finally:
-            self._flights.release(call.key)
+            self._single_flight.release(call.key)
 
     def explain(self, *args: P.args, **kwargs: P.kwargs) -> Explanation:
         """Whether the call is kept and, if not, why: never run, expired, other version, another argument."""

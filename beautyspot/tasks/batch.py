@@ -132,14 +132,14 @@ class BatchTask(_Batching[A, Q, R]):
                     continue
             finally:
                 if keys := run.release():
-                    self._flights.land_many(keys)
+                    self._single_flight.land_many(keys)
             # Waited for while nothing is held; whoever has it keeps it, or fails and leaves it to us.
             if run.is_over() or not wait:
                 return
             summary = run.waits_for()
-            if waited := self._flights.acquire(summary.key):
+            if waited := self._single_flight.acquire(summary.key):
                 self._waited(summary, waited)
-            self._flights.release(summary.key)
+            self._single_flight.release(summary.key)
 
     def _run_batch(self, run: BatchRun) -> None:
         args, kwargs = run.begin()
@@ -218,15 +218,15 @@ class AsyncBatchTask(_Batching[A, Q, R]):
             if run.is_over() or not wait:
                 return
             summary = run.waits_for()
-            if waited := await self._flights.acquire_async(summary.key):
+            if waited := await self._single_flight.acquire_async(summary.key):
                 self._waited(summary, waited)
-            self._flights.disown(summary.key)
-            self._flights.land_async(summary.key)
+            self._single_flight.disown(summary.key)
+            self._single_flight.land_async(summary.key)
 
     def _land(self, run: BatchRun) -> None:
         keys = run.release()
         if keys:
-            self._flights.land_many_async(keys)
+            self._single_flight.land_many_async(keys)
 
 
 class BoundBatchTask(_Bound[Any, Any]):

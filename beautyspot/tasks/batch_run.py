@@ -61,7 +61,7 @@ class BatchRun:
 
     def __init__(self, task: Any, call: Callable[[Any], Arguments], count: int, fresh: bool = False) -> None:
         self._cache = task._cache
-        self._flights = task._flights
+        self._single_flight = task._single_flight
         self._size: int = task.options.size
         self._name: str = task.function_name
         self._call = call
@@ -108,7 +108,7 @@ class BatchRun:
         while self._queue and len(self.held) < self._size:
             room = min(self._size - len(self.held), len(self._queue))
             some = [self._queue.popleft() for _ in range(room)]
-            free = self._flights.try_acquire_many([item.key for item in some], anyway=True)
+            free = self._single_flight.try_acquire_many([item.key for item in some], anyway=True)
             mine = [item for item in some if item.key in free]
             self.held += mine
             self._elsewhere += [item for item in some if item.key not in free]
@@ -124,7 +124,7 @@ class BatchRun:
         there = set() if self._fresh else self._read(found)
         self.held = [item for item in self.held if item.key not in there]
         if there:
-            self._flights.land_many(list(there))
+            self._single_flight.land_many(list(there))
 
     def waits_for(self) -> Summary:
         """The call to wait for, where all that is left is someone else's; what is left is asked for again then."""
@@ -140,7 +140,7 @@ class BatchRun:
         self._summaries = [self._describe(item) for item in self.held]
         for summary in self._summaries:
             self._cache.begin(summary)
-        self._flights.own_many([item.key for item in self.held])
+        self._single_flight.own_many([item.key for item in self.held])
         return self._call([item.value for item in self.held])
 
     def checked(self, returned: Any) -> list[Any]:
@@ -210,7 +210,7 @@ class BatchRun:
 
     def disown(self) -> None:
         """Say that the code which runs from here on does not have the keys of the batch in hand."""
-        self._flights.disown_many([item.key for item in self.held])
+        self._single_flight.disown_many([item.key for item in self.held])
 
     def release(self) -> list[bytes]:
         """The keys of the batch in hand, which is over; someone will land them."""

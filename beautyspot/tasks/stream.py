@@ -13,7 +13,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 
 from beautyspot.keys.keyer import KeyedCall
-from beautyspot.results.singleflight import Flights
+from beautyspot.results.singleflight import SingleFlight
 from beautyspot.results.store import MISSING, is_expired
 from beautyspot.results.task_cache import TaskCache
 from beautyspot.tasks.bound import BoundStreamTask
@@ -74,22 +74,22 @@ class Turn:
         key: Of the call; it was taken for the code that runs from here on.
     """
 
-    def __init__(self, flights: Flights, key: bytes) -> None:
-        self._flights = flights
+    def __init__(self, single_flight: SingleFlight, key: bytes) -> None:
+        self._single_flight = single_flight
         self._key = key
         self._process = os.getpid()
 
     def pause(self) -> None:
         """An item is handed out: the key is the stream's, and not that of the code which reads it."""
-        self._flights.lend(self._key)
+        self._single_flight.lend(self._key)
 
     def go_on(self) -> None:
         """The next item is wanted, or the end."""
-        self._flights.take_back(self._key)
+        self._single_flight.take_back(self._key)
 
     def end(self, land: Callable[[bytes], None]) -> None:
         """Give the key back; where a fork copied the stream, it is the parent's."""
-        self._flights.disown(self._key)
+        self._single_flight.disown(self._key)
         if self._process == os.getpid():
             land(self._key)
 
@@ -118,8 +118,8 @@ class StreamTask(Task[P, list[T]]):
         kept = MISSING if fresh else self._kept_items(call.key, self._entry(call.key))
         if kept is MISSING:
             recording = Recording(self._cache, call)
-            waited = self._flights.acquire(call.key)
-            turn = Turn(self._flights, call.key)
+            waited = self._single_flight.acquire(call.key)
+            turn = Turn(self._single_flight, call.key)
             try:
                 if waited:
                     self._waited(recording.summary, waited)
@@ -129,7 +129,7 @@ class StreamTask(Task[P, list[T]]):
                     yield from self._live(call, recording, turn)
                     recording.keep(entry and entry.location)
             finally:
-                turn.end(self._flights.land)
+                turn.end(self._single_flight.land)
         if kept is not MISSING:
             yield from kept
 

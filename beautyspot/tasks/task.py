@@ -46,7 +46,7 @@ class Task(BaseTask[P, T]):
         """Run the function unless someone did meanwhile; where he is not done yet, *wait* or say so."""
         key, _, args, kwargs = call
         summary = self._cache.describe(call)  # before the function may change its arguments
-        if waited := self._flights.acquire(key, wait):
+        if waited := self._single_flight.acquire(key, wait):
             self._waited(summary, waited)
         try:
             entry = self._entry(key)  # someone else may have run it meanwhile
@@ -63,7 +63,7 @@ class Task(BaseTask[P, T]):
             seconds = perf_counter() - started
             return Flown(value, *self._cache.keep(summary, value, seconds, entry and entry.location), seconds)
         finally:
-            self._flights.release(key)
+            self._single_flight.release(key)
 
     @overload
     def __get__(self, instance: None, owner: type | None = None) -> Self: ...
@@ -124,7 +124,7 @@ class AsyncTask(BaseTask[P, T]):
 
         key, _, args, kwargs = call
         summary = self._cache.describe(call)
-        if waited := await self._flights.acquire_async(key, wait):
+        if waited := await self._single_flight.acquire_async(key, wait):
             self._waited(summary, waited)
         keeping = None
         try:
@@ -144,11 +144,11 @@ class AsyncTask(BaseTask[P, T]):
             await asyncio.shield(keeping)
             return value  # type: ignore[no-any-return]
         finally:
-            self._flights.disown(key)
+            self._single_flight.disown(key)
             if keeping is None or keeping.done():
-                self._flights.land_async(key)
+                self._single_flight.land_async(key)
             else:  # cancelled while the result is being written: it is kept all the same
-                keeping.add_done_callback(lambda _: self._flights.land_async(key))
+                keeping.add_done_callback(lambda _: self._single_flight.land_async(key))
 
     @overload
     def __get__(self, instance: None, owner: type | None = None) -> Self: ...

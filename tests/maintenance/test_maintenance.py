@@ -148,9 +148,9 @@ def test_a_result_whose_call_runs_just_now_is_not_mended(project: bs.Project) ->
     task = fill(project, [500, 501])
     project.storage.delete(location(project, task.key(500)))
     key = bytes.fromhex(task.key(500))
-    assert project.flights.try_acquire(key)
+    assert project.single_flight.try_acquire(key)
     assert project.maintenance.verify(fix=True).mended == 0
-    project.flights.land(key)
+    project.single_flight.land(key)
     assert project.maintenance.verify(fix=True).mended == 1
 
 

@@ -214,13 +214,13 @@ def test_a_result_whose_call_runs_just_now_is_left(places: dict[str, Any]) -> No
         bs.map(task, range(3))
         age(project, 10 * DAY)
         key = bytes.fromhex(task.key(1))
-        assert project.flights.try_acquire(key)
+        assert project.single_flight.try_acquire(key)
         try:
             for rules in (bs.Retention(ttl="1d"), bs.Retention(max_bytes=1100)):
                 project.maintenance.gc(retention=rules)
                 assert task.cached(1)
         finally:
-            project.flights.land(key)
+            project.single_flight.land(key)
         assert project.maintenance.gc(retention=bs.Retention(ttl="1d")).evicted.results == 1
 
 

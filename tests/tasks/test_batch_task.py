@@ -233,8 +233,8 @@ def test_what_earlier_batches_gave_is_kept_when_one_fails(project: bs.Project) -
     assert [fails.cached(x) for x in range(8)] == [True] * 4 + [False] * 4
     assert [fails.explain(x).reason for x in (4, 5)] == ["failed"] * 2
     assert fails.explain(6).reason == "arguments"
-    assert all(project.flights.try_acquire(bytes.fromhex(fails.key(x))) for x in range(8))
-    project.flights.land_many([bytes.fromhex(fails.key(x)) for x in range(8)])
+    assert all(project.single_flight.try_acquire(bytes.fromhex(fails.key(x))) for x in range(8))
+    project.single_flight.land_many([bytes.fromhex(fails.key(x)) for x in range(8)])
 
 
 def test_each_batch_is_kept_in_one_transaction_before_the_next_begins(project: bs.Project) -> None:
@@ -575,12 +575,12 @@ class TestTogether:
 
     def test_keys_that_were_taken_before_one_that_cannot_be_are_given_back(self, project: bs.Project) -> None:
         first, second = b"1" * 16, b"2" * 16
-        project.flights.acquire(second)
+        project.single_flight.acquire(second)
         with pytest.raises(RecursionError):
-            project.flights.try_acquire_many([first, second])
-        assert project.flights.try_acquire(first)
-        project.flights.land_many([first, second])
-        project.flights.disown(second)
+            project.single_flight.try_acquire_many([first, second])
+        assert project.single_flight.try_acquire(first)
+        project.single_flight.land_many([first, second])
+        project.single_flight.disown(second)
 
 
 _JOB = """
