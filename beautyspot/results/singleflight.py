@@ -68,13 +68,13 @@ class SingleFlight(SurvivesFork):
         self._locks = locks
         self._bulk = locks if isinstance(locks, BulkLocks) else None
         self._run_io = run_io
-        self._under_way: dict[bytes, _InFlight] = {}
+        self._in_flight: dict[bytes, _InFlight] = {}
         self._landing = threading.RLock()  # a stream that is collected as garbage lands in whatever thread runs then
         self.survive_forks()
 
     def after_fork_in_child(self) -> None:
         """Forget the keys of the parent process, whose threads are not here."""
-        self._under_way = {}
+        self._in_flight = {}
         self._landing = threading.RLock()
 
     def acquire(self, key: bytes, wait: bool = True) -> float:
@@ -236,7 +236,7 @@ class SingleFlight(SurvivesFork):
     def lend(self, key: bytes) -> None:
         """Say that the stream which has *key* goes on when the code that runs from here on asks for the next item."""
         self.disown(key)
-        flight = self._under_way.get(key)
+        flight = self._in_flight.get(key)
         if flight is not None:  # else a fork copied the stream, and the key is the parent's
             reader = Reader()
             flight.is_read_by(reader)
@@ -244,7 +244,7 @@ class SingleFlight(SurvivesFork):
 
     def take_back(self, key: bytes) -> None:
         """Say that the stream which has *key* goes on now, to its next item or to its end."""
-        flight = self._under_way.get(key)
+        flight = self._in_flight.get(key)
         if flight is not None:  # as above
             flight.is_read_by(None)
         self.own(key)
@@ -255,7 +255,7 @@ class SingleFlight(SurvivesFork):
         Raises:
             RecursionError: If *key* is held by such a stream.
         """
-        flight = self._under_way.get(key)
+        flight = self._in_flight.get(key)
         if flight is not None and flight.is_read_here():
             raise RecursionError(_READ_HERE)
 
@@ -324,7 +324,7 @@ class SingleFlight(SurvivesFork):
             self.land_many(keys)
             return
         for key in keys:
-            self._under_way[key].landing = True
+            self._in_flight[key].landing = True
         self._run_io(self.land_many, keys)
 
     def _unlock(self, key: bytes) -> None:
@@ -336,7 +336,7 @@ class SingleFlight(SurvivesFork):
         """Take *key* in this process; if someone has it, the flight to wait for."""
         self.refuse_own(key)
         mine = _InFlight()
-        other = self._under_way.setdefault(key, mine)
+        other = self._in_flight.setdefault(key, mine)
         return None if other is mine else other
 
     def _try_locks(self, key: bytes, surely: bool = False) -> bool:
@@ -368,7 +368,7 @@ class SingleFlight(SurvivesFork):
 
     def _land(self, key: bytes) -> None:
         with self._landing:
-            flight = self._under_way.pop(key)
+            flight = self._in_flight.pop(key)
             flight.landed = True
             flight.is_read_by(None)
         flight.lock.release()

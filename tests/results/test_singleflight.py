@@ -137,19 +137,19 @@ def test_a_result_is_kept_although_its_caller_was_cancelled_while_it_was_written
 
     async def main() -> None:
         running = asyncio.create_task(large(1))
-        while not large.project.single_flight._under_way:
+        while not large.project.single_flight._in_flight:
             await asyncio.sleep(0)
         await asyncio.sleep(0.002)
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await running
         for _ in range(500):
-            if not large.project.single_flight._under_way:
+            if not large.project.single_flight._in_flight:
                 return
             await asyncio.sleep(0.01)
 
     asyncio.run(main())
-    assert not project.single_flight._under_way
+    assert not project.single_flight._in_flight
     assert not list(project.results.garbage())
 
 
