@@ -60,7 +60,7 @@ def evict(
     try:
         return eviction.run()
     finally:
-        single_flight.release(_TURN)
+        single_flight.release_current(_TURN)
         eviction.tell()
 
 

@@ -220,7 +220,7 @@ class SingleFlight(SurvivesFork):
             self._unlock(key)
         return taken
 
-    def release(self, key: bytes) -> None:
+    def release_current(self, key: bytes) -> None:
         """Give *key* back and wake those who wait for it."""
         self.disown(key)
         self.land(key)

@@ -197,7 +197,7 @@ class BaseTask(Generic[P, T]):
         try:
             self._cache.put(summary, value)
         finally:
-            self._single_flight.release(call.key)
+            self._single_flight.release_current(call.key)
 
     def explain(self, *args: P.args, **kwargs: P.kwargs) -> Explanation:
         """Whether the call is kept and, if not, why: never run, expired, other version, another argument."""

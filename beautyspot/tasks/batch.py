@@ -139,7 +139,7 @@ class BatchTask(_Batching[A, Q, R]):
             summary = run.waits_for()
             if waited := self._single_flight.acquire(summary.key):
                 self._waited(summary, waited)
-            self._single_flight.release(summary.key)
+            self._single_flight.release_current(summary.key)
 
     def _run_batch(self, run: BatchRun) -> None:
         args, kwargs = run.begin()

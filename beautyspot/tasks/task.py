@@ -63,7 +63,7 @@ class Task(BaseTask[P, T]):
             seconds = perf_counter() - started
             return Flown(value, *self._cache.keep(summary, value, seconds, entry and entry.location), seconds)
         finally:
-            self._single_flight.release(key)
+            self._single_flight.release_current(key)
 
     @overload
     def __get__(self, instance: None, owner: type | None = None) -> Self: ...
