@@ -20,14 +20,14 @@ class Asked:
         return not self._first.acquire(blocking=False)
 
 
-def wake(loop: asyncio.AbstractEventLoop, landed: asyncio.Future[None]) -> None:
-    """End the waiting for *landed*, from any thread."""
+def wake(loop: asyncio.AbstractEventLoop, released: asyncio.Future[None]) -> None:
+    """End the waiting for *released*, from any thread."""
     try:
-        loop.call_soon_threadsafe(_settle, landed)
+        loop.call_soon_threadsafe(_settle, released)
     except RuntimeError:  # its loop is closed: nobody waits there any more
         return
 
 
-def _settle(landed: asyncio.Future[None]) -> None:
-    if not landed.done():  # its waiter may have been cancelled
-        landed.set_result(None)
+def _settle(released: asyncio.Future[None]) -> None:
+    if not released.done():  # its waiter may have been cancelled
+        released.set_result(None)

@@ -95,14 +95,14 @@ class Batch:
                 kept = set(keys)
             calls = [held for held in self._held if held.key in kept]
             self._held = deque(held for held in self._held if held.key not in kept)
-        self._task._single_flight.land_many([call.key for call in calls])
+        self._task._single_flight.release_many([call.key for call in calls])
         return calls
 
     def _give_back(self) -> list[Call]:
         """Calls that were not begun; their keys are free again."""
         with self._lock:
             not_begun, self._held = list(self._held), deque()
-        self._task._single_flight.land_many([call.key for call in not_begun])
+        self._task._single_flight.release_many([call.key for call in not_begun])
         return not_begun
 
     def _next(self) -> Call | None:
@@ -167,5 +167,5 @@ class Batch:
 
     def _tell(self, *outcomes: Outcome) -> None:
         self.failed = self.failed or any(outcome.error is not None for outcome in outcomes)
-        self._task._single_flight.land_many([outcome.call.key for outcome in outcomes])
+        self._task._single_flight.release_many([outcome.call.key for outcome in outcomes])
         self._outcomes.extend(outcomes)

@@ -148,7 +148,7 @@ class _Eviction:
             same = {key: entry for key, entry in entries.items() if (key, entry.size, entry.expires) in seen}
             drop_entries(self._results, same)
         finally:
-            self._single_flight.land_many(list(taken))
+            self._single_flight.release_many(list(taken))
         return [row for row in rows if row.key in same]
 
     def _tell(self, count: int) -> None:

@@ -137,7 +137,7 @@ def _removed(results: Results, single_flight: SingleFlight, blob: BlobInfo, dry_
         results.storage.delete(blob.location)
         return True
     finally:
-        single_flight.land(key)
+        single_flight.release(key)
 
 
 def _is_in_use(results: Results, key: bytes, blob: BlobInfo) -> bool:

@@ -164,7 +164,7 @@ def mend(results: Results, form: Form, single_flight: SingleFlight, faults: Iter
                     look.refuse_an_empty_storage()
                 dropped += drop_keys(results, [fault.key])
         finally:
-            single_flight.land(fault.key)
+            single_flight.release(fault.key)
     return dropped
 
 

@@ -31,15 +31,15 @@ _READ_HERE = (
 
 
 class _InFlight:
-    """One key under way. Its lock is held until it has landed; those who cannot block leave a callback."""
+    """One key under way. Its lock is held until it has released; those who cannot block leave a callback."""
 
-    __slots__ = ("callbacks", "landed", "landing", "lock", "reader")
+    __slots__ = ("callbacks", "is_releasing", "lock", "reader", "released")
 
     def __init__(self) -> None:
         self.reader: Reader | None = None  # of a stream that is between two items
         self.lock = threading.Lock()
         self.lock.acquire()
-        self.landed = self.landing = False  # landing: its run is over, and its lock is being given back
+        self.released = self.is_releasing = False  # is_releasing: its run is over, and its lock is being given back
         self.callbacks: list[Callable[[], None]] = []
 
     def is_read_here(self) -> bool:
@@ -69,13 +69,15 @@ class SingleFlight(SurvivesFork):
         self._bulk = locks if isinstance(locks, BulkLocks) else None
         self._run_io = run_io
         self._in_flight: dict[bytes, _InFlight] = {}
-        self._landing = threading.RLock()  # a stream that is collected as garbage lands in whatever thread runs then
+        self._releasing = (
+            threading.RLock()
+        )  # a stream that is collected as garbage is released in whatever thread runs then
         self.survive_forks()
 
     def after_fork_in_child(self) -> None:
         """Forget the keys of the parent process, whose threads are not here."""
         self._in_flight = {}
-        self._landing = threading.RLock()
+        self._releasing = threading.RLock()
 
     def acquire(self, key: bytes, wait: bool = True) -> float:
         """Take *key*, waiting for whoever has it; how many seconds that was, 0 where nobody ran it.
@@ -90,7 +92,7 @@ class SingleFlight(SurvivesFork):
             self._refuse_to_block(other)
             if not wait:
                 raise UnderWay
-            if not other.landing:
+            if not other.is_releasing:
                 began = began or perf_counter()
             other.lock.acquire()
             other.lock.release()
@@ -120,15 +122,15 @@ class SingleFlight(SurvivesFork):
             self._fail(key, error)
             raise
         if not taken:
-            self._land(key)
+            self._release(key)
         return taken
 
     def _fail(self, key: bytes, error: BaseException) -> None:
-        """Land a *key* that could not be had; an interrupt may have come just after its lock was taken."""
+        """Release a *key* that could not be had; an interrupt may have come just after its lock was taken."""
         if isinstance(error, Exception):
-            self._land(key)
+            self._release(key)
         else:
-            self.land(key)
+            self.release(key)
 
     def try_acquire_many(self, keys: Sequence[bytes], surely: bool = False, anyway: bool = False) -> set[bytes]:
         """As `try_acquire`, for many keys in few questions; those that were taken.
@@ -156,7 +158,7 @@ class SingleFlight(SurvivesFork):
         finally:
             for key in mine:
                 if key not in taken:
-                    self._land(key)
+                    self._release(key)
         return taken
 
     def _try_acquire_each(self, keys: Sequence[bytes], surely: bool) -> set[bytes]:
@@ -166,7 +168,7 @@ class SingleFlight(SurvivesFork):
                 if self.try_acquire(key, surely):
                     taken.add(key)
         except BaseException:
-            self.land_many(list(taken))
+            self.release_many(list(taken))
             raise
         return taken
 
@@ -180,12 +182,12 @@ class SingleFlight(SurvivesFork):
             await self._refuse_to_await(other)
             if not wait:
                 raise UnderWay
-            if not other.landing:
+            if not other.is_releasing:
                 began = began or perf_counter()
             loop = asyncio.get_running_loop()
-            landed = loop.create_future()
-            self._when_landed(other, partial(wake, loop, landed))
-            await landed
+            released = loop.create_future()
+            self._when_released(other, partial(wake, loop, released))
+            await released
         try:
             pause = 0.001
             while not await self._try_locks_async(key):
@@ -196,7 +198,7 @@ class SingleFlight(SurvivesFork):
                 await asyncio.sleep(pause)
                 pause = min(pause * 1.5, 0.05)
         except BaseException:
-            self._land(key)
+            self._release(key)
             raise
         self.own(key)
         return began and perf_counter() - began
@@ -223,14 +225,14 @@ class SingleFlight(SurvivesFork):
     def release_current(self, key: bytes) -> None:
         """Give *key* back and wake those who wait for it."""
         self.disown(key)
-        self.land(key)
+        self.release(key)
 
     def own(self, key: bytes) -> None:
         """Say that the code which runs from here on has *key*."""
         keys_under_way.set((*keys_under_way.get(), key))
 
     def disown(self, key: bytes) -> None:
-        """Say that the code which runs from here on does not have *key*; someone will `land` it."""
+        """Say that the code which runs from here on does not have *key*; someone will `release` it."""
         keys_under_way.set(tuple([mine for mine in keys_under_way.get() if mine != key]))
 
     def lend(self, key: bytes) -> None:
@@ -263,7 +265,7 @@ class SingleFlight(SurvivesFork):
         reader = flight.reader
         if flight.is_read_here() or (reader and reader.thread == threading.get_ident() and _runs_event_loop()):
             gc.collect()  # nobody can read on what is garbage
-            if not flight.landed:
+            if not flight.released:
                 raise RecursionError(_READ_HERE)
 
     async def _refuse_to_await(self, flight: _InFlight) -> None:
@@ -294,38 +296,38 @@ class SingleFlight(SurvivesFork):
         gone = frozenset(keys)
         keys_under_way.set(tuple([mine for mine in keys_under_way.get() if mine not in gone]))
 
-    def land(self, key: bytes) -> None:
+    def release(self, key: bytes) -> None:
         """Wake those who wait for *key*; from any thread."""
         if self._locks is not None:
             try:  # noqa: SIM105 - a context would cost every miss a microsecond
                 self._locks.unlock(key)
             except IndexUnavailableError:  # then it has no lock of ours either
                 pass
-        self._land(key)
+        self._release(key)
 
-    def land_many(self, keys: Sequence[bytes]) -> None:
-        """As `land`, for many keys in one question to the index."""
+    def release_many(self, keys: Sequence[bytes]) -> None:
+        """As `release`, for many keys in one question to the index."""
         if self._bulk is None:
             for key in keys:
-                self.land(key)
+                self.release(key)
             return
-        with suppress(IndexUnavailableError):  # as in `land`
+        with suppress(IndexUnavailableError):  # as in `release`
             self._bulk.unlock_many(keys)
         for key in keys:
-            self._land(key)
+            self._release(key)
 
-    def land_async(self, key: bytes) -> None:
-        """As `land`, without holding up the event loop: where that takes a network, it is done in a thread."""
-        self.land_many_async([key])
+    def release_async(self, key: bytes) -> None:
+        """As `release`, without holding up the event loop: where that takes a network, it is done in a thread."""
+        self.release_many_async([key])
 
-    def land_many_async(self, keys: Sequence[bytes]) -> None:
-        """As `land_async`, for many keys."""
+    def release_many_async(self, keys: Sequence[bytes]) -> None:
+        """As `release_async`, for many keys."""
         if self._run_io is None:
-            self.land_many(keys)
+            self.release_many(keys)
             return
         for key in keys:
-            self._in_flight[key].landing = True
-        self._run_io(self.land_many, keys)
+            self._in_flight[key].is_releasing = True
+        self._run_io(self.release_many, keys)
 
     def _unlock(self, key: bytes) -> None:
         if self._locks is not None:
@@ -359,17 +361,17 @@ class SingleFlight(SurvivesFork):
         except IndexUnavailableError:  # as in `_try_locks`
             return
 
-    def _when_landed(self, flight: _InFlight, callback: Callable[[], None]) -> None:
-        with self._landing:
-            if not flight.landed:
+    def _when_released(self, flight: _InFlight, callback: Callable[[], None]) -> None:
+        with self._releasing:
+            if not flight.released:
                 flight.callbacks.append(callback)
                 return
         callback()
 
-    def _land(self, key: bytes) -> None:
-        with self._landing:
+    def _release(self, key: bytes) -> None:
+        with self._releasing:
             flight = self._in_flight.pop(key)
-            flight.landed = True
+            flight.released = True
             flight.is_read_by(None)
         flight.lock.release()
         for callback in flight.callbacks:

@@ -35,14 +35,14 @@ class _AsyncTurn(Turn):
         """Give the key back when the result is written, as it is even where the reader is cancelled meanwhile."""
         self._has_ended = True
         if keeping is None or keeping.done():
-            self.end(self._single_flight.land_async)
+            self.end(self._single_flight.release_async)
         else:
             self._single_flight.disown(self._key)
-            keeping.add_done_callback(lambda _: self.end(self._single_flight.land_async))
+            keeping.add_done_callback(lambda _: self.end(self._single_flight.release_async))
 
     def __del__(self) -> None:
         if not self._has_ended:
-            self.end(self._single_flight.land)
+            self.end(self._single_flight.release)
 
 
 class AsyncStreamTask(AsyncTask[P, list[T]]):

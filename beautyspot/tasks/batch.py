@@ -132,7 +132,7 @@ class BatchTask(_Batching[A, Q, R]):
                     continue
             finally:
                 if keys := run.release():
-                    self._single_flight.land_many(keys)
+                    self._single_flight.release_many(keys)
             # Waited for while nothing is held; whoever has it keeps it, or fails and leaves it to us.
             if run.is_over() or not wait:
                 return
@@ -212,21 +212,21 @@ class AsyncBatchTask(_Batching[A, Q, R]):
             finally:
                 run.disown()
                 if step.done():
-                    self._land(run)
+                    self._release(run)
                 else:
-                    step.add_done_callback(lambda _: self._land(run))
+                    step.add_done_callback(lambda _: self._release(run))
             if run.is_over() or not wait:
                 return
             summary = run.waits_for()
             if waited := await self._single_flight.acquire_async(summary.key):
                 self._waited(summary, waited)
             self._single_flight.disown(summary.key)
-            self._single_flight.land_async(summary.key)
+            self._single_flight.release_async(summary.key)
 
-    def _land(self, run: BatchRun) -> None:
+    def _release(self, run: BatchRun) -> None:
         keys = run.release()
         if keys:
-            self._single_flight.land_many_async(keys)
+            self._single_flight.release_many_async(keys)
 
 
 class BoundBatchTask(_Bound[Any, Any]):

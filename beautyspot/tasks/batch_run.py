@@ -124,7 +124,7 @@ class BatchRun:
         there = set() if self._fresh else self._read(found)
         self.held = [item for item in self.held if item.key not in there]
         if there:
-            self._single_flight.land_many(list(there))
+            self._single_flight.release_many(list(there))
 
     def waits_for(self) -> Summary:
         """The call to wait for, where all that is left is someone else's; what is left is asked for again then."""

@@ -87,11 +87,11 @@ class Turn:
         """The next item is wanted, or the end."""
         self._single_flight.take_back(self._key)
 
-    def end(self, land: Callable[[bytes], None]) -> None:
+    def end(self, release: Callable[[bytes], None]) -> None:
         """Give the key back; where a fork copied the stream, it is the parent's."""
         self._single_flight.disown(self._key)
         if self._process == os.getpid():
-            land(self._key)
+            release(self._key)
 
 
 class StreamTask(Task[P, list[T]]):
@@ -129,7 +129,7 @@ class StreamTask(Task[P, list[T]]):
                     yield from self._live(call, recording, turn)
                     recording.keep(entry and entry.location)
             finally:
-                turn.end(self._single_flight.land)
+                turn.end(self._single_flight.release)
         if kept is not MISSING:
             yield from kept
 

@@ -146,9 +146,9 @@ class AsyncTask(BaseTask[P, T]):
         finally:
             self._single_flight.disown(key)
             if keeping is None or keeping.done():
-                self._single_flight.land_async(key)
+                self._single_flight.release_async(key)
             else:  # cancelled while the result is being written: it is kept all the same
-                keeping.add_done_callback(lambda _: self._single_flight.land_async(key))
+                keeping.add_done_callback(lambda _: self._single_flight.release_async(key))
 
     @overload
     def __get__(self, instance: None, owner: type | None = None) -> Self: ...

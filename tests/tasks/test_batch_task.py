@@ -234,7 +234,7 @@ def test_what_earlier_batches_gave_is_kept_when_one_fails(project: bs.Project) -
     assert [fails.explain(x).reason for x in (4, 5)] == ["failed"] * 2
     assert fails.explain(6).reason == "arguments"
     assert all(project.single_flight.try_acquire(bytes.fromhex(fails.key(x))) for x in range(8))
-    project.single_flight.land_many([bytes.fromhex(fails.key(x)) for x in range(8)])
+    project.single_flight.release_many([bytes.fromhex(fails.key(x)) for x in range(8)])
 
 
 def test_each_batch_is_kept_in_one_transaction_before_the_next_begins(project: bs.Project) -> None:
@@ -579,7 +579,7 @@ class TestTogether:
         with pytest.raises(RecursionError):
             project.single_flight.try_acquire_many([first, second])
         assert project.single_flight.try_acquire(first)
-        project.single_flight.land_many([first, second])
+        project.single_flight.release_many([first, second])
         project.single_flight.disown(second)
 
 
