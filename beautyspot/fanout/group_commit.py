@@ -112,7 +112,7 @@ class Batch:
     def _run(self, call: Call) -> None:
         task = self._task
         cache, single_flight = task._cache, task._single_flight
-        single_flight.own(call.key)
+        single_flight.mark_held(call.key)
         summary = cache.describe(call.keyed())
         started = cache.begin(summary)
         try:
@@ -128,7 +128,7 @@ class Batch:
             self._tell(Outcome(call, error=error))
             return
         finally:
-            single_flight.disown(call.key)
+            single_flight.unmark_held(call.key)
         with self._lock:
             self._returned.append(_Returned(call, value, summary, encoded, seconds))
 

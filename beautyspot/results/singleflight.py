@@ -105,7 +105,7 @@ class SingleFlight(SurvivesFork):
         except BaseException as error:
             self._fail(key, error)
             raise
-        self.own(key)
+        self.mark_held(key)
         return began and perf_counter() - began
 
     def try_acquire(self, key: bytes, surely: bool = False) -> bool:
@@ -200,7 +200,7 @@ class SingleFlight(SurvivesFork):
         except BaseException:
             self._release(key)
             raise
-        self.own(key)
+        self.mark_held(key)
         return began and perf_counter() - began
 
     async def _try_locks_async(self, key: bytes) -> bool:
@@ -224,20 +224,20 @@ class SingleFlight(SurvivesFork):
 
     def release_current(self, key: bytes) -> None:
         """Give *key* back and wake those who wait for it."""
-        self.disown(key)
+        self.unmark_held(key)
         self.release(key)
 
-    def own(self, key: bytes) -> None:
+    def mark_held(self, key: bytes) -> None:
         """Say that the code which runs from here on has *key*."""
         keys_under_way.set((*keys_under_way.get(), key))
 
-    def disown(self, key: bytes) -> None:
+    def unmark_held(self, key: bytes) -> None:
         """Say that the code which runs from here on does not have *key*; someone will `release` it."""
         keys_under_way.set(tuple([mine for mine in keys_under_way.get() if mine != key]))
 
     def lend(self, key: bytes) -> None:
         """Say that the stream which has *key* goes on when the code that runs from here on asks for the next item."""
-        self.disown(key)
+        self.unmark_held(key)
         flight = self._in_flight.get(key)
         if flight is not None:  # else a fork copied the stream, and the key is the parent's
             reader = Reader()
@@ -249,7 +249,7 @@ class SingleFlight(SurvivesFork):
         flight = self._in_flight.get(key)
         if flight is not None:  # as above
             flight.is_read_by(None)
-        self.own(key)
+        self.mark_held(key)
 
     def refuse_reader(self, key: bytes) -> None:
         """Refuse to have anybody wait for a stream that goes on only when the code that runs just now reads on.
@@ -278,7 +278,7 @@ class SingleFlight(SurvivesFork):
             if flight.is_read_here():
                 raise RecursionError(_READ_HERE)
 
-    def refuse_own(self, key: bytes) -> None:
+    def check_not_held(self, key: bytes) -> None:
         """Refuse to wait for what the code that runs just now is to bring.
 
         Raises:
@@ -287,12 +287,12 @@ class SingleFlight(SurvivesFork):
         if key in keys_under_way.get():
             raise RecursionError("a task calls itself with the arguments that it is running with")
 
-    def own_many(self, keys: Sequence[bytes]) -> None:
+    def mark_held_many(self, keys: Sequence[bytes]) -> None:
         """As `own`, for many keys."""
         keys_under_way.set((*keys_under_way.get(), *keys))
 
-    def disown_many(self, keys: Sequence[bytes]) -> None:
-        """As `disown`, for many keys."""
+    def unmark_held_many(self, keys: Sequence[bytes]) -> None:
+        """As `unmark_held`, for many keys."""
         gone = frozenset(keys)
         keys_under_way.set(tuple([mine for mine in keys_under_way.get() if mine not in gone]))
 
@@ -336,7 +336,7 @@ class SingleFlight(SurvivesFork):
 
     def _take(self, key: bytes) -> _InFlight | None:
         """Take *key* in this process; if someone has it, the flight to wait for."""
-        self.refuse_own(key)
+        self.check_not_held(key)
         mine = _InFlight()
         other = self._in_flight.setdefault(key, mine)
         return None if other is mine else other

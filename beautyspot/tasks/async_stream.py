@@ -37,7 +37,7 @@ class _AsyncTurn(Turn):
         if keeping is None or keeping.done():
             self.end(self._single_flight.release_async)
         else:
-            self._single_flight.disown(self._key)
+            self._single_flight.unmark_held(self._key)
             keeping.add_done_callback(lambda _: self.end(self._single_flight.release_async))
 
     def __del__(self) -> None:

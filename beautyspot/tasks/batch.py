@@ -210,7 +210,7 @@ class AsyncBatchTask(_Batching[A, Q, R]):
                     await asyncio.shield(step)
                     continue
             finally:
-                run.disown()
+                run.unmark_held()
                 if step.done():
                     self._release(run)
                 else:
@@ -220,7 +220,7 @@ class AsyncBatchTask(_Batching[A, Q, R]):
             summary = run.waits_for()
             if waited := await self._single_flight.acquire_async(summary.key):
                 self._waited(summary, waited)
-            self._single_flight.disown(summary.key)
+            self._single_flight.unmark_held(summary.key)
             self._single_flight.release_async(summary.key)
 
     def _release(self, run: BatchRun) -> None:

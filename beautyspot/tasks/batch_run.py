@@ -140,7 +140,7 @@ class BatchRun:
         self._summaries = [self._describe(item) for item in self.held]
         for summary in self._summaries:
             self._cache.begin(summary)
-        self._single_flight.own_many([item.key for item in self.held])
+        self._single_flight.mark_held_many([item.key for item in self.held])
         return self._call([item.value for item in self.held])
 
     def checked(self, returned: Any) -> list[Any]:
@@ -208,13 +208,13 @@ class BatchRun:
             again = MISSING if entry is None else self._cache.read(entry)
             self.results[number] = one.value if again is MISSING else again
 
-    def disown(self) -> None:
+    def unmark_held(self) -> None:
         """Say that the code which runs from here on does not have the keys of the batch in hand."""
-        self._single_flight.disown_many([item.key for item in self.held])
+        self._single_flight.unmark_held_many([item.key for item in self.held])
 
     def release(self) -> list[bytes]:
         """The keys of the batch in hand, which is over; someone will land them."""
-        self.disown()
+        self.unmark_held()
         keys, self.held = [item.key for item in self.held], []
         return keys
 

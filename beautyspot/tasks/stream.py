@@ -89,7 +89,7 @@ class Turn:
 
     def end(self, release: Callable[[bytes], None]) -> None:
         """Give the key back; where a fork copied the stream, it is the parent's."""
-        self._single_flight.disown(self._key)
+        self._single_flight.unmark_held(self._key)
         if self._process == os.getpid():
             release(self._key)
 

@@ -144,7 +144,7 @@ class AsyncTask(BaseTask[P, T]):
             await asyncio.shield(keeping)
             return value  # type: ignore[no-any-return]
         finally:
-            self._single_flight.disown(key)
+            self._single_flight.unmark_held(key)
             if keeping is None or keeping.done():
                 self._single_flight.release_async(key)
             else:  # cancelled while the result is being written: it is kept all the same

@@ -580,7 +580,7 @@ class TestTogether:
             project.single_flight.try_acquire_many([first, second])
         assert project.single_flight.try_acquire(first)
         project.single_flight.release_many([first, second])
-        project.single_flight.disown(second)
+        project.single_flight.unmark_held(second)
 
 
 _JOB = """
