@@ -14,7 +14,7 @@ from beautyspot._internal.context import NotBegun
 from beautyspot.fanout.calls import Call, Outcome
 from beautyspot.keys.keyer import KeyedCall
 from beautyspot.results.store import MISSING
-from beautyspot.tasks.base import Flown
+from beautyspot.tasks.base import ComputedResult
 from beautyspot.tasks.batch import AsyncBatchTask, BatchTask
 from beautyspot.tasks.batch_run import BatchRun, Item
 
@@ -33,13 +33,13 @@ class Lists:
         self._failed = False
         self.__wrapped__ = task.__wrapped__
 
-    def _fly(self, call: KeyedCall, wait: bool) -> Flown:
+    def _compute_locked(self, call: KeyedCall, wait: bool) -> ComputedResult:
         outcomes: list[Outcome] = []
         with self._running(call.args, outcomes) as run:
             self._task._finish(run, wait)
-        return Flown(outcomes, None, None, None)
+        return ComputedResult(outcomes, None, None, None)
 
-    async def _compute(self, call: KeyedCall, wait: bool) -> list[Outcome]:
+    async def _compute_locked_async(self, call: KeyedCall, wait: bool) -> list[Outcome]:
         outcomes: list[Outcome] = []
         with self._running(call.args, outcomes) as run:
             await self._task._finish(run, wait)

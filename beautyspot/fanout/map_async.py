@@ -100,7 +100,7 @@ class _AsyncLane:
         return bool(self._running)
 
     def submit(self, call: Call) -> None:
-        compute = self._task._compute(call.keyed(), wait=call.waits)
+        compute = self._task._compute_locked_async(call.keyed(), wait=call.waits)
         context = self._context.copy()
         self._running[asyncio.get_running_loop().create_task(compute, context=context)] = call
 

@@ -153,16 +153,16 @@ class ThreadLane:
     def _outcome(self, call: Call) -> Outcome:
         began = monotonic()
         try:
-            flown = self._task._fly(call.keyed(), wait=call.waits)
+            computed = self._task._compute_locked(call.keyed(), wait=call.waits)
         except UnderWay:
             return Outcome(call, under_way=True)
         except BaseException as error:
             self._seconds = monotonic() - began
             return Outcome(call, error=error)
-        if flown.encoded is not None:
+        if computed.encoded is not None:
             # An index that takes long to answer is a reason to ask it for many at once; a blob is not.
-            self._seconds = flown.seconds if flown.encoded.value is not None else monotonic() - began
-        return Outcome(call, flown.value)
+            self._seconds = computed.seconds if computed.encoded.value is not None else monotonic() - began
+        return Outcome(call, computed.value)
 
     def finished(self) -> list[Outcome]:
         """Wait for a call to come back, and take all that did."""

@@ -126,8 +126,8 @@ def run(task: Any, key: bytes, args: tuple[Any, ...], away: bool, waits: bool) -
         blob = entry.location is not None
         task.project.events.tell("hit", task.function_name, key, size=entry.size, blob=blob)
         return entry, None
-    flown = task._fly(KeyedCall(key, task._keyer(args, {})[1], args, {}), wait=waits)
-    return (flown.entry, None) if flown.entry is not None else _sent(task, flown.encoded)
+    computed = task._compute_locked(KeyedCall(key, task._keyer(args, {})[1], args, {}), wait=waits)
+    return (computed.entry, None) if computed.entry is not None else _sent(task, computed.encoded)
 
 
 def _sent(task: Any, encoded: Encoded) -> tuple[Entry, bytes | None]:

@@ -29,7 +29,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 D = TypeVar("D")
 
-__all__ = ["BaseTask", "Flown", "TaskOptions"]
+__all__ = ["BaseTask", "ComputedResult", "TaskOptions"]
 
 
 class TaskOptions(TypedDict, total=False):
@@ -46,7 +46,7 @@ class TaskOptions(TypedDict, total=False):
     deps: Iterable[Any]
 
 
-class Flown(NamedTuple):
+class ComputedResult(NamedTuple):
     """What came of a call that had its turn.
 
     Attributes:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 from beautyspot.keys.keyer import KeyedCall
 from beautyspot.protocols.index import Entry
 from beautyspot.results.store import MISSING, is_expired
-from beautyspot.tasks.base import BaseTask, Flown
+from beautyspot.tasks.base import BaseTask, ComputedResult
 from beautyspot.tasks.bound import BoundAsyncTask, BoundTask
 from beautyspot.tasks.options import Options
 
@@ -36,13 +36,13 @@ class Task(BaseTask[P, T]):
             value = self._read(entry, key)
             if value is not MISSING:
                 return value  # type: ignore[no-any-return]
-        return self._fly(KeyedCall(key, parts, args, kwargs)).value  # type: ignore[no-any-return]
+        return self._compute_locked(KeyedCall(key, parts, args, kwargs)).value  # type: ignore[no-any-return]
 
     def refresh(self, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run the function and replace the kept result."""
-        return self._fly(self._keyed(args, kwargs), fresh=True).value  # type: ignore[no-any-return]
+        return self._compute_locked(self._keyed(args, kwargs), fresh=True).value  # type: ignore[no-any-return]
 
-    def _fly(self, call: KeyedCall, fresh: bool = False, wait: bool = True) -> Flown:
+    def _compute_locked(self, call: KeyedCall, fresh: bool = False, wait: bool = True) -> ComputedResult:
         """Run the function unless someone did meanwhile; where he is not done yet, *wait* or say so."""
         key, _, args, kwargs = call
         summary = self._cache.describe(call)  # before the function may change its arguments
@@ -53,7 +53,7 @@ class Task(BaseTask[P, T]):
             if entry is not None and not fresh and not is_expired(entry):
                 value = self._read(entry, key)
                 if value is not MISSING:
-                    return Flown(value, entry, None, None)
+                    return ComputedResult(value, entry, None, None)
             started = self._cache.begin(summary)
             try:
                 value = self._run(*args, **kwargs)
@@ -61,7 +61,7 @@ class Task(BaseTask[P, T]):
                 self._cache.failed(summary, error, perf_counter() - started)
                 raise
             seconds = perf_counter() - started
-            return Flown(value, *self._cache.keep(summary, value, seconds, entry and entry.location), seconds)
+            return ComputedResult(value, *self._cache.keep(summary, value, seconds, entry and entry.location), seconds)
         finally:
             self._single_flight.release_current(key)
 
@@ -101,11 +101,11 @@ class AsyncTask(BaseTask[P, T]):
             value = await self._value(entry, key)
             if value is not MISSING:
                 return value  # type: ignore[no-any-return]
-        return await self._compute(KeyedCall(key, parts, args, kwargs))
+        return await self._compute_locked_async(KeyedCall(key, parts, args, kwargs))
 
     async def refresh(self, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run the function and replace the kept result."""
-        return await self._compute(self._keyed(args, kwargs), fresh=True)
+        return await self._compute_locked_async(self._keyed(args, kwargs), fresh=True)
 
     async def _entry_of(self, key: bytes) -> Entry | None:
         results = self._cache.results
@@ -119,7 +119,7 @@ class AsyncTask(BaseTask[P, T]):
         small = entry.value is not None and entry.size < 1 << 16
         return self._read(entry, key) if small else await self.project.run_io(self._read, entry, key)
 
-    async def _compute(self, call: KeyedCall, fresh: bool = False, wait: bool = True) -> T:
+    async def _compute_locked_async(self, call: KeyedCall, fresh: bool = False, wait: bool = True) -> T:
         import asyncio  # half of the time that importing beautyspot may take
 
         key, _, args, kwargs = call
