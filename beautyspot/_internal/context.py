@@ -49,7 +49,7 @@ class NotBegun(BaseException):
     """Ends a call of a map that has ended, before its own code has begun."""
 
 
-class UnderWay(Exception):
+class KeyBusy(Exception):
     """Says to a call that is not to wait that someone else runs it just now."""
 
 

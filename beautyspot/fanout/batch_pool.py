@@ -70,7 +70,7 @@ class Lists:
             elif error is not None:
                 outcomes.append(Outcome(call, error=error))
             elif not self._failed:
-                outcomes.append(Outcome(call, under_way=True))
+                outcomes.append(Outcome(call, key_busy=True))
 
 
 class BatchLane:

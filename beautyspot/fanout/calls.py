@@ -34,14 +34,14 @@ class Outcome:
 
     Attributes:
         again: Whether it is to be submitted again.
-        under_way: Whether someone else runs it just now, for whom it did not wait.
+        key_busy: Whether someone else runs it just now, for whom it did not wait.
     """
 
     call: Call
     value: Any = MISSING
     error: BaseException | None = None
     again: bool = False
-    under_way: bool = False
+    key_busy: bool = False
 
 
 class Lane(Protocol):

@@ -167,8 +167,8 @@ class EngineLane:
         for event, raised in answer.told:
             events = self._task.project.events
             events.hand_on(event if raised is None else replace(event, error=unpack_error(raised)))
-        if answer.under_way:
-            return Outcome(call, under_way=True)
+        if answer.key_busy:
+            return Outcome(call, key_busy=True)
         if answer.error is None:
             return Outcome(call, value_of(self._task, call, answer))
         error = unpack_error(answer.error)

@@ -7,7 +7,7 @@ import contextvars
 from collections.abc import AsyncIterator, Iterable
 from typing import Any, TypeVar
 
-from beautyspot._internal.context import MapUnderWay, NotBegun, UnderWay, map_under_way
+from beautyspot._internal.context import KeyBusy, MapUnderWay, NotBegun, map_under_way
 from beautyspot.fanout.batch_pool import BatchLane, Lists
 from beautyspot.fanout.calls import Call, Outcome
 from beautyspot.fanout.map_sync import check_workers, in_step
@@ -135,6 +135,6 @@ def _outcome(call: Call, task: asyncio.Task[Any]) -> Outcome:
     if task.cancelled():
         return Outcome(call, error=asyncio.CancelledError())
     error = task.exception()
-    if isinstance(error, UnderWay):
-        return Outcome(call, under_way=True)
+    if isinstance(error, KeyBusy):
+        return Outcome(call, key_busy=True)
     return Outcome(call, error=error) if error is not None else Outcome(call, task.result())

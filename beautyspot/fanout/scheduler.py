@@ -254,7 +254,7 @@ class Run:
         """Calls came back: each result goes to every input that is this call, to each a fresh one."""
         for outcome in outcomes:
             call, error = outcome.call, outcome.error
-            if outcome.under_way:
+            if outcome.key_busy:
                 self._elsewhere[call.number] = call
                 continue
             for number, args in [(call.number, call.args), *self._same.pop(call.key)]:

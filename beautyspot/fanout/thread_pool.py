@@ -11,7 +11,7 @@ from concurrent.futures import Executor
 from time import monotonic
 from typing import Any
 
-from beautyspot._internal.context import MapUnderWay, NotBegun, UnderWay, map_under_way
+from beautyspot._internal.context import KeyBusy, MapUnderWay, NotBegun, map_under_way
 from beautyspot.fanout.calls import Call, Outcome
 from beautyspot.fanout.group_commit import Batch
 from beautyspot.keys.keyer import pacing_layers
@@ -154,8 +154,8 @@ class ThreadLane:
         began = monotonic()
         try:
             computed = self._task._compute_locked(call.keyed(), wait=call.waits)
-        except UnderWay:
-            return Outcome(call, under_way=True)
+        except KeyBusy:
+            return Outcome(call, key_busy=True)
         except BaseException as error:
             self._seconds = monotonic() - began
             return Outcome(call, error=error)

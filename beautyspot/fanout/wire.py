@@ -27,7 +27,7 @@ class Answer(NamedTuple):
         seconds: How long it took.
         away: Whether the worker did not reach the index, so that the caller keeps.
         told: Events of the worker, for those who listen at its caller, each with its exception, pickled.
-        under_way: Whether someone else runs it just now, for whom the worker did not wait.
+        key_busy: Whether someone else runs it just now, for whom the worker did not wait.
     """
 
     entry: Entry | None
@@ -36,7 +36,7 @@ class Answer(NamedTuple):
     seconds: float
     away: bool = False
     told: tuple[tuple[Event, bytes | None], ...] = ()
-    under_way: bool = False
+    key_busy: bool = False
 
 
 class Unimportable(NamedTuple):

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from beautyspot._internal.context import MapUnderWay, NotBegun, UnderWay, map_under_way
+from beautyspot._internal.context import KeyBusy, MapUnderWay, NotBegun, map_under_way
 from beautyspot.errors import ConfigurationError
 from beautyspot.fanout.wire import (
     Answer,
@@ -63,8 +63,8 @@ def _run_chunk(payload: bytes, chunk: bytes, stopped: Callable[[], bool]) -> byt
                 answered.append(Answer(entry, blob, None, time.perf_counter() - started, away, _taken(told)))
             except NotBegun:
                 break
-            except UnderWay:
-                answered.append(Answer(None, None, None, time.perf_counter() - started, under_way=True))
+            except KeyBusy:
+                answered.append(Answer(None, None, None, time.perf_counter() - started, key_busy=True))
             # SystemExit would end the worker, and KeyboardInterrupt is the caller's to handle.
             except BaseException as error:
                 took = time.perf_counter() - started
@@ -116,7 +116,7 @@ def run(task: Any, key: bytes, args: tuple[Any, ...], away: bool, waits: bool) -
         waits: Whether someone else who runs it just now is waited for.
 
     Raises:
-        UnderWay: If he is not.
+        KeyBusy: If he is not.
     """
     if away:
         encoded = task._cache.encode(task._run(*args))

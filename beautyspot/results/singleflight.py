@@ -14,7 +14,7 @@ from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from beautyspot._internal.context import Reader, UnderWay, keys_under_way, readers_under_way, settle_batch
+from beautyspot._internal.context import KeyBusy, Reader, keys_under_way, readers_under_way, settle_batch
 from beautyspot._internal.fork_safety import SurvivesFork
 from beautyspot._internal.wakeups import Asked, wake
 from beautyspot.errors import IndexUnavailableError, UnusableIndexError
@@ -84,14 +84,14 @@ class SingleFlight(SurvivesFork):
 
         Raises:
             RecursionError: If the code that asks has it itself, or reads the stream that has it.
-            UnderWay: If someone has it who is not to be waited for.
+            KeyBusy: If someone has it who is not to be waited for.
         """
         settle_batch()
         began = 0.0
         while (other := self._take(key)) is not None:
             self._refuse_to_block(other)
             if not wait:
-                raise UnderWay
+                raise KeyBusy
             if not other.is_releasing:
                 began = began or perf_counter()
             other.lock.acquire()
@@ -99,7 +99,7 @@ class SingleFlight(SurvivesFork):
         try:
             if not self._try_locks(key):
                 if not wait:
-                    raise UnderWay
+                    raise KeyBusy
                 began = began or perf_counter()
                 self._wait_for_locks(key)
         except BaseException as error:
@@ -181,7 +181,7 @@ class SingleFlight(SurvivesFork):
         while (other := self._take(key)) is not None:
             await self._refuse_to_await(other)
             if not wait:
-                raise UnderWay
+                raise KeyBusy
             if not other.is_releasing:
                 began = began or perf_counter()
             loop = asyncio.get_running_loop()
@@ -192,7 +192,7 @@ class SingleFlight(SurvivesFork):
             pause = 0.001
             while not await self._try_locks_async(key):
                 if not wait:
-                    raise UnderWay
+                    raise KeyBusy
                 # Another process runs it. A thread that blocks in the kernel could not be cancelled.
                 began = began or perf_counter()
                 await asyncio.sleep(pause)
