@@ -12,7 +12,7 @@ batch_under_way: ContextVar[Settles | None] = ContextVar("beautyspot_batch", def
 # The map whose call runs just now, if there is one.
 map_under_way: ContextVar[MapUnderWay | None] = ContextVar("beautyspot_map", default=None)
 # Keys that the code which is running just now already has: asking for one again would wait for itself.
-keys_under_way: ContextVar[tuple[bytes, ...]] = ContextVar("beautyspot_flights", default=())
+held_keys: ContextVar[tuple[bytes, ...]] = ContextVar("beautyspot_flights", default=())
 # Whom the code which is running just now stands for: for the readers of streams that are between two items.
 readers_under_way: ContextVar[tuple[Reader, ...]] = ContextVar("beautyspot_readers", default=())
 
@@ -53,9 +53,9 @@ class KeyBusy(Exception):
     """Says to a call that is not to wait that someone else runs it just now."""
 
 
-def key_under_way() -> bytes | None:
+def current_key() -> bytes | None:
     """The key of the call that runs just now, if there is one."""
-    mine = keys_under_way.get()
+    mine = held_keys.get()
     return mine[-1] if mine else None
 
 

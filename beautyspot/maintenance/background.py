@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from contextvars import copy_context
 from time import monotonic
 
-from beautyspot._internal.context import keys_under_way
+from beautyspot._internal.context import held_keys
 from beautyspot._internal.fork_safety import SurvivesFork
 from beautyspot._internal.text import size_text
 from beautyspot._internal.warn import warn_once
@@ -84,7 +84,7 @@ class Tender(SurvivesFork):
         self._written = 0
         context = copy_context()
         # Asking for a key that the running call has itself would be an error; here it is taken, as those of others are.
-        context.run(keys_under_way.set, ())
+        context.run(held_keys.set, ())
         try:
             context.run(self._evict)
         except Exception as error:

@@ -15,7 +15,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from beautyspot._internal.context import key_under_way
+from beautyspot._internal.context import current_key
 from beautyspot._internal.fork_safety import SurvivesFork
 from beautyspot.errors import ConfigurationError
 
@@ -145,7 +145,7 @@ class Events(SurvivesFork):
 
     def waited(self, function: str, budget: str, seconds: float) -> None:
         """Tell that *function* waited for a budget."""
-        self.tell("wait", function, key_under_way(), seconds=seconds, budget=budget)
+        self.tell("wait", function, current_key(), seconds=seconds, budget=budget)
 
     @contextmanager
     def collected(self, wanted: bool) -> Iterator[list[Event]]:

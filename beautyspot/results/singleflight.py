@@ -14,7 +14,7 @@ from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from beautyspot._internal.context import KeyBusy, Reader, keys_under_way, readers_under_way, settle_batch
+from beautyspot._internal.context import KeyBusy, Reader, held_keys, readers_under_way, settle_batch
 from beautyspot._internal.fork_safety import SurvivesFork
 from beautyspot._internal.wakeups import Asked, wake
 from beautyspot.errors import IndexUnavailableError, UnusableIndexError
@@ -229,11 +229,11 @@ class SingleFlight(SurvivesFork):
 
     def mark_held(self, key: bytes) -> None:
         """Say that the code which runs from here on has *key*."""
-        keys_under_way.set((*keys_under_way.get(), key))
+        held_keys.set((*held_keys.get(), key))
 
     def unmark_held(self, key: bytes) -> None:
         """Say that the code which runs from here on does not have *key*; someone will `release` it."""
-        keys_under_way.set(tuple([mine for mine in keys_under_way.get() if mine != key]))
+        held_keys.set(tuple([mine for mine in held_keys.get() if mine != key]))
 
     def lend(self, key: bytes) -> None:
         """Say that the stream which has *key* goes on when the code that runs from here on asks for the next item."""
@@ -284,17 +284,17 @@ class SingleFlight(SurvivesFork):
         Raises:
             RecursionError: If it has *key* itself.
         """
-        if key in keys_under_way.get():
+        if key in held_keys.get():
             raise RecursionError("a task calls itself with the arguments that it is running with")
 
     def mark_held_many(self, keys: Sequence[bytes]) -> None:
         """As `own`, for many keys."""
-        keys_under_way.set((*keys_under_way.get(), *keys))
+        held_keys.set((*held_keys.get(), *keys))
 
     def unmark_held_many(self, keys: Sequence[bytes]) -> None:
         """As `unmark_held`, for many keys."""
         gone = frozenset(keys)
-        keys_under_way.set(tuple([mine for mine in keys_under_way.get() if mine not in gone]))
+        held_keys.set(tuple([mine for mine in held_keys.get() if mine not in gone]))
 
     def release(self, key: bytes) -> None:
         """Wake those who wait for *key*; from any thread."""
