@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 # The batch of calls within which the code runs that is running just now, if there is one.
 batch_under_way: ContextVar[Settles | None] = ContextVar("beautyspot_batch", default=None)
 # The map whose call runs just now, if there is one.
-map_under_way: ContextVar[MapUnderWay | None] = ContextVar("beautyspot_map", default=None)
+current_map: ContextVar[CurrentMap | None] = ContextVar("beautyspot_map", default=None)
 # Keys that the code which is running just now already has: asking for one again would wait for itself.
 held_keys: ContextVar[tuple[bytes, ...]] = ContextVar("beautyspot_flights", default=())
 # Whom the code which is running just now stands for: for the readers of streams that are between two items.
@@ -33,7 +33,7 @@ class Reader:
         self.is_gone = False
 
 
-class MapUnderWay(NamedTuple):
+class CurrentMap(NamedTuple):
     """What a map says to its calls that wait for a budget and have not begun.
 
     Attributes:

@@ -7,7 +7,7 @@ import contextvars
 from collections.abc import AsyncIterator, Iterable
 from typing import Any, TypeVar
 
-from beautyspot._internal.context import KeyBusy, MapUnderWay, NotBegun, map_under_way
+from beautyspot._internal.context import CurrentMap, KeyBusy, NotBegun, current_map
 from beautyspot.fanout.batch_pool import BatchLane, Lists
 from beautyspot.fanout.calls import Call, Outcome
 from beautyspot.fanout.map_sync import check_workers, in_step
@@ -90,8 +90,8 @@ class _AsyncLane:
         self._running: dict[asyncio.Task[Any], Call] = {}
         self._stopped = False
         self._context = contextvars.copy_context()
-        ends = MapUnderWay(pacing_layers(task.__wrapped__), lambda: self._stopped)
-        self._context.run(map_under_way.set, ends)
+        ends = CurrentMap(pacing_layers(task.__wrapped__), lambda: self._stopped)
+        self._context.run(current_map.set, ends)
 
     def room(self) -> bool:
         return len(self._running) < self._width

@@ -11,7 +11,7 @@ from concurrent.futures import Executor
 from time import monotonic
 from typing import Any
 
-from beautyspot._internal.context import KeyBusy, MapUnderWay, NotBegun, map_under_way
+from beautyspot._internal.context import CurrentMap, KeyBusy, NotBegun, current_map
 from beautyspot.fanout.calls import Call, Outcome
 from beautyspot.fanout.group_commit import Batch
 from beautyspot.keys.keyer import pacing_layers
@@ -75,8 +75,8 @@ class ThreadLane:
     def _start_worker(self) -> None:
         self._workers += 1
         context = contextvars.copy_context()
-        ends = MapUnderWay(pacing_layers(self._task.__wrapped__), lambda: self._halted)
-        context.run(map_under_way.set, ends)
+        ends = CurrentMap(pacing_layers(self._task.__wrapped__), lambda: self._halted)
+        context.run(current_map.set, ends)
         if self._executor is not None:
             context.run(_inside.set, _inside.get() | {id(self._executor)})
             self._executor.submit(context.run, self._work)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from beautyspot._internal.context import KeyBusy, MapUnderWay, NotBegun, map_under_way
+from beautyspot._internal.context import CurrentMap, KeyBusy, NotBegun, current_map
 from beautyspot.errors import ConfigurationError
 from beautyspot.fanout.wire import (
     Answer,
@@ -52,7 +52,7 @@ def _run_chunk(payload: bytes, chunk: bytes, stopped: Callable[[], bool]) -> byt
         return pickle.dumps(Unimportable(f"{type(error).__name__}: {error}"))
     except BaseException as error:
         return pickle.dumps([Answer(None, None, _packed(error), 0.0)])
-    map_under_way.set(MapUnderWay(pacing_layers(task.__wrapped__), stopped))
+    current_map.set(CurrentMap(pacing_layers(task.__wrapped__), stopped))
     with task.project.events.collected(listened) as told:
         for key, args, waits in calls:
             if stopped():

@@ -13,7 +13,7 @@ from math import inf
 from time import monotonic
 from typing import Any
 
-from beautyspot._internal.context import map_under_way, settle_batch
+from beautyspot._internal.context import current_map, settle_batch
 from beautyspot._internal.fork_safety import SurvivesFork
 from beautyspot.errors import LimiterUnavailableError, RateLimitExceeded
 from beautyspot.limiter.gcra import SLACK, Request
@@ -151,7 +151,7 @@ class Gate(SurvivesFork):
         requests = waiter.requests
         deadline = inf if max_wait is None else monotonic() + max_wait
         settle_batch()  # what a batch of a map holds must not wait with us
-        ending = map_under_way.get()
+        ending = current_map.get()
         if ending is not None and function in ending.before:
             waiter.may_give_up = ending.has_ended
         waiter.waits_for(bell)
