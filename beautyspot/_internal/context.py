@@ -45,7 +45,7 @@ class CurrentMap(NamedTuple):
     has_ended: Callable[[], bool]
 
 
-class NotBegun(BaseException):
+class CallCancelled(BaseException):
     """Ends a call of a map that has ended, before its own code has begun."""
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from beautyspot._internal.context import NotBegun
+from beautyspot._internal.context import CallCancelled
 from beautyspot.fanout.calls import Call, Outcome
 from beautyspot.keys.keyer import KeyedCall
 from beautyspot.results.store import MISSING
@@ -57,7 +57,7 @@ class Lists:
             run.enlist([Item(call.args[-1], call.key, call.parts, [i]) for i, call in enumerate(calls)])
         try:
             yield run
-        except NotBegun:
+        except CallCancelled:
             return
         except BaseException as caught:
             self._failed = self._stop or not isinstance(caught, Exception)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Sequence
 from time import monotonic, perf_counter
 from typing import Any, NamedTuple
 
-from beautyspot._internal.context import NotBegun, batch_under_way
+from beautyspot._internal.context import CallCancelled, batch_under_way
 from beautyspot.fanout.calls import Call, Outcome
 from beautyspot.protocols.index import Record, Summary
 from beautyspot.results.codec import Encoded
@@ -119,7 +119,7 @@ class Batch:
             value = task._run(*call.args)
             seconds = perf_counter() - started
             encoded = cache.encode(value)
-        except NotBegun:
+        except CallCancelled:
             self._tell(Outcome(call, again=True))
             return
         except BaseException as error:

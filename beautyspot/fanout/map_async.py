@@ -7,7 +7,7 @@ import contextvars
 from collections.abc import AsyncIterator, Iterable
 from typing import Any, TypeVar
 
-from beautyspot._internal.context import CurrentMap, KeyBusy, NotBegun, current_map
+from beautyspot._internal.context import CallCancelled, CurrentMap, KeyBusy, current_map
 from beautyspot.fanout.batch_pool import BatchLane, Lists
 from beautyspot.fanout.calls import Call, Outcome
 from beautyspot.fanout.map_sync import check_workers, in_step
@@ -110,7 +110,7 @@ class _AsyncLane:
     def finished(self) -> list[Outcome]:
         done = [task for task in self._running if task.done()]
         outcomes = [_outcome(self._running.pop(task), task) for task in done]
-        return [outcome for outcome in outcomes if not isinstance(outcome.error, NotBegun)]
+        return [outcome for outcome in outcomes if not isinstance(outcome.error, CallCancelled)]
 
     def stop(self) -> None:
         """Let no call begin that waits for a budget; nothing else waits."""

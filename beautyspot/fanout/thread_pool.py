@@ -11,7 +11,7 @@ from concurrent.futures import Executor
 from time import monotonic
 from typing import Any
 
-from beautyspot._internal.context import CurrentMap, KeyBusy, NotBegun, current_map
+from beautyspot._internal.context import CallCancelled, CurrentMap, KeyBusy, current_map
 from beautyspot.fanout.calls import Call, Outcome
 from beautyspot.fanout.group_commit import Batch
 from beautyspot.keys.keyer import pacing_layers
@@ -108,7 +108,7 @@ class ThreadLane:
                 self._taken_back.put(each)
                 continue
             outcome = self._outcome(each)
-            if isinstance(outcome.error, NotBegun):
+            if isinstance(outcome.error, CallCancelled):
                 self._taken_back.put(each)
                 continue
             self._done.append(outcome)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from beautyspot._internal.context import CurrentMap, KeyBusy, NotBegun, current_map
+from beautyspot._internal.context import CallCancelled, CurrentMap, KeyBusy, current_map
 from beautyspot.errors import ConfigurationError
 from beautyspot.fanout.wire import (
     Answer,
@@ -61,7 +61,7 @@ def _run_chunk(payload: bytes, chunk: bytes, stopped: Callable[[], bool]) -> byt
             try:
                 entry, blob = run(task, key, args, away, waits)
                 answered.append(Answer(entry, blob, None, time.perf_counter() - started, away, _taken(told)))
-            except NotBegun:
+            except CallCancelled:
                 break
             except KeyBusy:
                 answered.append(Answer(None, None, None, time.perf_counter() - started, key_busy=True))

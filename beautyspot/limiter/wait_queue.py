@@ -16,7 +16,7 @@ from contextlib import suppress
 from itertools import takewhile
 from math import inf
 
-from beautyspot._internal.context import NotBegun
+from beautyspot._internal.context import CallCancelled
 from beautyspot.limiter.gcra import Request
 
 LOOK = 0.25  # seconds after which a waiting thread can be interrupted, and a call of a map gives up, at the latest
@@ -98,10 +98,10 @@ class Waiter:
         """Go on waiting, or give up.
 
         Raises:
-            NotBegun: If the map has ended meanwhile.
+            CallCancelled: If the map has ended meanwhile.
         """
         if self.may_give_up is not None and self.may_give_up():
-            raise NotBegun
+            raise CallCancelled
 
     def waits_for(self, bell: ThreadBell | TaskBell) -> None:
         """Say that *bell* wakes him from now on."""
