@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from typing import Any, NamedTuple, Protocol
 
 # The batch of calls within which the code runs that is running just now, if there is one.
-batch_under_way: ContextVar[Settles | None] = ContextVar("beautyspot_batch", default=None)
+current_group: ContextVar[Flushes | None] = ContextVar("beautyspot_batch", default=None)
 # The map whose call runs just now, if there is one.
 current_map: ContextVar[CurrentMap | None] = ContextVar("beautyspot_map", default=None)
 # Keys that the code which is running just now already has: asking for one again would wait for itself.
@@ -17,10 +17,10 @@ held_keys: ContextVar[tuple[bytes, ...]] = ContextVar("beautyspot_flights", defa
 readers_under_way: ContextVar[tuple[Reader, ...]] = ContextVar("beautyspot_readers", default=())
 
 
-class Settles(Protocol):
+class Flushes(Protocol):
     """What holds keys that it can give back: a batch of calls."""
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         """Give back what is held; from any thread."""
         ...
 
@@ -59,8 +59,8 @@ def current_key() -> bytes | None:
     return mine[-1] if mine else None
 
 
-def settle_batch() -> None:
+def flush_current_group() -> None:
     """Give back what the batch of the running call holds, before that call waits for anyone."""
-    batch = batch_under_way.get()
-    if batch is not None:
-        batch.settle()
+    group = current_group.get()
+    if group is not None:
+        group.flush()

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Sequence
 from time import monotonic, perf_counter
 from typing import Any, NamedTuple
 
-from beautyspot._internal.context import CallCancelled, batch_under_way
+from beautyspot._internal.context import CallCancelled, current_group
 from beautyspot.fanout.calls import Call, Outcome
 from beautyspot.protocols.index import Record, Summary
 from beautyspot.results.codec import Encoded
@@ -32,7 +32,7 @@ class _Returned(NamedTuple):
     seconds: float
 
 
-class Batch:
+class CommitGroup:
     """Runs calls of a task from the thread that makes it.
 
     Args:
@@ -65,7 +65,7 @@ class Batch:
         taken = [call for call in calls if call.key not in free]
         self._held.extend(call for call in calls if call.key in free)
         taken += self._kept_already()
-        token = batch_under_way.set(self)
+        token = current_group.set(self)
         began = monotonic()
         kept_at, ran = began, 0
         try:
@@ -79,7 +79,7 @@ class Batch:
                 if now - before > _AGE:  # not quick any more: others may take the rest
                     break
         finally:
-            batch_under_way.reset(token)
+            current_group.reset(token)
             self.keep()
             not_begun = self._give_back()
         self.seconds = (monotonic() - began) / max(1, ran)
@@ -132,7 +132,7 @@ class Batch:
         with self._lock:
             self._returned.append(_Returned(call, value, summary, encoded, seconds))
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         """Keep what was returned, and give back the keys of calls that have not begun; from any thread."""
         self.keep()
         self._outcomes.extend(Outcome(call, again=True) for call in self._give_back())

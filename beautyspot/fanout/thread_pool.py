@@ -13,7 +13,7 @@ from typing import Any
 
 from beautyspot._internal.context import CallCancelled, CurrentMap, KeyBusy, current_map
 from beautyspot.fanout.calls import Call, Outcome
-from beautyspot.fanout.group_commit import Batch
+from beautyspot.fanout.group_commit import CommitGroup
 from beautyspot.keys.keyer import pacing_layers
 
 _GRACE = 1.0  # seconds that running calls are given after Ctrl-C
@@ -48,7 +48,7 @@ class ThreadLane:
         self._waiting: queue.SimpleQueue[Call | None] = queue.SimpleQueue()
         self._done: deque[Outcome] = deque()
         self._news: queue.SimpleQueue[None] = queue.SimpleQueue()  # says that there is something in ``_done``
-        self._batches: set[Batch] = set()
+        self._groups: set[CommitGroup] = set()
         self._threads: list[threading.Thread] = []
         self._workers = 0
         self._stops = stop
@@ -102,7 +102,7 @@ class ThreadLane:
         """Run *call*, together with others that wait where calls are quick."""
         calls = [call, *self._more()] if self._seconds < _QUICK else [call]
         if len(calls) > 1:
-            calls = self._run_batch(calls)
+            calls = self._run_group(calls)
         for each in calls:
             if self._halted:
                 self._taken_back.put(each)
@@ -115,17 +115,17 @@ class ThreadLane:
             if outcome.error is not None:
                 self._halt()
 
-    def _run_batch(self, calls: list[Call]) -> list[Call]:
+    def _run_group(self, calls: list[Call]) -> list[Call]:
         """Run *calls* as a batch; those whose keys someone else has come back, to be waited for."""
-        batch = Batch(self._task, self._done, lambda: self._halted)
-        self._batches.add(batch)
+        group = CommitGroup(self._task, self._done, lambda: self._halted)
+        self._groups.add(group)
         try:
-            taken, not_begun = batch.run(calls)
+            taken, not_begun = group.run(calls)
         finally:
-            self._batches.discard(batch)
-        if batch.failed:
+            self._groups.discard(group)
+        if group.failed:
             self._halt()
-        self._seconds = batch.seconds
+        self._seconds = group.seconds
         for call in not_begun:
             (self._taken_back if self._halted else self._waiting).put(call)
         return taken
@@ -174,8 +174,8 @@ class ThreadLane:
                 if self._seconds >= _QUICK or pause > _TELL:  # quick calls are not quicker in more threads
                     self._grow()
                 # A thread that finished something and then began a long call has not told of it.
-                for batch in list(self._batches) if pause > _TELL else ():
-                    batch.settle()
+                for group in list(self._groups) if pause > _TELL else ():
+                    group.flush()
                 pause = min(4 * pause, _LOOK)
         outcomes = []
         for outcome in [self._done.popleft() for _ in range(len(self._done))]:

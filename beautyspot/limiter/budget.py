@@ -13,7 +13,7 @@ from math import inf
 from time import monotonic
 from typing import Any
 
-from beautyspot._internal.context import current_map, settle_batch
+from beautyspot._internal.context import current_map, flush_current_group
 from beautyspot._internal.fork_safety import SurvivesFork
 from beautyspot.errors import LimiterUnavailableError, RateLimitExceeded
 from beautyspot.limiter.gcra import SLACK, Request
@@ -150,7 +150,7 @@ class Gate(SurvivesFork):
         """What is to be done until the call may begin; *answer* is the store's, if it was asked already."""
         requests = waiter.requests
         deadline = inf if max_wait is None else monotonic() + max_wait
-        settle_batch()  # what a batch of a map holds must not wait with us
+        flush_current_group()  # what a batch of a map holds must not wait with us
         ending = current_map.get()
         if ending is not None and function in ending.before:
             waiter.may_give_up = ending.has_ended

@@ -14,7 +14,7 @@ from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from beautyspot._internal.context import KeyBusy, Reader, held_keys, readers_under_way, settle_batch
+from beautyspot._internal.context import KeyBusy, Reader, flush_current_group, held_keys, readers_under_way
 from beautyspot._internal.fork_safety import SurvivesFork
 from beautyspot._internal.wakeups import Asked, wake
 from beautyspot.errors import IndexUnavailableError, UnusableIndexError
@@ -86,7 +86,7 @@ class SingleFlight(SurvivesFork):
             RecursionError: If the code that asks has it itself, or reads the stream that has it.
             KeyBusy: If someone has it who is not to be waited for.
         """
-        settle_batch()
+        flush_current_group()
         began = 0.0
         while (other := self._take(key)) is not None:
             self._refuse_to_block(other)
@@ -174,7 +174,7 @@ class SingleFlight(SurvivesFork):
 
     async def acquire_async(self, key: bytes, wait: bool = True) -> float:
         """As `acquire`, without blocking the event loop; cancelling it harms no other waiter."""
-        settle_batch()
+        flush_current_group()
         import asyncio  # half of the time that importing beautyspot may take
 
         began = 0.0

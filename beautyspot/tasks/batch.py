@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar
 
-from beautyspot._internal.context import settle_batch
+from beautyspot._internal.context import flush_current_group
 from beautyspot._internal.signatures import signature_of
 from beautyspot._internal.text import of_value
 from beautyspot.keys.keyer import KeyedCall
@@ -125,7 +125,7 @@ class BatchTask(_Batching[A, Q, R]):
     def _finish(self, run: BatchRun, wait: bool = True) -> None:
         """Run one batch after the other, each kept before the next begins; what others run is waited for, or left."""
         while not run.is_over():
-            settle_batch()
+            flush_current_group()
             try:
                 if run.take():
                     self._run_batch(run)
@@ -194,7 +194,7 @@ class AsyncBatchTask(_Batching[A, Q, R]):
         import asyncio  # half of the time that importing beautyspot may take
 
         while not run.is_over():
-            settle_batch()
+            flush_current_group()
             step = self.project.run_io(run.take)
             try:
                 if await asyncio.shield(step):
