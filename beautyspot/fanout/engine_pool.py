@@ -198,7 +198,7 @@ def value_of(task: Any, call: Call, answer: Answer) -> Any:
     else:
         if answer.away:
             _keep_here(task, call, answer)
-        value = cache.read(entry) if blob is None else cache.results.from_blob(bytearray(blob), cache.form)
+        value = cache.read(entry) if blob is None else cache.results.from_blob(bytearray(blob), cache.codec)
     return task(*call.args) if value is MISSING else value
 
 

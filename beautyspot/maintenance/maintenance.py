@@ -34,7 +34,7 @@ from beautyspot.protocols.index import (
 from beautyspot.protocols.locks import KeyLocks
 from beautyspot.protocols.serializer import Buffer, Serializer
 from beautyspot.protocols.storage import BlobStorage, MapsBlobs
-from beautyspot.results.codec import form_of
+from beautyspot.results.codec import codec_for
 from beautyspot.results.signing import is_signed, seal_of
 from beautyspot.results.singleflight import SingleFlight
 from beautyspot.results.store import Results, is_expired
@@ -77,7 +77,7 @@ class Maintenance:
         usual = serializer is None or isinstance(serializer, MsgpackSerializer)
         # Values are looked at as they lie: the classes of the program that kept them are seldom here.
         own: Serializer = Inspector(serializer) if usual else serializer  # type: ignore[arg-type,assignment]
-        self.form = form_of(own, mmap=isinstance(storage, MapsBlobs))
+        self.codec = codec_for(own, mmap=isinstance(storage, MapsBlobs))
         self._single_flight = single_flight or SingleFlight(db if isinstance(db, KeyLocks) else None)
         self._retention = retention
         self._tender = tender
@@ -130,13 +130,13 @@ class Maintenance:
     def _decoded(self, entry: Entry) -> Any:
         if entry.value is not None:
             check_row(entry)
-            return self.form.serializer.loads(entry.value)
-        return self.results.from_blob(self.results.checked_blob(entry, self.form), self.form)
+            return self.codec.serializer.loads(entry.value)
+        return self.results.from_blob(self.results.checked_blob(entry, self.codec), self.codec)
 
     def stored(self, key: bytes) -> Buffer:
         """The bytes of a result as they are kept; raises as `value` does."""
         entry = self.entry(key)
-        return entry.value if entry.value is not None else self.results.checked_blob(entry, self.form)
+        return entry.value if entry.value is not None else self.results.checked_blob(entry, self.codec)
 
     def selected(self, selection: Selection) -> Iterator[Summary]:
         """The results of a selection, newest first."""
@@ -161,9 +161,9 @@ class Maintenance:
             StorageError, IndexUnavailableError: If the storage or the index does not answer: that is no damage.
         """
         health = Health()
-        for health, faults in verified(self.results, self.form, after, progress):
+        for health, faults in verified(self.results, self.codec, after, progress):
             if fix:
-                health.mended += mend(self.results, self.form, self._single_flight, faults)
+                health.mended += mend(self.results, self.codec, self._single_flight, faults)
         self._add_orphans(health)
         if fix and health.counts["orphaned"]:
             health.mended += self._collect(GRACE).blobs
@@ -171,7 +171,7 @@ class Maintenance:
 
     def mend(self, health: Health) -> int:
         """Drop what a look has found and tells one by one, as ``verify(fix=True)`` does; how much there was."""
-        dropped = mend(self.results, self.form, self._single_flight, health.faults)
+        dropped = mend(self.results, self.codec, self._single_flight, health.faults)
         return dropped + (self._collect(GRACE).blobs if health.counts["orphaned"] else 0)
 
     def _add_orphans(self, health: Health) -> None:

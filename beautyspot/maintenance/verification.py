@@ -20,7 +20,7 @@ from beautyspot.errors import DamagedBlobError, MissingBlobError, StorageError, 
 from beautyspot.maintenance.pruning import drop_keys
 from beautyspot.protocols.index import Entry, InDirectory, Record, SelfCheck
 from beautyspot.protocols.storage import Evicts, MapsBlobs
-from beautyspot.results.codec import Form, form_of
+from beautyspot.results.codec import Codec, codec_for
 from beautyspot.results.signing import is_signed
 from beautyspot.results.singleflight import SingleFlight
 from beautyspot.results.store import Results, unreferenced
@@ -110,7 +110,7 @@ class Health:
 
 
 def verified(
-    results: Results, form: Form, after: int = 0, progress: Callable[[Health], object] | None = None
+    results: Results, codec: Codec, after: int = 0, progress: Callable[[Health], object] | None = None
 ) -> Iterator[tuple[Health, list[Fault]]]:
     """Look at the index and all its results, a page at a time; what was found so far, and the faults of the page.
 
@@ -128,7 +128,7 @@ def verified(
         for text in results.db.faults():
             health.add(Fault("index", text))
     yield health, []
-    look = _Look(results, form)
+    look = _Look(results, codec)
     rows = chronicle(results.db, after)
     while page := list(islice(rows, _PAGE)):
         faults = []
@@ -146,13 +146,13 @@ def verified(
     yield health, []
 
 
-def mend(results: Results, form: Form, single_flight: SingleFlight, faults: Iterable[Fault]) -> int:
+def mend(results: Results, codec: Codec, single_flight: SingleFlight, faults: Iterable[Fault]) -> int:
     """Drop results that are of no use, unless they are kept anew or their calls run just now; how many there were.
 
     Raises:
         StorageError: If a blob is missing from a storage that holds none at all: it is the wrong one, or not mounted.
     """
-    look, dropped = _Look(results, form), 0
+    look, dropped = _Look(results, codec), 0
     for fault in faults:
         if fault.kind not in HOPELESS or fault.key is None or not single_flight.try_acquire(fault.key, surely=True):
             continue
@@ -182,10 +182,10 @@ def check_row(entry: Entry) -> None:
 class _Look:
     """Looks at one result after the other."""
 
-    def __init__(self, results: Results, form: Form) -> None:
+    def __init__(self, results: Results, codec: Codec) -> None:
         self._results = results
         # Mapped where that can be: a blob of any size then costs no memory.
-        self._form = form_of(form.serializer, mmap=isinstance(results.storage, MapsBlobs))
+        self._form = codec_for(codec.serializer, mmap=isinstance(results.storage, MapsBlobs))
         self.unknown = self.evicted = 0
         self._has_blobs = False
 

@@ -10,7 +10,7 @@ from beautyspot.protocols.serializer import Buffer, BufferSerializer, ItemSerial
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class Codec:
     """How one task's results are kept and read.
 
     Attributes:
@@ -26,10 +26,10 @@ class Form:
     items: ItemSerializer | None = None  # the serializer, if it reads the items of a list one by one
 
 
-def form_of(serializer: Serializer, save_blob: bool | None = None, mmap: bool = False) -> Form:
+def codec_for(serializer: Serializer, save_blob: bool | None = None, mmap: bool = False) -> Codec:
     """A form; what the serializer is able to is looked up here, once."""
     buffers = serializer if isinstance(serializer, BufferSerializer) else None
-    return Form(serializer, save_blob, mmap, buffers, serializer if isinstance(serializer, ItemSerializer) else None)
+    return Codec(serializer, save_blob, mmap, buffers, serializer if isinstance(serializer, ItemSerializer) else None)
 
 
 class Encoded(NamedTuple):

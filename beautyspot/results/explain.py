@@ -12,7 +12,7 @@ from typing import Literal
 
 from beautyspot.keys.keyer import Keyer
 from beautyspot.protocols.index import Entry, FailureLog, Summary
-from beautyspot.results.codec import Form
+from beautyspot.results.codec import Codec
 from beautyspot.results.store import MISSING, Results
 
 __all__ = ["Explanation"]
@@ -47,11 +47,11 @@ class Explanation:
         return self.text
 
 
-def explain(results: Results, form: Form, keyer: Keyer, call: Summary) -> Explanation:
+def explain(results: Results, codec: Codec, keyer: Keyer, call: Summary) -> Explanation:
     """Explain a *call* that was described and not run."""
     entry = results.entry(call.key)
     if entry is not None:
-        return _of_entry(results, form, entry)
+        return _of_entry(results, codec, entry)
     if isinstance(results.db, FailureLog) and (failure := results.db.failed([call.key]).get(call.key)):
         return Explanation(
             False, "failed", f"not kept: it failed {_when(failure.created)} with {failure.error}: {failure.message}"
@@ -109,10 +109,10 @@ def _names_in(text: str) -> list[str]:
     return [keyword.arg or "" for keyword in call.keywords] if isinstance(call, ast.Call) else []
 
 
-def _of_entry(results: Results, form: Form, entry: Entry) -> Explanation:
+def _of_entry(results: Results, codec: Codec, entry: Entry) -> Explanation:
     if entry.expires is not None and entry.expires <= time():
         return Explanation(False, "expired", f"not kept: it expired {_when(entry.expires)}")
-    if results.read(entry, form) is MISSING:
+    if results.read(entry, codec) is MISSING:
         return Explanation(False, "unreadable", "not kept: what was kept cannot be read any more and will run again")
     place = "in the index" if entry.location is None else f"in the blob {entry.location}"
     return Explanation(True, "kept", f"kept: {entry.size} bytes {place}")

@@ -29,7 +29,7 @@ from beautyspot.errors import (
 from beautyspot.protocols.index import BlobInfo, Entry, InDirectory, QuickLookup, Record, Summary, TaskDB
 from beautyspot.protocols.serializer import Buffer
 from beautyspot.protocols.storage import BlobStorage, Evicts, MapsBlobs
-from beautyspot.results.codec import Encoded, Form
+from beautyspot.results.codec import Codec, Encoded
 from beautyspot.results.signing import Seal, is_signed
 from beautyspot.serialization import blob_format
 
@@ -138,29 +138,29 @@ class Results:
             self._on_read(found)
         return found
 
-    def read(self, entry: Entry, form: Form) -> Any:
+    def read(self, entry: Entry, codec: Codec) -> Any:
         """The value of *entry*, a fresh object; ``MISSING`` where it cannot be read (said once), or was evicted."""
         try:
             if entry.value is None:
-                return self.from_blob(self.checked_blob(entry, form), form)
-            return form.serializer.loads(_checked(entry))
+                return self.from_blob(self.checked_blob(entry, codec), codec)
+            return codec.serializer.loads(_checked(entry))
         except Exception as error:
             return self._no_result(error)
 
-    def items(self, entry: Entry, form: Form) -> Iterator[Any] | Missing:
+    def items(self, entry: Entry, codec: Codec) -> Iterator[Any] | Missing:
         """The items of a kept list, decoded when they are asked for; ``MISSING`` as `read` gives it."""
-        if form.items is None:
-            whole = self.read(entry, form)
+        if codec.items is None:
+            whole = self.read(entry, codec)
             return MISSING if whole is MISSING else iter(list(whole))
         try:
             if entry.value is not None:
                 data: Buffer = _checked(entry)
             else:
-                blob = self.checked_blob(entry, form)
+                blob = self.checked_blob(entry, codec)
                 data, buffers = blob_format.split(blob)
                 if buffers:  # it was not made item by item, but put
-                    return iter(list(self.from_blob(blob, form)))
-            items = form.items.load_items(data)
+                    return iter(list(self.from_blob(blob, codec)))
+            items = codec.items.load_items(data)
             return chain(list(islice(items, 1)), items)  # what cannot be read at all is told now
         except Exception as error:
             return self._no_result(error)
@@ -171,12 +171,12 @@ class Results:
             self._unreadable(error)
         return MISSING
 
-    def checked_blob(self, entry: Entry, form: Form) -> Buffer:
+    def checked_blob(self, entry: Entry, codec: Codec) -> Buffer:
         """The bytes of the blob of *entry*, mapped into memory where its form says so; an error unless it is whole."""
         location = entry.location
         if location is None:
             raise DeserializationError("a row of the index has neither a value nor a location")
-        if form.mmap and form.buffers is not None and isinstance(self.storage, MapsBlobs):
+        if codec.mmap and codec.buffers is not None and isinstance(self.storage, MapsBlobs):
             blob: Buffer = self.storage.map(location, entry.size)
             self._check(blob, location, entry.checksum, once=True)
         else:
@@ -184,12 +184,12 @@ class Results:
             self._check(blob, location, entry.checksum, once=False)
         return blob
 
-    def from_blob(self, blob: Buffer, form: Form) -> Any:
+    def from_blob(self, blob: Buffer, codec: Codec) -> Any:
         """The value of a blob's bytes; arrays in it are views of them."""
         head, buffers = blob_format.split(blob)
-        if form.buffers is not None:
-            return form.buffers.load_parts(head, buffers)
-        return form.serializer.loads(bytes(head))
+        if codec.buffers is not None:
+            return codec.buffers.load_parts(head, buffers)
+        return codec.serializer.loads(bytes(head))
 
     def _check(self, blob: Buffer, location: str, checksum: bytes, once: bool) -> None:
         """Compare the checksum of a blob; of a mapped one once a process, and its pages are given back."""
@@ -206,31 +206,31 @@ class Results:
             with self._checking:
                 self._checked.add(location)
 
-    def encode(self, value: Any, form: Form) -> Encoded:
+    def encode(self, value: Any, codec: Codec) -> Encoded:
         """*value* serialized, for the index or for blob storage.
 
         Raises:
             SerializationError: Carrying *value*, if it cannot be.
         """
-        serializer = form.serializer
+        serializer = codec.serializer
         buffers: list[memoryview] = []
-        if form.save_blob is False or form.buffers is None:
+        if codec.save_blob is False or codec.buffers is None:
             data = serializer.dumps(value)
         else:
-            data, buffers = form.buffers.dump_parts(value)
+            data, buffers = codec.buffers.dump_parts(value)
         size = len(data) + sum([buffer.nbytes for buffer in buffers])
-        if form.save_blob or (form.save_blob is None and size > self.blob_threshold):
+        if codec.save_blob or (codec.save_blob is None and size > self.blob_threshold):
             return self._as_blob(blob_format.join(data, buffers))
         if buffers:
             data = serializer.dumps(value)
         return Encoded(data, (), zlib.crc32(data).to_bytes(4, "big"), len(data))
 
-    def encode_items(self, items: Sequence[bytes], form: Form) -> Encoded:
+    def encode_items(self, items: Sequence[bytes], codec: Codec) -> Encoded:
         """A list, serialized, whose *items* were serialized one by one."""
-        if form.items is None:
-            return self.encode([form.serializer.loads(item) for item in items], form)
-        data = form.items.join_items(items)
-        if form.save_blob or (form.save_blob is None and len(data) > self.blob_threshold):
+        if codec.items is None:
+            return self.encode([codec.serializer.loads(item) for item in items], codec)
+        data = codec.items.join_items(items)
+        if codec.save_blob or (codec.save_blob is None and len(data) > self.blob_threshold):
             return self._as_blob(blob_format.join(data, []))
         return Encoded(data, (), zlib.crc32(data).to_bytes(4, "big"), len(data))
 

@@ -13,7 +13,7 @@ from beautyspot._internal.warn import warn_once
 from beautyspot.errors import ChangedCodeWarning, NotKeptWarning, SerializationError
 from beautyspot.keys.keyer import KeyedCall, Keyer
 from beautyspot.protocols.index import Entry, Failure, FailureLog, MapLog, MapProgress, Record, Summary
-from beautyspot.results.codec import Encoded, Form
+from beautyspot.results.codec import Codec, Encoded
 from beautyspot.results.events import Events, Kind
 from beautyspot.results.store import MISSING, Results
 
@@ -45,15 +45,15 @@ class TaskCache:
         self,
         results: Results,
         keyer: Keyer,
-        form: Form,
+        codec: Codec,
         content_type: str | None,
         ttl: float | None,
         on_save_error: OnSaveError,
         events: Events,
     ) -> None:
         self.results = results
-        self.form = form
-        self._loads = form.serializer.loads
+        self.codec = codec
+        self._loads = codec.serializer.loads
         self._keyer = keyer
         self._content_type = content_type
         self._ttl = ttl
@@ -75,9 +75,9 @@ class TaskCache:
             try:
                 value = self._loads(data)
             except Exception:  # read once more, where it is reported
-                value = self.results.read(entry, self.form)
+                value = self.results.read(entry, self.codec)
         else:
-            value = self.results.read(entry, self.form)
+            value = self.results.read(entry, self.codec)
         if self._events.active:
             self._tell_of_hit(entry, key, value)
         return value
@@ -132,7 +132,7 @@ class TaskCache:
         """An iterator over what a stream yielded, or ``MISSING``; see `read`."""
         if entry.code != self._keyer.code and self._says_changed:
             self._changed(entry)
-        items = self.results.items(entry, self.form)
+        items = self.results.items(entry, self.codec)
         if self._events.active:
             self._tell_of_hit(entry, key, items)
         return items
@@ -140,7 +140,7 @@ class TaskCache:
     def encode(self, value: Any) -> Encoded:
         """*value* serialized; a `SerializationError` carries it."""
         try:
-            return self.results.encode(value, self.form)
+            return self.results.encode(value, self.codec)
         except SerializationError as error:
             raise self._carrying(error, value, "returned") from None
         except Exception as cause:  # a serializer of the user's
@@ -149,7 +149,7 @@ class TaskCache:
     def encode_item(self, value: Any, number: int) -> bytes:
         """What a stream yielded, serialized for itself; a `SerializationError` carries it."""
         try:
-            return self.form.serializer.dumps(value)
+            return self.codec.serializer.dumps(value)
         except SerializationError as error:
             raise self._carrying(error.inside(f"[{number}]"), value, "yielded") from None
         except Exception as cause:  # as in `encode`
@@ -157,10 +157,10 @@ class TaskCache:
 
     def encode_items(self, items: Sequence[bytes]) -> Encoded:
         """The list of what a stream yielded, serialized, of what `encode_item` gave."""
-        return self.results.encode_items(items, self.form)
+        return self.results.encode_items(items, self.codec)
 
     def _broken(self, cause: Exception) -> SerializationError:
-        kind = type(self.form.serializer).__name__
+        kind = type(self.codec.serializer).__name__
         return SerializationError(f"the serializer {kind} gave no bytes for it: {type(cause).__name__}: {cause}")
 
     def _carrying(self, error: SerializationError, value: Any, came: str) -> SerializationError:

@@ -14,7 +14,7 @@ from beautyspot.keys.keyer import KeyedCall, Keyer
 from beautyspot.keys.policies import Policy
 from beautyspot.protocols.index import Entry, Summary
 from beautyspot.protocols.serializer import Serializer
-from beautyspot.results.codec import Encoded, form_of
+from beautyspot.results.codec import Encoded, codec_for
 from beautyspot.results.store import MISSING
 from beautyspot.results.task_cache import TaskCache
 from beautyspot.serialization.msgpack_serializer import MsgpackSerializer
@@ -108,12 +108,12 @@ class BaseTask(Generic[P, T]):
         written = "" if type(serializer) is MsgpackSerializer else full_name(type(serializer))
         self._keyer = Keyer(function, options.version, options.key, options.ignore, written, options.deps)
         self.__signature__ = self._keyer.signature  # Dagster else takes the type hints of __call__ for its own
-        form = form_of(serializer, options.save_blob, options.mmap)
+        codec = codec_for(serializer, options.save_blob, options.mmap)
         self._run: Callable[..., Any] = function  # gives what is kept
         self._cache = TaskCache(
             project.results,
             self._keyer,
-            form,
+            codec,
             options.content_type,
             options.ttl,
             project.on_save_error,
@@ -204,7 +204,7 @@ class BaseTask(Generic[P, T]):
         from beautyspot.results.explain import explain
 
         call = self._cache.describe(self._keyed(args, kwargs))
-        return explain(self._cache.results, self._cache.form, self._keyer, call)
+        return explain(self._cache.results, self._cache.codec, self._keyer, call)
 
     def map(self, *iterables: Iterable[Any], **options: Any) -> list[T]:
         """``bs.map(task, *iterables, **options)``."""
