@@ -13,7 +13,7 @@ from beautyspot.fanout.calls import Call, Outcome
 from beautyspot.fanout.engines import Engine
 from beautyspot.fanout.wire import Answer, Unimportable, pack_chunk, pack_task, unpack_answers, unpack_error
 from beautyspot.protocols.index import Entry
-from beautyspot.results.codec import Encoded
+from beautyspot.results.codec import EncodedResult
 from beautyspot.results.store import MISSING
 from beautyspot.tasks.pickling import by_value
 
@@ -204,7 +204,7 @@ def value_of(task: Any, call: Call, answer: Answer) -> Any:
 
 def _keep_here(task: Any, call: Call, answer: Answer) -> None:
     cache, sent = task._cache, cast("Entry", answer.entry)
-    encoded = Encoded(sent.value, () if answer.blob is None else (answer.blob,), sent.checksum, sent.size)
+    encoded = EncodedResult(sent.value, () if answer.blob is None else (answer.blob,), sent.checksum, sent.size)
     summary = cache.describe(call.keyed())
     cache.begin(summary)
     cache.write(summary, encoded, answer.seconds, cache.results.location(call.key))

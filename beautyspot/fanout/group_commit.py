@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from beautyspot._internal.context import CallCancelled, current_group
 from beautyspot.fanout.calls import Call, Outcome
 from beautyspot.protocols.index import Record, Summary
-from beautyspot.results.codec import Encoded
+from beautyspot.results.codec import EncodedResult
 
 _AGE = 0.002  # seconds
 
@@ -28,7 +28,7 @@ class _Returned(NamedTuple):
     call: Call
     value: Any
     summary: Summary
-    encoded: Encoded
+    encoded: EncodedResult
     seconds: float
 
 

@@ -25,7 +25,7 @@ from beautyspot.fanout.wire import (
 )
 from beautyspot.keys.keyer import KeyedCall, pacing_layers
 from beautyspot.protocols.index import Entry
-from beautyspot.results.codec import Encoded
+from beautyspot.results.codec import EncodedResult
 from beautyspot.results.events import Event
 from beautyspot.tasks.task import Task
 
@@ -130,6 +130,6 @@ def run(task: Any, key: bytes, args: tuple[Any, ...], away: bool, waits: bool) -
     return (computed.entry, None) if computed.entry is not None else _sent(task, computed.encoded)
 
 
-def _sent(task: Any, encoded: Encoded) -> tuple[Entry, bytes | None]:
+def _sent(task: Any, encoded: EncodedResult) -> tuple[Entry, bytes | None]:
     entry = Entry(encoded.value, None, encoded.checksum, encoded.size, None, task._keyer.code)
     return entry, None if encoded.value is not None else b"".join(encoded.parts)

@@ -32,7 +32,7 @@ def codec_for(serializer: Serializer, save_blob: bool | None = None, mmap: bool 
     return Codec(serializer, save_blob, mmap, buffers, serializer if isinstance(serializer, ItemSerializer) else None)
 
 
-class Encoded(NamedTuple):
+class EncodedResult(NamedTuple):
     """A serialized result: inline, or the parts of its blob."""
 
     value: bytes | None

@@ -29,7 +29,7 @@ from beautyspot.errors import (
 from beautyspot.protocols.index import BlobInfo, Entry, InDirectory, QuickLookup, Record, Summary, TaskDB
 from beautyspot.protocols.serializer import Buffer
 from beautyspot.protocols.storage import BlobStorage, Evicts, MapsBlobs
-from beautyspot.results.codec import Codec, Encoded
+from beautyspot.results.codec import Codec, EncodedResult
 from beautyspot.results.signing import Seal, is_signed
 from beautyspot.serialization import blob_format
 
@@ -206,7 +206,7 @@ class Results:
             with self._checking:
                 self._checked.add(location)
 
-    def encode(self, value: Any, codec: Codec) -> Encoded:
+    def encode(self, value: Any, codec: Codec) -> EncodedResult:
         """*value* serialized, for the index or for blob storage.
 
         Raises:
@@ -223,25 +223,25 @@ class Results:
             return self._as_blob(blob_format.join(data, buffers))
         if buffers:
             data = serializer.dumps(value)
-        return Encoded(data, (), zlib.crc32(data).to_bytes(4, "big"), len(data))
+        return EncodedResult(data, (), zlib.crc32(data).to_bytes(4, "big"), len(data))
 
-    def encode_items(self, items: Sequence[bytes], codec: Codec) -> Encoded:
+    def encode_items(self, items: Sequence[bytes], codec: Codec) -> EncodedResult:
         """A list, serialized, whose *items* were serialized one by one."""
         if codec.items is None:
             return self.encode([codec.serializer.loads(item) for item in items], codec)
         data = codec.items.join_items(items)
         if codec.save_blob or (codec.save_blob is None and len(data) > self.blob_threshold):
             return self._as_blob(blob_format.join(data, []))
-        return Encoded(data, (), zlib.crc32(data).to_bytes(4, "big"), len(data))
+        return EncodedResult(data, (), zlib.crc32(data).to_bytes(4, "big"), len(data))
 
-    def _as_blob(self, parts: Sequence[Buffer]) -> Encoded:
+    def _as_blob(self, parts: Sequence[Buffer]) -> EncodedResult:
         size = sum(memoryview(part).nbytes for part in parts)
         digest = self._hasher(size)
         for part in parts:
             digest.update(part)
-        return Encoded(None, parts, digest.digest(16), size)
+        return EncodedResult(None, parts, digest.digest(16), size)
 
-    def keep(self, encoded: Encoded, summary: Summary, code: bytes, replaced: str | None = None) -> Entry:
+    def keep(self, encoded: EncodedResult, summary: Summary, code: bytes, replaced: str | None = None) -> Entry:
         """Make *encoded* the result of ``summary.key``: the blob first, then the row, and it exists.
 
         Args:

@@ -13,7 +13,7 @@ from beautyspot._internal.warn import warn_once
 from beautyspot.errors import ChangedCodeWarning, NotKeptWarning, SerializationError
 from beautyspot.keys.keyer import KeyedCall, Keyer
 from beautyspot.protocols.index import Entry, Failure, FailureLog, MapLog, MapProgress, Record, Summary
-from beautyspot.results.codec import Codec, Encoded
+from beautyspot.results.codec import Codec, EncodedResult
 from beautyspot.results.events import Events, Kind
 from beautyspot.results.store import MISSING, Results
 
@@ -137,7 +137,7 @@ class TaskCache:
             self._tell_of_hit(entry, key, items)
         return items
 
-    def encode(self, value: Any) -> Encoded:
+    def encode(self, value: Any) -> EncodedResult:
         """*value* serialized; a `SerializationError` carries it."""
         try:
             return self.results.encode(value, self.codec)
@@ -155,7 +155,7 @@ class TaskCache:
         except Exception as cause:  # as in `encode`
             raise self._carrying(self._broken(cause).inside(f"[{number}]"), value, "yielded") from cause
 
-    def encode_items(self, items: Sequence[bytes]) -> Encoded:
+    def encode_items(self, items: Sequence[bytes]) -> EncodedResult:
         """The list of what a stream yielded, serialized, of what `encode_item` gave."""
         return self.results.encode_items(items, self.codec)
 
@@ -172,7 +172,7 @@ class TaskCache:
 
     def keep(
         self, summary: Summary, value: Any, seconds: float | None, replaced: str | None = None
-    ) -> tuple[Entry | None, Encoded]:
+    ) -> tuple[Entry | None, EncodedResult]:
         """Keep what a run returned; where it cannot be written, warn or raise as the project says.
 
         Returns:
@@ -188,7 +188,9 @@ class TaskCache:
             raise
         return self.write(summary, encoded, seconds, replaced), encoded
 
-    def write(self, summary: Summary, encoded: Encoded, seconds: float | None, replaced: str | None) -> Entry | None:
+    def write(
+        self, summary: Summary, encoded: EncodedResult, seconds: float | None, replaced: str | None
+    ) -> Entry | None:
         """Write what `encode` gave; the entry, or ``None`` where it could not be written (said once)."""
         try:
             entry = self._write(summary, encoded, seconds, replaced)
@@ -199,7 +201,9 @@ class TaskCache:
             self._tell_of_run(summary, encoded, seconds, kept=entry is not None)
         return entry
 
-    def _write(self, summary: Summary, encoded: Encoded, seconds: float | None, replaced: str | None) -> Entry | None:
+    def _write(
+        self, summary: Summary, encoded: EncodedResult, seconds: float | None, replaced: str | None
+    ) -> Entry | None:
         summary = self._complete(summary, encoded, seconds)
         try:
             return self.results.keep(encoded, summary, self._keyer.code, replaced)
@@ -214,7 +218,7 @@ class TaskCache:
             )
             return None
 
-    def record(self, summary: Summary, encoded: Encoded, seconds: float | None) -> Record:
+    def record(self, summary: Summary, encoded: EncodedResult, seconds: float | None) -> Record:
         """The record of a result that lies in the index."""
         summary = self._complete(summary, encoded, seconds)
         entry = Entry(encoded.value, None, encoded.checksum, encoded.size, summary.expires, self._keyer.code)
@@ -227,7 +231,7 @@ class TaskCache:
             for entry, summary in records:
                 self._tell_of_run(summary, entry, summary.seconds, kept=True)
 
-    def _complete(self, summary: Summary, encoded: Encoded, seconds: float | None) -> Summary:
+    def _complete(self, summary: Summary, encoded: EncodedResult, seconds: float | None) -> Summary:
         now = time()
         expires = None if self._ttl is None else now + self._ttl
         # Summary._replace would take ten times as long.
@@ -286,7 +290,7 @@ class TaskCache:
             blob = entry.location is not None
             self._events.tell("hit", self._keyer.function_name, key, size=entry.size, blob=blob)
 
-    def _tell_of_run(self, summary: Summary, result: Encoded | Entry, seconds: float | None, kept: bool) -> None:
+    def _tell_of_run(self, summary: Summary, result: EncodedResult | Entry, seconds: float | None, kept: bool) -> None:
         """Tell of a run and of its commit, both when the result is safe."""
         size, blob = result.size, result.value is None
         if seconds is not None:

@@ -14,7 +14,7 @@ from beautyspot.keys.keyer import KeyedCall, Keyer
 from beautyspot.keys.policies import Policy
 from beautyspot.protocols.index import Entry, Summary
 from beautyspot.protocols.serializer import Serializer
-from beautyspot.results.codec import Encoded, codec_for
+from beautyspot.results.codec import EncodedResult, codec_for
 from beautyspot.results.store import MISSING
 from beautyspot.results.task_cache import TaskCache
 from beautyspot.serialization.msgpack_serializer import MsgpackSerializer
@@ -58,7 +58,7 @@ class ComputedResult(NamedTuple):
 
     value: Any
     entry: Entry | None
-    encoded: Encoded | None
+    encoded: EncodedResult | None
     seconds: float | None
 
 

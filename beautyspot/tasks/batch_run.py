@@ -16,7 +16,7 @@ from beautyspot.errors import BatchError
 from beautyspot.keys.keyer import KeyedCall
 from beautyspot.protocols.index import Entry, Record, Summary
 from beautyspot.protocols.storage import MapsBlobs
-from beautyspot.results.codec import Encoded
+from beautyspot.results.codec import EncodedResult
 from beautyspot.results.store import MISSING, is_expired
 
 Arguments = tuple[tuple[Any, ...], Mapping[str, Any]]
@@ -42,7 +42,7 @@ class _Returned:
     item: Item
     summary: Summary
     value: Any
-    encoded: Encoded
+    encoded: EncodedResult
 
 
 class BatchRun:
