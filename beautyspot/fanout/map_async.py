@@ -11,7 +11,7 @@ from beautyspot._internal.context import CallCancelled, CurrentMap, KeyBusy, cur
 from beautyspot.fanout.batch_pool import BatchLane, Lists
 from beautyspot.fanout.calls import Call, Outcome
 from beautyspot.fanout.map_sync import check_workers, in_step
-from beautyspot.fanout.scheduler import Landed, OnError, Recall, Run, Step
+from beautyspot.fanout.scheduler import InputOutcome, Instruction, MapScheduler, OnError, ReadBlob
 from beautyspot.keys.keyer import pacing_layers
 from beautyspot.results.store import MISSING
 from beautyspot.tasks.batch import AsyncBatchTask, check_mapped
@@ -50,35 +50,39 @@ async def amap(
     check_workers(workers)
     check_mapped(task, iterables)
     inputs = list(in_step(iterables))
-    run = Run(task, inputs, len(inputs), lambda task, stop: _lane(task, workers, stop), progress, on_error)
+    scheduler = MapScheduler(
+        task, inputs, len(inputs), lambda task, stop: _lane(task, workers, stop), progress, on_error
+    )
     results: list[Any] = [MISSING] * len(inputs)
-    async for number, value, error in _outcomes(run):
+    async for number, value, error in _outcomes(scheduler):
         results[number] = value if error is None else error
-    run.finish(results)
+    scheduler.finish(results)
     return results
 
 
-async def _outcomes(run: Run) -> AsyncIterator[Landed]:
-    """As `Run.outcomes`; what blocks runs in threads of the project."""
-    run_io, read = run.task.project.run_io, run.task._cache.read
+async def _outcomes(scheduler: MapScheduler) -> AsyncIterator[InputOutcome]:
+    """As `MapScheduler.outcomes`; what blocks runs in threads of the project."""
+    run_io, read = scheduler.task.project.run_io, scheduler.task._cache.read
     try:
-        for step in run.steps(None):
-            if step is Step.READ:
-                await run_io(run.read_block, None)
-            elif step is Step.LOOK_AGAIN:
-                await run_io(run.look_again)
-            elif step is Step.WAIT:
-                await run.lane.wait()
-                run.landed(run.lane.finished())
-            elif isinstance(step, Recall):
-                reading = run.ahead(step, run_io) if run.reads_ahead else run_io(read, step.entry, step.call.key)
-                run.recalled(step.call, await reading)
+        for step in scheduler.steps(None):
+            if step is Instruction.READ:
+                await run_io(scheduler.read_block, None)
+            elif step is Instruction.POLL_BUSY:
+                await run_io(scheduler.poll_busy)
+            elif step is Instruction.WAIT:
+                await scheduler.lane.wait()
+                scheduler.on_finished(scheduler.lane.finished())
+            elif isinstance(step, ReadBlob):
+                reading = (
+                    scheduler.ahead(step, run_io) if scheduler.reads_ahead else run_io(read, step.entry, step.call.key)
+                )
+                scheduler.recalled(step.call, await reading)
             else:
                 yield step
     finally:
-        if run.lane is not None:
-            await run.lane.cancel()
-        run.close()
+        if scheduler.lane is not None:
+            await scheduler.lane.cancel()
+        scheduler.close()
 
 
 class _AsyncLane:

@@ -18,7 +18,7 @@ from beautyspot.fanout.batch_pool import BatchLane, Lists
 from beautyspot.fanout.calls import Lane
 from beautyspot.fanout.engine_pool import EngineLane
 from beautyspot.fanout.engines import ENGINES, ENGINES_OF, Engine, Threads
-from beautyspot.fanout.scheduler import OnError, Run, unbound
+from beautyspot.fanout.scheduler import MapScheduler, OnError, unbound
 from beautyspot.fanout.thread_pool import ThreadLane
 from beautyspot.keys.keyer import pacing_layers
 from beautyspot.protocols.index import FailureLog, Statistics
@@ -82,11 +82,11 @@ def map(
         Exception: With ``on_error="raise"``, what the first failing call raised.
     """
     inputs = list(in_step(iterables))
-    run = Run(_sync(task, iterables), inputs, len(inputs), _lanes(engine, workers), progress, on_error)
+    scheduler = MapScheduler(_sync(task, iterables), inputs, len(inputs), _lanes(engine, workers), progress, on_error)
     results: list[Any] = [MISSING] * len(inputs)
-    for number, value, error in run.outcomes(block=len(inputs)):
+    for number, value, error in scheduler.outcomes(block=len(inputs)):
         results[number] = value if error is None else error
-    run.finish(results)
+    scheduler.finish(results)
     return results
 
 
@@ -119,8 +119,10 @@ def imap(
     """
     total = operator.length_hint(iterables[0], -1) if len(iterables) == 1 else -1
     known = total if total >= 0 else None
-    run = Run(_sync(task, iterables), in_step(iterables), known, _lanes(engine, workers), progress, on_error)
-    return _in_order(run) if ordered else _as_they_come(run)
+    scheduler = MapScheduler(
+        _sync(task, iterables), in_step(iterables), known, _lanes(engine, workers), progress, on_error
+    )
+    return _in_order(scheduler) if ordered else _as_they_come(scheduler)
 
 
 def plan(task: Any, *iterables: Iterable[Any], workers: int = 8) -> Plan:
@@ -153,25 +155,25 @@ def plan(task: Any, *iterables: Iterable[Any], workers: int = 8) -> Plan:
     return Plan(total, kept, len(missing), failed, max(times, default=None))
 
 
-def _as_they_come(run: Run) -> Iterator[Any]:
-    for _, value, error in run.outcomes():
-        shown = run.shown(value, error)
+def _as_they_come(scheduler: MapScheduler) -> Iterator[Any]:
+    for _, value, error in scheduler.outcomes():
+        shown = scheduler.shown(value, error)
         if shown is not MISSING:
             yield shown
-    run.finish([])
+    scheduler.finish([])
 
 
-def _in_order(run: Run) -> Iterator[Any]:
+def _in_order(scheduler: MapScheduler) -> Iterator[Any]:
     waiting: dict[int, Any] = {}
-    run.consumed = 0
-    for number, value, error in run.outcomes():
-        waiting[number] = run.shown(value, error)
-        while run.consumed in waiting:
-            shown = waiting.pop(run.consumed)
-            run.consumed += 1
+    scheduler.consumed = 0
+    for number, value, error in scheduler.outcomes():
+        waiting[number] = scheduler.shown(value, error)
+        while scheduler.consumed in waiting:
+            shown = waiting.pop(scheduler.consumed)
+            scheduler.consumed += 1
             if shown is not MISSING:
                 yield shown
-    run.finish([])
+    scheduler.finish([])
 
 
 def _lanes(engine: Any, workers: int | None) -> Callable[[Any, bool], Lane]:

@@ -26,30 +26,30 @@ from beautyspot.tasks.bound import BoundAsyncTask, BoundTask
 from beautyspot.tasks.task import AsyncTask, Task
 
 OnError = Literal["raise", "continue", "return"]
-Landed = tuple[int, Any, BaseException | None]  # the number of an input, and its result or what it raised
+InputOutcome = tuple[int, Any, BaseException | None]  # the number of an input, and its result or what it raised
 
 _BLOCK = 1000  # inputs whose keys are looked up together
 _AHEAD = 7  # blobs that are on their way while one is handed out, where they come over a network
 _WINDOW = 128  # inputs that an ordered imap is ahead of the result that it waits for
 
 
-class Step(enum.Enum):
+class Instruction(enum.Enum):
     """What a run asks its driver to do, since a thread and an event loop do it differently."""
 
     READ = enum.auto()
-    LOOK_AGAIN = enum.auto()
+    POLL_BUSY = enum.auto()
     WAIT = enum.auto()
 
 
 @dataclass(frozen=True, slots=True)
-class Recall:
+class ReadBlob:
     """Asks the driver to read the blob of a kept result."""
 
     call: Call
     entry: Entry
 
 
-class Run:
+class MapScheduler:
     """One map while it runs.
 
     Attributes:
@@ -80,7 +80,7 @@ class Run:
         self._block = self._together
         self._read = 0  # inputs
         self._todo: deque[Call] = deque()
-        self._ready: deque[Landed | Recall] = deque()
+        self._ready: deque[InputOutcome | ReadBlob] = deque()
         self._elsewhere: dict[int, Call] = {}  # that someone else ran when their turn came, by number
         self._same: dict[bytes, list[tuple[int, tuple[Any, ...]]]] = {}  # later inputs of a key under way
         self._failed_inputs: dict[int, tuple[Any, ...]] = {}
@@ -92,7 +92,7 @@ class Run:
         self.consumed: int | None = None
         self.failures: dict[int, BaseException] = {}
 
-    def outcomes(self, block: int | None = None) -> Iterator[Landed]:
+    def outcomes(self, block: int | None = None) -> Iterator[InputOutcome]:
         """Numbers of inputs and what became of them, as they come.
 
         Args:
@@ -101,13 +101,13 @@ class Run:
         """
         try:
             for step in self.steps(block):
-                if step is Step.READ:
+                if step is Instruction.READ:
                     self.read_block(block)
-                elif step is Step.LOOK_AGAIN:
-                    self.look_again()
-                elif step is Step.WAIT:
-                    self.landed(self.lane.finished())
-                elif isinstance(step, Recall):
+                elif step is Instruction.POLL_BUSY:
+                    self.poll_busy()
+                elif step is Instruction.WAIT:
+                    self.on_finished(self.lane.finished())
+                elif isinstance(step, ReadBlob):
                     self.recalled(step.call, self._value_of(step))
                 else:
                     yield step
@@ -123,17 +123,17 @@ class Run:
         finally:
             self.close()
 
-    def _value_of(self, step: Recall) -> Any:
+    def _value_of(self, step: ReadBlob) -> Any:
         if not self.reads_ahead:
             return self.task._cache.read(step.entry, step.call.key)
         if self._readers is None:
             self._readers = ThreadPoolExecutor(1 + _AHEAD, "beautyspot-read")
         return self.ahead(step, self._readers.submit).result()
 
-    def ahead(self, step: Recall, submit: Callable[..., Any]) -> Any:
+    def ahead(self, step: ReadBlob, submit: Callable[..., Any]) -> Any:
         """The reading of a blob, begun with *submit*; those of the next few, which need not wait, are begun too."""
         for each in (step, *islice(self._ready, _AHEAD)):
-            if isinstance(each, Recall) and each.call.number not in self._reading:
+            if isinstance(each, ReadBlob) and each.call.number not in self._reading:
                 self._reading[each.call.number] = submit(self.task._cache.read, each.entry, each.call.key)
         return self._reading.pop(step.call.number)
 
@@ -147,12 +147,12 @@ class Run:
         if lane is not None:
             lane.close(now)
 
-    def steps(self, block: int | None) -> Iterator[Landed | Recall | Step]:
+    def steps(self, block: int | None) -> Iterator[InputOutcome | ReadBlob | Instruction]:
         """What is to be done next, and what came of it: read inputs, feed the lane, wait, hand out."""
         self.progress = Progress(self.task, *self._progress_options)
         while True:
             while self._wants_input():
-                yield Step.READ
+                yield Instruction.READ
                 if self._ready and block is None:
                     break  # to be handed out before an input that may be slow is asked for more
             while self._todo and (self.lane is None or self.lane.room()):
@@ -163,9 +163,9 @@ class Run:
             if self._wants_input():
                 continue
             if self._turns_to_others():
-                yield Step.LOOK_AGAIN
+                yield Instruction.POLL_BUSY
             elif self.lane is not None and self.lane.busy():
-                yield Step.WAIT
+                yield Instruction.WAIT
             elif not self._todo and not self._ready and self._exhausted:
                 return
 
@@ -175,7 +175,7 @@ class Run:
             if call.waits:
                 self.task._single_flight.refuse_reader(call.key)
         except RecursionError as error:
-            self.landed([Outcome(call, error=error)])
+            self.on_finished([Outcome(call, error=error)])
         else:
             self.lane.submit(call)
 
@@ -213,7 +213,7 @@ class Run:
                 continue
             call = Call(number, args, key, parts)
             if entry is not None and entry.value is None:
-                ready.append(Recall(call, entry))  # one blob at a time: many would not fit into memory
+                ready.append(ReadBlob(call, entry))  # one blob at a time: many would not fit into memory
                 recalled += 1
             else:
                 self._enlist(call)
@@ -228,7 +228,7 @@ class Run:
         else:
             self._ready.appendleft((call.number, value, None))
 
-    def look_again(self) -> None:
+    def poll_busy(self) -> None:
         """Calls that someone else ran: what he is done with is recalled together, for the rest is waited."""
         calls, self._elsewhere = self._elsewhere, {}
         entries = self.task._cache.results.find_many([call.key for call in calls.values()])
@@ -236,7 +236,7 @@ class Run:
             entry = entries.get(call.key)
             value = MISSING if entry is None or entry.value is None else self.task._cache.read(entry, call.key)
             if value is not MISSING:
-                self.landed([Outcome(call, value)])
+                self.on_finished([Outcome(call, value)])
             elif entry is None and self.consumed is not None and number != self.consumed and not self._exhausted:
                 self._elsewhere[number] = call
             else:
@@ -250,7 +250,7 @@ class Run:
             self._same[call.key] = []
             self._todo.append(call)
 
-    def landed(self, outcomes: Iterable[Outcome]) -> None:
+    def on_finished(self, outcomes: Iterable[Outcome]) -> None:
         """Calls came back: each result goes to every input that is this call, to each a fresh one."""
         for outcome in outcomes:
             call, error = outcome.call, outcome.error
