@@ -1,6 +1,6 @@
-"""BatchLane: calls of a map of a batch task, gathered into lists that run in threads or as tasks of an event loop.
+"""BatchPool: calls of a map of a batch task, gathered into lists that run in threads or as tasks of an event loop.
 
-To the lane below, a list is one call: its arguments are the calls that were gathered, its result is what became of
+To the pool below, a list is one call: its arguments are the calls that were gathered, its result is what became of
 them.
 """
 
@@ -20,7 +20,7 @@ from beautyspot.tasks.batch_run import BatchRun, Item
 
 
 class Lists:
-    """Runs lists of calls, where a lane runs the calls of a task.
+    """Runs lists of calls, where a pool runs the calls of a task.
 
     Args:
         task: The batch task.
@@ -73,26 +73,26 @@ class Lists:
                 outcomes.append(Outcome(call, key_busy=True))
 
 
-class BatchLane:
+class BatchPool:
     """Calls run in lists of as many as a batch has.
 
     Args:
-        lane: Runs `Lists`: in threads, or on an event loop.
+        pool: Runs `Lists`: in threads, or on an event loop.
         size: How many calls make a list.
     """
 
-    def __init__(self, lane: Any, size: int) -> None:
-        self._lists = lane
+    def __init__(self, pool: Any, size: int) -> None:
+        self._lists = pool
         self._size = size
         self._gathered: list[Call] = []
 
-    def room(self) -> bool:
+    def has_capacity(self) -> bool:
         """Whether another list may be begun."""
-        return bool(self._lists.room())
+        return bool(self._lists.has_capacity())
 
-    def busy(self) -> bool:
+    def has_pending(self) -> bool:
         """Whether any call has not come back."""
-        return bool(self._gathered) or bool(self._lists.busy())
+        return bool(self._gathered) or bool(self._lists.has_pending())
 
     def submit(self, call: Call) -> None:
         """Put *call* into a list, and have that run when it is full."""
@@ -101,7 +101,7 @@ class BatchLane:
             self._send()
 
     def _send(self) -> None:
-        """Have the list that is being gathered run, which is one call to the lane below."""
+        """Have the list that is being gathered run, which is one call to the pool below."""
         calls, self._gathered = self._gathered, []
         if calls:
             waits = all(call.waits for call in calls)
@@ -111,7 +111,7 @@ class BatchLane:
         """What became of each call of the lists that came back; nothing more is coming for one that is not full."""
         self._send()
         found: list[Outcome] = []
-        for each in self._lists.finished():
+        for each in self._lists.wait():
             found += [Outcome(call, error=each.error) for call in each.call.args] if each.error else each.value
         return found
 
@@ -130,6 +130,6 @@ class BatchLane:
         self._lists.stop()
 
     def close(self, now: bool = False) -> None:
-        """End the lane below, after what it runs, or a second later."""
+        """End the pool below, after what it runs, or a second later."""
         self._gathered.clear()
         self._lists.close(now)

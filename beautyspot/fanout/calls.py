@@ -44,10 +44,10 @@ class Outcome:
     key_busy: bool = False
 
 
-class Lane(Protocol):
+class Pool(Protocol):
     """Where calls run."""
 
-    def room(self) -> bool:
+    def has_capacity(self) -> bool:
         """Whether another call may be submitted now."""
         ...
 
@@ -55,12 +55,12 @@ class Lane(Protocol):
         """Begin *call*, or have it wait for its turn."""
         ...
 
-    def busy(self) -> bool:
+    def has_pending(self) -> bool:
         """Whether anything that was submitted has not come back."""
         ...
 
     def finished(self) -> list[Outcome]:
-        """What finished; waits for at least one while the lane is busy."""
+        """What finished; waits for at least one while the pool is busy."""
         ...
 
     def stop(self) -> None:
@@ -68,5 +68,5 @@ class Lane(Protocol):
         ...
 
     def close(self, now: bool = False) -> None:
-        """End the lane; *now*: what runs is given a second."""
+        """End the pool; *now*: what runs is given a second."""
         ...

@@ -1,4 +1,4 @@
-"""EngineLane: calls of a map run on an engine, in chunks that follow the time they take."""
+"""EnginePool: calls of a map run on an engine, in chunks that follow the time they take."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _CHUNK_SECONDS = 0.05  # how long a chunk should take: long against what it cost
 _CHUNK_MOST = 200
 
 
-class EngineLane:
+class EnginePool:
     """Calls run on an engine, in chunks that follow the time they take.
 
     Where a chunk was lost with its worker, its calls run again one at a time: only the culprit is lost
@@ -53,13 +53,13 @@ class EngineLane:
     def _width(self) -> int:
         return self._workers or self._engine.width
 
-    def room(self) -> bool:
+    def has_capacity(self) -> bool:
         """Whether a worker is free, or will be soon: one chunk waits for each that runs."""
         if self._suspects or self._alone is not None:
             return False
         return len(self._chunks) + len(self._full) < 2 * self._width()
 
-    def busy(self) -> bool:
+    def has_pending(self) -> bool:
         """Whether any call has not come back."""
         return bool(self._chunks or self._full or self._gathered or self._suspects)
 

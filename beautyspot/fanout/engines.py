@@ -23,7 +23,7 @@ ENGINES = Registry(
     "beautyspot.engines",
     {
         "processes": "beautyspot.adapters.futures:processes",
-        "threads": "beautyspot.fanout.thread_pool:ThreadLane",
+        "threads": "beautyspot.fanout.thread_pool:ThreadPool",
         "executor": "beautyspot.adapters.futures:of_executor",
         "joblib": "beautyspot.adapters.joblib:engine",
         "dask": "beautyspot.adapters.dask:engine",

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterable
 from typing import Any, TypeVar
 
 from beautyspot._internal.context import CallCancelled, CurrentMap, KeyBusy, current_map
-from beautyspot.fanout.batch_pool import BatchLane, Lists
+from beautyspot.fanout.batch_pool import BatchPool, Lists
 from beautyspot.fanout.calls import Call, Outcome
 from beautyspot.fanout.map_sync import check_workers, in_step
 from beautyspot.fanout.scheduler import InputOutcome, Instruction, MapScheduler, OnError, ReadBlob
@@ -51,7 +51,7 @@ async def amap(
     check_mapped(task, iterables)
     inputs = list(in_step(iterables))
     scheduler = MapScheduler(
-        task, inputs, len(inputs), lambda task, stop: _lane(task, workers, stop), progress, on_error
+        task, inputs, len(inputs), lambda task, stop: _pool(task, workers, stop), progress, on_error
     )
     results: list[Any] = [MISSING] * len(inputs)
     async for number, value, error in _outcomes(scheduler):
@@ -70,8 +70,8 @@ async def _outcomes(scheduler: MapScheduler) -> AsyncIterator[InputOutcome]:
             elif step is Instruction.POLL_BUSY:
                 await run_io(scheduler.poll_busy)
             elif step is Instruction.WAIT:
-                await scheduler.lane.wait()
-                scheduler.on_finished(scheduler.lane.finished())
+                await scheduler.pool.wait()
+                scheduler.on_finished(scheduler.pool.wait())
             elif isinstance(step, ReadBlob):
                 reading = (
                     scheduler.ahead(step, run_io) if scheduler.reads_ahead else run_io(read, step.entry, step.call.key)
@@ -80,12 +80,12 @@ async def _outcomes(scheduler: MapScheduler) -> AsyncIterator[InputOutcome]:
             else:
                 yield step
     finally:
-        if scheduler.lane is not None:
-            await scheduler.lane.cancel()
+        if scheduler.pool is not None:
+            await scheduler.pool.cancel()
         scheduler.close()
 
 
-class _AsyncLane:
+class _AsyncPool:
     """Calls run as tasks of the event loop."""
 
     def __init__(self, task: Any, width: int) -> None:
@@ -97,10 +97,10 @@ class _AsyncLane:
         ends = CurrentMap(pacing_layers(task.__wrapped__), lambda: self._stopped)
         self._context.run(current_map.set, ends)
 
-    def room(self) -> bool:
+    def has_capacity(self) -> bool:
         return len(self._running) < self._width
 
-    def busy(self) -> bool:
+    def has_pending(self) -> bool:
         return bool(self._running)
 
     def submit(self, call: Call) -> None:
@@ -129,10 +129,10 @@ class _AsyncLane:
         """Nothing is held."""
 
 
-def _lane(task: Any, width: int, stop: bool) -> _AsyncLane | BatchLane:
+def _pool(task: Any, width: int, stop: bool) -> _AsyncPool | BatchPool:
     if isinstance(task, AsyncBatchTask):
-        return BatchLane(_AsyncLane(Lists(task, stop), width), task.options.size)
-    return _AsyncLane(task, width)
+        return BatchPool(_AsyncPool(Lists(task, stop), width), task.options.size)
+    return _AsyncPool(task, width)
 
 
 def _outcome(call: Call, task: asyncio.Task[Any]) -> Outcome:

@@ -14,12 +14,12 @@ from typing import Any, TypeVar
 
 from beautyspot._internal.text import of_value
 from beautyspot.errors import ConfigurationError
-from beautyspot.fanout.batch_pool import BatchLane, Lists
-from beautyspot.fanout.calls import Lane
-from beautyspot.fanout.engine_pool import EngineLane
+from beautyspot.fanout.batch_pool import BatchPool, Lists
+from beautyspot.fanout.calls import Pool
+from beautyspot.fanout.engine_pool import EnginePool
 from beautyspot.fanout.engines import ENGINES, ENGINES_OF, Engine, Threads
 from beautyspot.fanout.scheduler import MapScheduler, OnError, unbound
-from beautyspot.fanout.thread_pool import ThreadLane
+from beautyspot.fanout.thread_pool import ThreadPool
 from beautyspot.keys.keyer import pacing_layers
 from beautyspot.protocols.index import FailureLog, Statistics
 from beautyspot.results.store import MISSING
@@ -82,7 +82,9 @@ def map(
         Exception: With ``on_error="raise"``, what the first failing call raised.
     """
     inputs = list(in_step(iterables))
-    scheduler = MapScheduler(_sync(task, iterables), inputs, len(inputs), _lanes(engine, workers), progress, on_error)
+    scheduler = MapScheduler(
+        _sync(task, iterables), inputs, len(inputs), _pool_maker(engine, workers), progress, on_error
+    )
     results: list[Any] = [MISSING] * len(inputs)
     for number, value, error in scheduler.outcomes(block=len(inputs)):
         results[number] = value if error is None else error
@@ -120,7 +122,7 @@ def imap(
     total = operator.length_hint(iterables[0], -1) if len(iterables) == 1 else -1
     known = total if total >= 0 else None
     scheduler = MapScheduler(
-        _sync(task, iterables), in_step(iterables), known, _lanes(engine, workers), progress, on_error
+        _sync(task, iterables), in_step(iterables), known, _pool_maker(engine, workers), progress, on_error
     )
     return _in_order(scheduler) if ordered else _as_they_come(scheduler)
 
@@ -176,10 +178,10 @@ def _in_order(scheduler: MapScheduler) -> Iterator[Any]:
     scheduler.finish([])
 
 
-def _lanes(engine: Any, workers: int | None) -> Callable[[Any, bool], Lane]:
-    """What makes a run's lane, its options checked before anything begins."""
+def _pool_maker(engine: Any, workers: int | None) -> Callable[[Any, bool], Pool]:
+    """What makes a run's pool, its options checked before anything begins."""
     check_workers(workers)
-    return lambda task, stop: make_lane(task, engine, workers, stop)
+    return lambda task, stop: make_pool(task, engine, workers, stop)
 
 
 def check_workers(workers: int | None) -> None:
@@ -214,8 +216,8 @@ def _sync(task: Any, iterables: tuple[Iterable[Any], ...]) -> Any:
     return task
 
 
-def make_lane(task: Any, engine: Any, workers: int | None, stop: bool) -> Lane:
-    """The lane that *engine* stands for: a name, an address, an object of an engine's library, or an engine.
+def make_pool(task: Any, engine: Any, workers: int | None, stop: bool) -> Pool:
+    """The pool that *engine* stands for: a name, an address, an object of an engine's library, or an engine.
 
     Raises:
         ConfigurationError: If nothing is known under that name, or the object is none of these.
@@ -225,15 +227,15 @@ def make_lane(task: Any, engine: Any, workers: int | None, stop: bool) -> Lane:
             raise ConfigurationError(
                 f"a map of a batch task runs in threads of this process, and not on {engine!r}: leave engine= out"
             )
-        return BatchLane(ThreadLane(Lists(task, stop), workers or 8, stop=False), task.options.size)
+        return BatchPool(ThreadPool(Lists(task, stop), workers or 8, stop=False), task.options.size)
     if engine == "threads":
-        return ThreadLane(task, workers or 8, stop)
+        return ThreadPool(task, workers or 8, stop)
     if isinstance(engine, ThreadPoolExecutor):
-        return ThreadLane(task, workers or engine._max_workers, stop, engine)
+        return ThreadPool(task, workers or engine._max_workers, stop, engine)
     made = _engine_of(engine, workers)
     if isinstance(made, Threads):
-        return ThreadLane(task, made.width, stop)
-    return EngineLane(task, made, workers, stop)
+        return ThreadPool(task, made.width, stop)
+    return EnginePool(task, made, workers, stop)
 
 
 def _engine_of(engine: Any, workers: int | None) -> Engine | Threads:

@@ -53,7 +53,7 @@ class MapScheduler:
     """One map while it runs.
 
     Attributes:
-        lane: Where the misses run; made when there is one.
+        pool: Where the misses run; made when there is one.
         consumed: How many results the user took, where they are given in order.
         failures: Numbers of failed inputs with what they raised, in the order in which they failed.
     """
@@ -63,7 +63,7 @@ class MapScheduler:
         task: Any,
         inputs: Iterable[tuple[Any, ...]],
         total: int | None,
-        make_lane: Callable[[Any, bool], Any],
+        make_pool: Callable[[Any, bool], Any],
         progress: bool | None,
         on_error: OnError,
     ) -> None:
@@ -71,7 +71,7 @@ class MapScheduler:
             raise ConfigurationError(f'on_error is "raise", "continue" or "return", not {on_error!r}')
         self.task, self._prefix = unbound(task)
         self._inputs = iter(inputs)
-        self._make_lane = make_lane
+        self._make_pool = make_pool
         self._on_error = on_error
         self._stops = on_error == "raise"
         self._progress_options = (total, progress)
@@ -88,7 +88,7 @@ class MapScheduler:
         self.reads_ahead = not isinstance(self.task.project.storage, MapsBlobs)
         self._reading: dict[int, Any] = {}
         self._readers: ThreadPoolExecutor | None = None
-        self.lane: Any = None
+        self.pool: Any = None
         self.consumed: int | None = None
         self.failures: dict[int, BaseException] = {}
 
@@ -106,16 +106,16 @@ class MapScheduler:
                 elif step is Instruction.POLL_BUSY:
                     self.poll_busy()
                 elif step is Instruction.WAIT:
-                    self.on_finished(self.lane.finished())
+                    self.on_finished(self.pool.wait())
                 elif isinstance(step, ReadBlob):
                     self.recalled(step.call, self._value_of(step))
                 else:
                     yield step
         except GeneratorExit:  # the caller walks away: what runs is kept, nothing new begins
-            if self.lane is not None:
-                self.lane.stop()
-                while self.lane.busy():
-                    self.lane.finished()
+            if self.pool is not None:
+                self.pool.stop()
+                while self.pool.has_pending():
+                    self.pool.wait()
             raise
         except BaseException as error:
             self.close(now=not isinstance(error, Exception))
@@ -138,25 +138,25 @@ class MapScheduler:
         return self._reading.pop(step.call.number)
 
     def close(self, now: bool = False) -> None:
-        """End the lane, the readers and the bar, once."""
+        """End the pool, the readers and the bar, once."""
         self.progress.close()
         readers, self._readers = self._readers, None
         if readers is not None:
             readers.shutdown(cancel_futures=True)
-        lane, self.lane = self.lane, None
-        if lane is not None:
-            lane.close(now)
+        pool, self.pool = self.pool, None
+        if pool is not None:
+            pool.close(now)
 
     def steps(self, block: int | None) -> Iterator[InputOutcome | ReadBlob | Instruction]:
-        """What is to be done next, and what came of it: read inputs, feed the lane, wait, hand out."""
+        """What is to be done next, and what came of it: read inputs, feed the pool, wait, hand out."""
         self.progress = Progress(self.task, *self._progress_options)
         while True:
             while self._wants_input():
                 yield Instruction.READ
                 if self._ready and block is None:
                     break  # to be handed out before an input that may be slow is asked for more
-            while self._todo and (self.lane is None or self.lane.room()):
-                self.lane = self.lane or self._make_lane(self.task, self._stops)
+            while self._todo and (self.pool is None or self.pool.has_capacity()):
+                self.pool = self.pool or self._make_pool(self.task, self._stops)
                 self._submit(self._todo.popleft())
             while self._ready:
                 yield self._ready.popleft()
@@ -164,7 +164,7 @@ class MapScheduler:
                 continue
             if self._turns_to_others():
                 yield Instruction.POLL_BUSY
-            elif self.lane is not None and self.lane.busy():
+            elif self.pool is not None and self.pool.has_pending():
                 yield Instruction.WAIT
             elif not self._todo and not self._ready and self._exhausted:
                 return
@@ -177,7 +177,7 @@ class MapScheduler:
         except RecursionError as error:
             self.on_finished([Outcome(call, error=error)])
         else:
-            self.lane.submit(call)
+            self.pool.submit(call)
 
     def _wants_input(self) -> bool:
         if (
@@ -186,11 +186,11 @@ class MapScheduler:
             or (self.consumed is not None and self._read - self.consumed > _WINDOW * self._together)
         ):
             return False
-        return len(self._elsewhere) < _WINDOW and (self.lane is None or bool(self.lane.room()))
+        return len(self._elsewhere) < _WINDOW and (self.pool is None or bool(self.pool.has_capacity()))
 
     def _turns_to_others(self) -> bool:
         """Whether to look at what others run: the user waits for it, or there is nothing of our own to run."""
-        if not self._elsewhere or self._todo or not self.lane.room():
+        if not self._elsewhere or self._todo or not self.pool.has_capacity():
             return False
         return self._exhausted or self.consumed in self._elsewhere or len(self._elsewhere) >= _WINDOW
 
@@ -277,7 +277,7 @@ class MapScheduler:
             self._stops = self._exhausted = True
             self._todo.clear()
             self._elsewhere.clear()
-            self.lane.stop()
+            self.pool.stop()
 
     def finish(self, results: list[Any]) -> None:
         """Raise what ``on_error`` says, now that all is over."""

@@ -1,4 +1,4 @@
-"""ThreadLane: calls of a map run in threads of this process."""
+"""ThreadPool: calls of a map run in threads of this process."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _AHEAD = 512  # calls that wait for a thread where calls are quick
 _inside: contextvars.ContextVar[frozenset[int]] = contextvars.ContextVar("beautyspot_inside", default=frozenset())
 
 
-class ThreadLane:
+class ThreadPool:
     """Calls run in threads: our own, which never hold up the end of the program, or those of an executor.
 
     Waking another thread costs more than many a call. So threads help themselves from one queue, tell of what
@@ -57,11 +57,11 @@ class ThreadLane:
         self._taken_back: queue.SimpleQueue[Call | None] = queue.SimpleQueue()
         self._seconds = 1.0  # that a call takes, as far as known
 
-    def room(self) -> bool:
+    def has_capacity(self) -> bool:
         """Whether a thread is free, or will be in a moment."""
         return self._under_way < self._width + (_AHEAD if self._seconds < _QUICK else 0)
 
-    def busy(self) -> bool:
+    def has_pending(self) -> bool:
         """Whether any call has not come back."""
         return self._under_way > 0
 
@@ -198,7 +198,7 @@ class ThreadLane:
         self._under_way -= self._forgotten()
 
     def _take_back(self) -> None:
-        """Empty the queue, from any thread; the lane's own counts what was in it."""
+        """Empty the queue, from any thread; the pool's own counts what was in it."""
         while True:
             try:
                 call = self._waiting.get_nowait()

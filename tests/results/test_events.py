@@ -20,7 +20,7 @@ import beautyspot as bs
 from beautyspot.adapters.futures import CachedExecutor, ProcessEngine
 from beautyspot.errors import ConfigurationError, WorkerDied
 from beautyspot.fanout.calls import Call
-from beautyspot.fanout.engine_pool import EngineLane
+from beautyspot.fanout.engine_pool import EnginePool
 from beautyspot.fanout.wire import pack_chunk, pack_task, unpack_answers
 from beautyspot.fanout.worker import run_chunk
 from beautyspot.results.events import KINDS
@@ -227,12 +227,12 @@ def test_what_a_worker_finds_kept_is_told_as_one_hit(project: bs.Project) -> Non
     task = project.task(double)
     task(1)
     stop = project.on("hit", heard.append)
-    lane = EngineLane(task, ProcessEngine(1), 1, stop=True)
+    pool = EnginePool(task, ProcessEngine(1), 1, stop=True)
     try:  # as if another process had run it after the map looked it up
-        lane.submit(Call(0, (1,), *task._keyer((1,), {})))
-        (outcome,) = lane.finished()
+        pool.submit(Call(0, (1,), *task._keyer((1,), {})))
+        (outcome,) = pool.wait()
     finally:
-        lane.close()
+        pool.close()
     assert outcome.value == 2
     assert [(event.kind, event.key) for event in heard] == [("hit", task.key(1))]
     stop()
