@@ -11,7 +11,7 @@ from beautyspot._internal import text
 from beautyspot.errors import ConfigurationError, EngineLost, WorkerDied
 from beautyspot.fanout.calls import Call, Outcome
 from beautyspot.fanout.engines import Engine
-from beautyspot.fanout.wire import Answer, Unimportable, pack_chunk, pack_task, unpack_answers, unpack_error
+from beautyspot.fanout.wire import CallReply, Unimportable, pack_chunk, pack_task, unpack_error, unpack_replies
 from beautyspot.protocols.index import Entry
 from beautyspot.results.codec import EncodedResult
 from beautyspot.results.store import MISSING
@@ -107,16 +107,16 @@ class EnginePool:
         else:
             self._pack()
             self._send()
-        answered: list[tuple[list[Call], list[Answer]]] = []
+        replies: list[tuple[list[Call], list[CallReply]]] = []
         outcomes: list[Outcome] = []
         for number, data in self._engine.finished():
             calls = self._chunks.pop(number)
             if isinstance(data, bytes):
-                those = unpack_answers(data)
+                those = unpack_replies(data)
                 if isinstance(those, Unimportable):
                     self._send_along(those.reason, number)
                     those = []
-                answered.append((calls, those))
+                replies.append((calls, those))
                 self._learn(calls, those)
             elif number == self._alone:
                 outcomes.append(self._lost(calls[0], data))
@@ -124,10 +124,10 @@ class EnginePool:
                 self._suspects.extend(calls)
             if number == self._alone:
                 self._alone = None
-        if not self._suspects and not (self._stop and any(one.error for _, those in answered for one in those)):
+        if not self._suspects and not (self._stop and any(one.error for _, those in replies for one in those)):
             with suppress(EngineLost):  # it will be raised again, when these results have been handed out
                 self._send()
-        for calls, those in answered:
+        for calls, those in replies:
             outcomes += [self._outcome(call, one) for call, one in zip(calls, those, strict=False)]
         return outcomes
 
@@ -143,12 +143,12 @@ class EnginePool:
         keyer = self._task._keyer
         return keyer.names, keyer.values(call.args, {})
 
-    def _learn(self, calls: list[Call], answered: list[Answer]) -> None:
+    def _learn(self, calls: list[Call], replies: list[CallReply]) -> None:
         """How long an input takes, from how long these took; calls that were not begun wait again."""
-        if answered:
-            took = sum(answer.seconds for answer in answered) / len(answered)
+        if replies:
+            took = sum(reply.seconds for reply in replies) / len(replies)
             self._seconds = max(1e-6, (self._seconds + took) / 2)
-        left = calls[len(answered) :]
+        left = calls[len(replies) :]
         if left and not self._stopped:
             self._full.appendleft((left, self._packed(left)))
 
@@ -163,16 +163,16 @@ class EnginePool:
             name = self._task._keyer.function_name
             raise ConfigurationError(f"workers cannot import what {name} needs ({reason}): install it where they are")
 
-    def _outcome(self, call: Call, answer: Answer) -> Outcome:
-        for event, raised in answer.told:
+    def _outcome(self, call: Call, reply: CallReply) -> Outcome:
+        for event, raised in reply.events:
             events = self._task.project.events
             events.hand_on(event if raised is None else replace(event, error=unpack_error(raised)))
-        if answer.key_busy:
+        if reply.key_busy:
             return Outcome(call, key_busy=True)
-        if answer.error is None:
-            return Outcome(call, value_of(self._task, call, answer))
-        error = unpack_error(answer.error)
-        note_failure(self._task, call, answer, error)
+        if reply.error is None:
+            return Outcome(call, value_of(self._task, call, reply))
+        error = unpack_error(reply.error)
+        note_failure(self._task, call, reply, error)
         return Outcome(call, error=error)
 
     def stop(self) -> None:
@@ -189,31 +189,31 @@ class EnginePool:
         self._engine.close(now)
 
 
-def value_of(task: Any, call: Call, answer: Answer) -> Any:
+def value_of(task: Any, call: Call, reply: CallReply) -> Any:
     """The result of a call that a worker answered; kept here, where the worker could not."""
-    cache, entry, blob = task._cache, answer.entry, answer.blob
-    faster = cache.results.find(call.key) if answer.away else None
+    cache, entry, blob = task._cache, reply.entry, reply.blob
+    faster = cache.results.find(call.key) if reply.index_unreachable else None
     if faster is not None:  # someone kept it meanwhile: a hit, as any other
         value = cache.read(faster, call.key)
     else:
-        if answer.away:
-            _keep_here(task, call, answer)
+        if reply.index_unreachable:
+            _keep_here(task, call, reply)
         value = cache.read(entry) if blob is None else cache.results.from_blob(bytearray(blob), cache.codec)
     return task(*call.args) if value is MISSING else value
 
 
-def _keep_here(task: Any, call: Call, answer: Answer) -> None:
-    cache, sent = task._cache, cast("Entry", answer.entry)
-    encoded = EncodedResult(sent.value, () if answer.blob is None else (answer.blob,), sent.checksum, sent.size)
+def _keep_here(task: Any, call: Call, reply: CallReply) -> None:
+    cache, sent = task._cache, cast("Entry", reply.entry)
+    encoded = EncodedResult(sent.value, () if reply.blob is None else (reply.blob,), sent.checksum, sent.size)
     summary = cache.describe(call.keyed())
     cache.begin(summary)
-    cache.write(summary, encoded, answer.seconds, cache.results.location(call.key))
+    cache.write(summary, encoded, reply.seconds, cache.results.location(call.key))
 
 
-def note_failure(task: Any, call: Call, answer: Answer, error: BaseException) -> None:
+def note_failure(task: Any, call: Call, reply: CallReply, error: BaseException) -> None:
     """Note a failure for viewers, where the worker could not."""
-    if answer.away and isinstance(error, Exception):
+    if reply.index_unreachable and isinstance(error, Exception):
         cache = task._cache
         summary = cache.describe(call.keyed())
         cache.begin(summary)
-        cache.failed(summary, error, answer.seconds)
+        cache.failed(summary, error, reply.seconds)

@@ -17,7 +17,7 @@ from beautyspot.tasks.pickling import dumps
 from beautyspot.tasks.task import Task
 
 
-class Answer(NamedTuple):
+class CallReply(NamedTuple):
     """What became of one call.
 
     Attributes:
@@ -34,8 +34,8 @@ class Answer(NamedTuple):
     blob: bytes | None
     error: bytes | None
     seconds: float
-    away: bool = False
-    told: tuple[tuple[Event, bytes | None], ...] = ()
+    index_unreachable: bool = False
+    events: tuple[tuple[Event, bytes | None], ...] = ()
     key_busy: bool = False
 
 
@@ -82,10 +82,10 @@ def pack_chunk(calls: Sequence[tuple[bytes, tuple[Any, ...], bool]], stop: bool)
     return dumps((list(calls), stop))
 
 
-def unpack_answers(data: bytes) -> list[Answer] | Unimportable:
+def unpack_replies(data: bytes) -> list[CallReply] | Unimportable:
     """What `run_chunk` gave; calls that were not begun have no answer."""
-    answered: list[Answer] | Unimportable = pickle.loads(data)  # noqa: S301 - from our own worker
-    return answered
+    replies: list[CallReply] | Unimportable = pickle.loads(data)  # noqa: S301 - from our own worker
+    return replies
 
 
 def unpack_error(data: bytes) -> BaseException:

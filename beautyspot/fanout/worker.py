@@ -14,7 +14,7 @@ from typing import Any
 from beautyspot._internal.context import CallCancelled, CurrentMap, KeyBusy, current_map
 from beautyspot.errors import ConfigurationError
 from beautyspot.fanout.wire import (
-    Answer,
+    CallReply,
     Place,
     Unimportable,
     _code,
@@ -44,39 +44,41 @@ def run_chunk(payload: bytes, chunk: bytes, stopped: Callable[[], bool] = stoppi
 
 
 def _run_chunk(payload: bytes, chunk: bytes, stopped: Callable[[], bool]) -> bytes:
-    answered: list[Answer] = []
+    replies: list[CallReply] = []
     try:
-        task, away, listened = _loaded(payload)
+        task, index_unreachable, listened = _loaded(payload)
         calls, stop = pickle.loads(chunk)  # noqa: S301 - from our own caller, never from an index
     except (ImportError, AttributeError, _Other) as error:
         return pickle.dumps(Unimportable(f"{type(error).__name__}: {error}"))
     except BaseException as error:
-        return pickle.dumps([Answer(None, None, _packed(error), 0.0)])
+        return pickle.dumps([CallReply(None, None, _packed(error), 0.0)])
     current_map.set(CurrentMap(pacing_layers(task.__wrapped__), stopped))
-    with task.project.events.collected(listened) as told:
+    with task.project.events.collected(listened) as events:
         for key, args, waits in calls:
             if stopped():
                 break
             started = time.perf_counter()
             try:
-                entry, blob = run(task, key, args, away, waits)
-                answered.append(Answer(entry, blob, None, time.perf_counter() - started, away, _taken(told)))
+                entry, blob = run(task, key, args, index_unreachable, waits)
+                replies.append(
+                    CallReply(entry, blob, None, time.perf_counter() - started, index_unreachable, _taken(events))
+                )
             except CallCancelled:
                 break
             except KeyBusy:
-                answered.append(Answer(None, None, None, time.perf_counter() - started, key_busy=True))
+                replies.append(CallReply(None, None, None, time.perf_counter() - started, key_busy=True))
             # SystemExit would end the worker, and KeyboardInterrupt is the caller's to handle.
             except BaseException as error:
                 took = time.perf_counter() - started
-                answered.append(Answer(None, None, _packed(error), took, away, _taken(told)))
+                replies.append(CallReply(None, None, _packed(error), took, index_unreachable, _taken(events)))
                 if stop or not isinstance(error, Exception):
                     break
-    return pickle.dumps(answered)
+    return pickle.dumps(replies)
 
 
-def _taken(told: list[Event]) -> tuple[tuple[Event, bytes | None], ...]:
+def _taken(events: list[Event]) -> tuple[tuple[Event, bytes | None], ...]:
     """What was told since the last call, as it travels."""
-    taken, told[:] = list(told), []
+    taken, events[:] = list(events), []
     return tuple(
         [
             (dataclasses.replace(event, error=None), None if event.error is None else _packed(event.error))
@@ -92,20 +94,22 @@ def _loaded(payload: bytes) -> tuple[Task[..., Any], bool, bool]:
     directories: list[str]
     places: list[Place]
     task, directories, places, code, listened = pickle.loads(payload)  # noqa: S301 - from our own caller, never from an index
-    away = not all(map(is_here, places))
+    index_unreachable = not all(map(is_here, places))
     if _code(task) != code:  # what it returned would be kept as a result of the caller's code
         raise _Other(f"{task._keyer.function_name} has other code there")
-    if not away and _directories(task) != directories:
+    if not index_unreachable and _directories(task) != directories:
         raise _Other(f"its project is in {_directories(task)[0]} there; an absolute path as db= is one everywhere")
-    if away and pacing_layers(task.__wrapped__) and task.project.budgets_are_local:
+    if index_unreachable and pacing_layers(task.__wrapped__) and task.project.budgets_are_local:
         raise ConfigurationError(
             f"calls of {task._keyer.function_name} are limited, and this worker does not reach the file of "
             'their budget: name a store that all reach, as in Project(limiter_uri="redis://host:6379/0")'
         )
-    return task, away, listened
+    return task, index_unreachable, listened
 
 
-def run(task: Any, key: bytes, args: tuple[Any, ...], away: bool, waits: bool) -> tuple[Entry, bytes | None]:
+def run(
+    task: Any, key: bytes, args: tuple[Any, ...], index_unreachable: bool, waits: bool
+) -> tuple[Entry, bytes | None]:
     """Run a call for a caller in another process: the entry of its result, and the blob where it is not kept.
 
     Args:
@@ -118,7 +122,7 @@ def run(task: Any, key: bytes, args: tuple[Any, ...], away: bool, waits: bool) -
     Raises:
         KeyBusy: If he is not.
     """
-    if away:
+    if index_unreachable:
         encoded = task._cache.encode(task._run(*args))
         return _sent(task, encoded)
     entry = task._cache.results.find(key)

@@ -217,7 +217,7 @@ class TestWhereMapsRun:
 
 
 @pytest.fixture(params=["dask", "ray"])
-def away(request: pytest.FixtureRequest) -> Any:
+def index_unreachable(request: pytest.FixtureRequest) -> Any:
     """An engine whose workers have another working directory than the caller."""
     if request.param == "ray":
         request.getfixturevalue("ray_here")
@@ -234,11 +234,11 @@ class TestWorkersThatDoNotReachTheIndex:
         with bs.Project("away", db=f"{here}/away.db", storage_path=f"{here}/blobs", blob_threshold=1000) as project:
             yield project
 
-    def test_the_caller_keeps(self, project: bs.Project, count: Count, away: Any, tmp_path: Path) -> None:
+    def test_the_caller_keeps(self, project: bs.Project, count: Count, index_unreachable: Any, tmp_path: Path) -> None:
         make = project.task(lambda n: b"x" * n + b"y" * count(n))
         sizes = [1, 500, 5000, 200_000]
         for _ in range(2):
-            assert bs.map(make, sizes, engine=away) == [b"x" * n for n in sizes]
+            assert bs.map(make, sizes, engine=index_unreachable) == [b"x" * n for n in sizes]
         assert len(count) == 4
         assert (tmp_path / "away.db").exists()
         assert len(list(project.storage.blobs())) == 2
@@ -246,37 +246,37 @@ class TestWorkersThatDoNotReachTheIndex:
         assert all(summary.seconds is not None for summary in project.db.summaries())
         assert make(5000) == b"x" * 5000
 
-    def test_nothing_is_made_where_they_are(self, project: bs.Project, away: Any) -> None:
+    def test_nothing_is_made_where_they_are(self, project: bs.Project, index_unreachable: Any) -> None:
         look = project.task(lambda x: os.path.exists("away.db") or os.path.exists("blobs"))
-        assert bs.map(look, range(3), engine=away) == [False] * 3
+        assert bs.map(look, range(3), engine=index_unreachable) == [False] * 3
 
-    def test_failures_are_noted_by_the_caller(self, project: bs.Project, away: Any) -> None:
+    def test_failures_are_noted_by_the_caller(self, project: bs.Project, index_unreachable: Any) -> None:
         task = project.task(lambda x: 1 / x)
-        results = bs.map(task, [1, 0], engine=away, on_error="return")
+        results = bs.map(task, [1, 0], engine=index_unreachable, on_error="return")
         assert isinstance(results[1], ZeroDivisionError)
         assert bs.plan(task, [1, 0]).failed == ((0,),)
 
-    def test_what_ran_there_is_told_once_by_the_caller(self, project: bs.Project, away: Any) -> None:
+    def test_what_ran_there_is_told_once_by_the_caller(self, project: bs.Project, index_unreachable: Any) -> None:
         told: list[bs.Event] = []
         for kind in KINDS:
             project.on(kind, told.append)
         task = project.task(lambda x: 1 / x)
-        bs.map(task, [1, 2, 0], engine=away, on_error="return")
+        bs.map(task, [1, 2, 0], engine=index_unreachable, on_error="return")
         assert Counter(event.kind for event in told) == {"miss": 3, "run": 2, "keep": 2, "error": 1}
         assert [str(event.error) for event in told if event.error] == ["division by zero"]
         told.clear()
-        bs.map(task, [1, 2], engine=away)
+        bs.map(task, [1, 2], engine=index_unreachable)
         assert [event.kind for event in told] == ["hit", "hit"]
 
-    def test_a_budget_that_they_do_not_reach_is_an_error(self, project: bs.Project, away: Any) -> None:
+    def test_a_budget_that_they_do_not_reach_is_an_error(self, project: bs.Project, index_unreachable: Any) -> None:
         task = project.task(project.limiter(lambda x: x))
         with pytest.raises(ConfigurationError, match=r"does not reach the file of their budget.*redis://"):
-            bs.map(task, [1], engine=away)
+            bs.map(task, [1], engine=index_unreachable)
 
-    def test_a_budget_of_a_server_is_kept(self, away: Any, redis_url: str) -> None:
+    def test_a_budget_of_a_server_is_kept(self, index_unreachable: Any, redis_url: str) -> None:
         with bs.Project("away", db="/proc/self/cwd/away.db", tpm=None, rpm=1200, limiter_uri=redis_url) as project:
             task = project.task(project.limiter(lambda x: time.time()))
-            times = sorted(bs.map(task, range(12), engine=away))
+            times = sorted(bs.map(task, range(12), engine=index_unreachable))
         assert times[-1] - times[0] > 10 * 0.05
 
 

@@ -21,7 +21,7 @@ from beautyspot.adapters.futures import CachedExecutor, ProcessEngine
 from beautyspot.errors import ConfigurationError, WorkerDied
 from beautyspot.fanout.calls import Call
 from beautyspot.fanout.engine_pool import EnginePool
-from beautyspot.fanout.wire import pack_chunk, pack_task, unpack_answers
+from beautyspot.fanout.wire import pack_chunk, pack_task, unpack_replies
 from beautyspot.fanout.worker import run_chunk
 from beautyspot.results.events import KINDS
 
@@ -243,8 +243,8 @@ def test_a_chunk_that_runs_in_a_thread_of_its_caller_leaves_nothing_that_tells(p
     task = project.task(double)
     stop = project.on("miss", heard.append)
     payload, chunk = pack_task(task), pack_chunk([(task._keyer((1,), {})[0], (1,), True)], True)
-    (answer,) = unpack_answers(run_chunk(payload, chunk))
-    assert [event.kind for event, _ in answer.told] == ["miss", "run", "keep"]
+    (reply,) = unpack_replies(run_chunk(payload, chunk))
+    assert [event.kind for event, _ in reply.told] == ["miss", "run", "keep"]
     assert heard == []  # until the answer arrives
     stop()
     assert not project.events.active
