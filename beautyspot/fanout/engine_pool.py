@@ -11,7 +11,7 @@ from beautyspot._internal import text
 from beautyspot.errors import ConfigurationError, EngineLost, WorkerDied
 from beautyspot.fanout.calls import Call, Outcome
 from beautyspot.fanout.engines import Engine
-from beautyspot.fanout.wire import CallReply, Unimportable, pack_chunk, pack_task, unpack_error, unpack_replies
+from beautyspot.fanout.wire import CallReply, ImportFailure, pack_chunk, pack_task, unpack_error, unpack_replies
 from beautyspot.protocols.index import Entry
 from beautyspot.results.codec import EncodedResult
 from beautyspot.results.store import MISSING
@@ -113,7 +113,7 @@ class EnginePool:
             calls = self._chunks.pop(number)
             if isinstance(data, bytes):
                 those = unpack_replies(data)
-                if isinstance(those, Unimportable):
+                if isinstance(those, ImportFailure):
                     self._send_along(those.reason, number)
                     those = []
                 replies.append((calls, those))

@@ -39,7 +39,7 @@ class CallReply(NamedTuple):
     key_busy: bool = False
 
 
-class Unimportable(NamedTuple):
+class ImportFailure(NamedTuple):
     """What a worker says that cannot import what it is to run, or has other code of it."""
 
     reason: str
@@ -82,9 +82,9 @@ def pack_chunk(calls: Sequence[tuple[bytes, tuple[Any, ...], bool]], stop: bool)
     return dumps((list(calls), stop))
 
 
-def unpack_replies(data: bytes) -> list[CallReply] | Unimportable:
+def unpack_replies(data: bytes) -> list[CallReply] | ImportFailure:
     """What `run_chunk` gave; calls that were not begun have no answer."""
-    replies: list[CallReply] | Unimportable = pickle.loads(data)  # noqa: S301 - from our own worker
+    replies: list[CallReply] | ImportFailure = pickle.loads(data)  # noqa: S301 - from our own worker
     return replies
 
 

@@ -15,8 +15,8 @@ from beautyspot._internal.context import CallCancelled, CurrentMap, KeyBusy, cur
 from beautyspot.errors import ConfigurationError
 from beautyspot.fanout.wire import (
     CallReply,
+    ImportFailure,
     Place,
-    Unimportable,
     _code,
     _directories,
     _Other,
@@ -49,7 +49,7 @@ def _run_chunk(payload: bytes, chunk: bytes, stopped: Callable[[], bool]) -> byt
         task, index_unreachable, listened = _loaded(payload)
         calls, stop = pickle.loads(chunk)  # noqa: S301 - from our own caller, never from an index
     except (ImportError, AttributeError, _Other) as error:
-        return pickle.dumps(Unimportable(f"{type(error).__name__}: {error}"))
+        return pickle.dumps(ImportFailure(f"{type(error).__name__}: {error}"))
     except BaseException as error:
         return pickle.dumps([CallReply(None, None, _packed(error), 0.0)])
     current_map.set(CurrentMap(pacing_layers(task.__wrapped__), stopped))
