@@ -65,7 +65,7 @@ def pack_task(task: Task[..., Any]) -> bytes:
     project = task.project
     dumps(project)  # an index that cannot be sent is said now; a forked worker would keep to itself
     directories = _directories(task)
-    return dumps((task, directories, list(map(place_of, directories)), _code(task), project.events.active))
+    return dumps((task, directories, list(map(identity_of, directories)), _code(task), project.events.active))
 
 
 def _code(task: Task[..., Any]) -> tuple[bytes, bytes]:
@@ -107,7 +107,7 @@ def _packed(error: BaseException) -> bytes:
     return pickle.dumps((pickled, "".join(traceback.format_exception(error))))
 
 
-class Place(NamedTuple):
+class DirectoryIdentity(NamedTuple):
     """A directory as one process sees it.
 
     Attributes:
@@ -123,7 +123,7 @@ class Place(NamedTuple):
     inode: int
 
 
-def place_of(directory: str) -> Place:
+def identity_of(directory: str) -> DirectoryIdentity:
     """The place of *directory*, which need not exist yet."""
     path = os.path.abspath(directory)
     while True:
@@ -132,12 +132,12 @@ def place_of(directory: str) -> Place:
         except OSError:
             path = os.path.dirname(path)
         else:
-            return Place(_machine(), path, found.st_dev, found.st_ino)
+            return DirectoryIdentity(_machine(), path, found.st_dev, found.st_ino)
 
 
-def is_here(place: Place) -> bool:
+def is_same_directory(identity: DirectoryIdentity) -> bool:
     """Whether this process sees *place* as the one who sent it does."""
-    return place_of(place.path) == place
+    return identity_of(identity.path) == identity
 
 
 @cache

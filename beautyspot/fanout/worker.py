@@ -15,13 +15,13 @@ from beautyspot._internal.context import CallCancelled, CurrentMap, KeyBusy, cur
 from beautyspot.errors import ConfigurationError
 from beautyspot.fanout.wire import (
     CallReply,
+    DirectoryIdentity,
     ImportFailure,
-    Place,
     _code,
     _directories,
     _Other,
     _packed,
-    is_here,
+    is_same_directory,
 )
 from beautyspot.keys.keyer import KeyedCall, pacing_layers
 from beautyspot.protocols.index import Entry
@@ -92,9 +92,9 @@ def _loaded(payload: bytes) -> tuple[Task[..., Any], bool, bool]:
     """The task of a payload, whether its index is out of reach, and whether its caller listens to events."""
     task: Task[..., Any]
     directories: list[str]
-    places: list[Place]
-    task, directories, places, code, listened = pickle.loads(payload)  # noqa: S301 - from our own caller, never from an index
-    index_unreachable = not all(map(is_here, places))
+    identities: list[DirectoryIdentity]
+    task, directories, identities, code, listened = pickle.loads(payload)  # noqa: S301 - from our own caller, never from an index
+    index_unreachable = not all(map(is_same_directory, identities))
     if _code(task) != code:  # what it returned would be kept as a result of the caller's code
         raise _Other(f"{task._keyer.function_name} has other code there")
     if not index_unreachable and _directories(task) != directories:
