@@ -15,7 +15,7 @@ from beautyspot.fanout.engines import EngineLost
 from beautyspot.fanout.processes import UNGUARDED, become_worker, check_guarded, run_for
 from beautyspot.project.project import Project
 from beautyspot.tasks.bound import BoundTask
-from beautyspot.tasks.external import simply_runs
+from beautyspot.tasks.external import warn_uncached
 from beautyspot.tasks.task import Task
 
 P = ParamSpec("P")
@@ -59,7 +59,7 @@ class CachedExecutor(Executor):
                     done.set_result(kept)
                     return done
         except UnkeyableError as error:
-            simply_runs(self._project, fn, error)
+            warn_uncached(self._project, fn, error)
             return self._executor.submit(fn, *args, **kwargs)
         except TypeError:  # arguments that do not fit: the function itself says so, in its future
             return self._executor.submit(fn, *args, **kwargs)
@@ -87,7 +87,7 @@ def keep_or_run(task: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any
     except SerializationError as error:
         if error.function != task.function_name:  # of another task that it called
             raise
-        simply_runs(task.project, task, error)
+        warn_uncached(task.project, task, error)
         return error.value
 
 

@@ -20,7 +20,7 @@ from joblib._parallel_backends import FallbackToBackend
 from beautyspot.errors import ConfigurationError, SerializationError, UnkeyableError
 from beautyspot.fanout.processes import run_watched
 from beautyspot.project.project import Project
-from beautyspot.tasks.external import Elsewhere, simply_runs
+from beautyspot.tasks.external import ExternalCall, warn_uncached
 from beautyspot.tasks.task import Task
 
 # Arguments of scikit-learn's functions that say nothing of their result.
@@ -56,7 +56,7 @@ class _Job:
 
     def __init__(self, size: int) -> None:
         self.results: list[Any] = [None] * size
-        self.run: dict[int, Elsewhere | None] = {}
+        self.run: dict[int, ExternalCall | None] = {}
         self.out: Any = None
         self.error: BaseException | None = None
 
@@ -177,15 +177,15 @@ class ResumableBackend(joblib.parallel.ParallelBackendBase):  # type: ignore[mis
                     self._keep(call, value)
         return job.results
 
-    def _call(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Elsewhere | None:
+    def _call(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ExternalCall | None:
         """The call as one of a task, if its result can be kept."""
         if not self._keeps or isinstance(function, Task):
             return None  # a task keeps by itself, where it runs
         try:
             task = self._task(function)
-            return None if task.function_name in self._unkept else Elsewhere(task, args, kwargs)
+            return None if task.function_name in self._unkept else ExternalCall(task, args, kwargs)
         except (UnkeyableError, ConfigurationError) as error:
-            simply_runs(self._project, function, error)
+            warn_uncached(self._project, function, error)
             return None
         except TypeError:  # arguments that do not fit: the function itself says so
             return None
@@ -206,12 +206,12 @@ class ResumableBackend(joblib.parallel.ParallelBackendBase):  # type: ignore[mis
             self._tasks[plain, version] = self._project.task(version=version or None, ignore=ignore)(plain)
         return self._tasks[plain, version]
 
-    def _keep(self, call: Elsewhere, value: Any) -> None:
+    def _keep(self, call: ExternalCall, value: Any) -> None:
         try:
             call.keep(value)
         except SerializationError as error:
             self._unkept.add(call.task.function_name)
-            simply_runs(self._project, call.task, error)
+            warn_uncached(self._project, call.task, error)
 
     def compute_batch_size(self) -> int:  # pyright: ignore
         """One call a batch: what a batch has done comes back at its end, and so would be lost before."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from beautyspot.tasks.async_stream import AsyncStreamTask
     from beautyspot.tasks.batch import AsyncBatchTask, BatchTask
     from beautyspot.tasks.bound import BoundAsyncTask, BoundTask
-    from beautyspot.tasks.external import Elsewhere, simply_runs
+    from beautyspot.tasks.external import ExternalCall, warn_uncached
     from beautyspot.tasks.stream import StreamTask
     from beautyspot.tasks.task import AsyncTask, Task
 
@@ -24,10 +24,10 @@ __all__ = [
     "BatchTask",
     "BoundAsyncTask",
     "BoundTask",
-    "Elsewhere",
+    "ExternalCall",
     "StreamTask",
     "Task",
-    "simply_runs",
+    "warn_uncached",
 ]
 
 __getattr__, __dir__ = lazy_names(
@@ -48,8 +48,8 @@ __getattr__, __dir__ = lazy_names(
             "BoundTask",
         ),
         "external": (
-            "Elsewhere",
-            "simply_runs",
+            "ExternalCall",
+            "warn_uncached",
         ),
     },
 )

@@ -9,10 +9,10 @@ from beautyspot._internal.warn import warn_once
 from beautyspot.errors import NotKeptWarning
 from beautyspot.results.store import MISSING
 
-__all__ = ["Elsewhere", "simply_runs"]
+__all__ = ["ExternalCall", "warn_uncached"]
 
 
-class Elsewhere:
+class ExternalCall:
     """A call of a task whose function someone else runs.
 
     It is described here and now: the function may change its arguments.
@@ -49,7 +49,7 @@ class Elsewhere:
         cache.keep(self._summary, value, None, cache.results.location(self._summary.key))
 
 
-def simply_runs(project: Any, function: Any, error: Exception) -> None:
+def warn_uncached(project: Any, function: Any, error: Exception) -> None:
     """Say, once for each function, that its calls are not kept, and why."""
     name = getattr(function, "__qualname__", None) or repr(function)
     warn_once(
