@@ -32,7 +32,7 @@ try:
 except ImportError as error:
     raise ConfigurationError('this needs diskcache: pip install "beautyspot[diskcache]"') from error
 
-from beautyspot.adapters.diskcache_cache import InCache, Recipe, begin, keep_to_size, notes_use, patiently
+from beautyspot.adapters.diskcache_cache import InCache, Recipe, begin, keep_to_size, patiently, records_access
 from beautyspot.adapters.diskcache_disk import PlainDisk
 from beautyspot.db.sqlite.file_locks import FileLocks
 from beautyspot.storage.locations import PartsFile, check_location, check_size, is_location, new_location
@@ -92,7 +92,7 @@ class DiskCacheTaskDB(InCache):
         with self._asking("read", IndexUnavailableError):
             for shard, some in self._by_shard([_RESULT + key for key in keys]):
                 with ExitStack() as stack:
-                    if len(some) > 1 and notes_use(shard):  # each read would be a transaction of its own
+                    if len(some) > 1 and records_access(shard):  # each read would be a transaction of its own
                         begin(stack, shard)
                     for key in some:
                         entry = self._entry(shard, key)

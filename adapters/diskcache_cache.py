@@ -200,7 +200,7 @@ def _refuse_what_lasts(shard: Any) -> None:
         shard._sql("ROLLBACK")
 
 
-def notes_use(shard: Any) -> bool:
+def records_access(shard: Any) -> bool:
     """Whether the shard writes at each read, to know later which row to drop."""
     return bool(shard.statistics or EVICTION_POLICY[shard.eviction_policy]["get"])
 

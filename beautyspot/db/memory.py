@@ -108,11 +108,11 @@ class MemoryTaskDB:
                 del self._maps[name]
         return len(failures) + len(maps)
 
-    def note_uses(self, uses: Mapping[bytes, float]) -> None:
+    def record_access(self, accesses: Mapping[bytes, float]) -> None:
         """Remember when results were last used."""
         with self._writing:
-            for key in uses.keys() & self._entries.keys():
-                self._used[key] = max(uses[key], self._used.get(key, 0.0))
+            for key in accesses.keys() & self._entries.keys():
+                self._used[key] = max(accesses[key], self._used.get(key, 0.0))
 
     def least_used(self) -> Iterator[Summary]:
         """Kept results, longest unused first."""

@@ -19,20 +19,20 @@ from beautyspot._internal.warn import warn_once
 from beautyspot.errors import ConfigurationError, RetentionWarning
 from beautyspot.maintenance.retention import Retention
 from beautyspot.protocols.index import Record, TaskDB
-from beautyspot.results.last_used import RunIO, Uses, _log, use_log
+from beautyspot.results.last_used import AccessRecorder, RunIO, _log, access_log
 
 _FIRST = 60.0  # seconds after its first write after which a process evicts, where that is not to happen sooner
 _SHARE = 10  # what part of max_bytes a process may write before the next time comes sooner
 
 
-class Tender(SurvivesFork):
+class RetentionWorker(SurvivesFork):
     """Evicts when it is time, in the thread that has just written a result.
 
     Args:
         retention: Of the project.
         db: The index.
         evict: Drops results as the retention says, unless another process is at it.
-        run_io: As for `Uses`.
+        run_io: As for `AccessRecorder`.
 
     Attributes:
         uses: Where it is noted which results are used; ``None`` where nobody asks for it.
@@ -45,7 +45,7 @@ class Tender(SurvivesFork):
         self._limit, self._period = retention.limit, retention.period
         self._place = repr(db)
         self._evict = evict
-        self.uses = None if self._limit is None else Uses(use_log(db), run_io)
+        self.accesses = None if self._limit is None else AccessRecorder(access_log(db), run_io)
         self._reset()
         self.survive_forks()
 
@@ -101,13 +101,15 @@ class Tender(SurvivesFork):
             RetentionWarning,
         )
 
-    def write_uses(self) -> None:
+    def write_accesses(self) -> None:
         """Write which results were used, as far as it is noted."""
-        if self.uses is not None:
-            self.uses.write()
+        if self.accesses is not None:
+            self.accesses.write()
 
 
-def tender_of(retention: Retention | None, db: TaskDB, evict: Callable[[], object], run_io: RunIO) -> Tender | None:
+def retention_worker(
+    retention: Retention | None, db: TaskDB, evict: Callable[[], object], run_io: RunIO
+) -> RetentionWorker | None:
     """The tender of a project, if its retention needs one.
 
     Raises:
@@ -119,4 +121,4 @@ def tender_of(retention: Retention | None, db: TaskDB, evict: Callable[[], objec
         raise ConfigurationError(f'retention is a Retention, as in bs.Retention(ttl="30d"), not {retention!r}')
     if retention.limit is None and retention.period is None:
         return None
-    return Tender(retention, db, evict, run_io)
+    return RetentionWorker(retention, db, evict, run_io)

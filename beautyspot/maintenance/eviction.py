@@ -19,7 +19,7 @@ from beautyspot._internal.text import size_text
 from beautyspot.maintenance.pruning import Dropped, Progress, drop_entries
 from beautyspot.maintenance.retention import Retention
 from beautyspot.protocols.index import Summary
-from beautyspot.results.last_used import use_log
+from beautyspot.results.last_used import access_log
 from beautyspot.results.singleflight import SingleFlight
 from beautyspot.results.store import Results
 
@@ -78,7 +78,7 @@ class _Eviction:
         self._results = results
         self._single_flight = single_flight
         self._limit = retention.limit
-        self._log = None if retention.limit is None else use_log(results.db)
+        self._log = None if retention.limit is None else access_log(results.db)
         self._ttl_of = cache(retention.ttl_of)
         self._dry_run = dry_run
         self._progress = progress

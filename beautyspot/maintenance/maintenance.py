@@ -13,7 +13,7 @@ from typing import IO, Any
 
 from beautyspot.db.scanning import catalog_of
 from beautyspot.errors import ConfigurationError, DeserializationError
-from beautyspot.maintenance.background import Tender
+from beautyspot.maintenance.background import RetentionWorker
 from beautyspot.maintenance.eviction import Evicted, evict
 from beautyspot.maintenance.export import Format, write_table
 from beautyspot.maintenance.garbage import Garbage, collect, sharers, unused
@@ -68,7 +68,7 @@ class Maintenance:
         secret: str | bytes | None = None,
         single_flight: SingleFlight | None = None,
         retention: Retention | None = None,
-        tender: Tender | None = None,
+        retention_worker: RetentionWorker | None = None,
     ) -> None:
         self.db = db
         self.storage = storage
@@ -80,7 +80,7 @@ class Maintenance:
         self.codec = codec_for(own, mmap=isinstance(storage, MapsBlobs))
         self._single_flight = single_flight or SingleFlight(db if isinstance(db, KeyLocks) else None)
         self._retention = retention
-        self._tender = tender
+        self._retention_worker = retention_worker
 
     def one(self, prefix: str) -> Summary | Failure:
         """The result, or the failure, whose key begins with *prefix*.
@@ -242,8 +242,8 @@ class Maintenance:
         retention = self._retention if retention is None else retention
         if not retention:
             return Evicted()
-        if self._tender is not None and not dry_run:
-            self._tender.write_uses()
+        if self._retention_worker is not None and not dry_run:
+            self._retention_worker.write_accesses()
         return evict(self.results, self._single_flight, retention, dry_run=dry_run, wait=wait, progress=progress)
 
     def gc(

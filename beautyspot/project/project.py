@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from beautyspot.db import open_db
 from beautyspot.errors import ConfigurationError
-from beautyspot.maintenance.background import tender_of
+from beautyspot.maintenance.background import retention_worker
 from beautyspot.project.decorators import Batching, Decorating, serializer_of
 from beautyspot.project.rate_limits import Paced
 from beautyspot.protocols.index import QuickLookup, TaskDB
@@ -117,7 +117,7 @@ class Project(Decorating, Paced, Observed, Batching):
         self._lock = threading.Lock()
         self.events = Events(name)
         self.retention = retention
-        self._tender = tender_of(retention, self.db, self._evict, self.run_io)
+        self._retention_worker = retention_worker(retention, self.db, self._evict, self.run_io)
         self.results = self._made_results(blob_threshold, secret)
         self.single_flight = SingleFlight(
             self.db if isinstance(self.db, KeyLocks) else None,
@@ -125,15 +125,15 @@ class Project(Decorating, Paced, Observed, Batching):
         )
 
     def _made_results(self, blob_threshold: int, secret: str | bytes | None) -> Results:
-        tender = self._tender
-        uses = None if tender is None else tender.uses
+        retention_worker = self._retention_worker
+        accesses = None if retention_worker is None else retention_worker.accesses
         return Results(
             self.db,
             self.storage,
             blob_threshold,
             seal_of(secret),
-            on_read=None if uses is None else uses.note,
-            on_write=None if tender is None else tender.wrote,
+            on_read=None if accesses is None else accesses.note,
+            on_write=None if retention_worker is None else retention_worker.wrote,
         )
 
     def __repr__(self) -> str:
@@ -176,8 +176,8 @@ class Project(Decorating, Paced, Observed, Batching):
             executor, self._own_executor = self._own_executor, None
         if executor is not None:
             executor.shutdown()
-        if self._tender is not None:
-            self._tender.write_uses()
+        if self._retention_worker is not None:
+            self._retention_worker.write_accesses()
         if self._budgets is not None:
             self._budgets.close()
         if self._owns_db:
@@ -220,7 +220,7 @@ class Project(Decorating, Paced, Observed, Batching):
 
         secret = None if self.results.seal is None else self.results.seal.secret
         return Maintenance(
-            self.db, self.storage, self.serializer, secret, self.single_flight, self.retention, self._tender
+            self.db, self.storage, self.serializer, secret, self.single_flight, self.retention, self._retention_worker
         )
 
     def _evict(self) -> None:

@@ -5,6 +5,7 @@
 """
 
 from beautyspot.protocols.index import (
+    AccessLog,
     Catalog,
     Chronicle,
     Compacts,
@@ -17,7 +18,6 @@ from beautyspot.protocols.index import (
     SelfCheck,
     Statistics,
     TaskDB,
-    UseLog,
 )
 from beautyspot.protocols.locks import BulkLocks, KeyLocks
 from beautyspot.protocols.records import (
@@ -36,6 +36,7 @@ from beautyspot.protocols.serializer import Buffer, BufferSerializer, ItemSerial
 from beautyspot.protocols.storage import BlobStorage, Evicts, MapsBlobs
 
 __all__ = [
+    "AccessLog",
     "BlobInfo",
     "BlobStorage",
     "Buffer",
@@ -66,6 +67,5 @@ __all__ = [
     "Statistics",
     "Summary",
     "TaskDB",
-    "UseLog",
     "is_over",
 ]

@@ -23,6 +23,7 @@ from beautyspot.protocols.records import (
 )
 
 __all__ = [
+    "AccessLog",
     "BlobInfo",
     "Catalog",
     "Chronicle",
@@ -44,7 +45,6 @@ __all__ = [
     "Statistics",
     "Summary",
     "TaskDB",
-    "UseLog",
     "is_over",
 ]
 
@@ -147,10 +147,10 @@ class Forgetful(Protocol):
 
 
 @runtime_checkable
-class UseLog(Protocol):
+class AccessLog(Protocol):
     """An index that remembers when its results were last used. Without it, ``max_bytes`` is a `ConfigurationError`."""
 
-    def note_uses(self, uses: Mapping[bytes, float]) -> None:
+    def record_access(self, accesses: Mapping[bytes, float]) -> None:
         """Remember when the results of these keys were used, where they are kept and it was not later."""
         ...
 

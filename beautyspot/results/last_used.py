@@ -12,7 +12,7 @@ from typing import Any
 
 from beautyspot._internal.fork_safety import SurvivesFork
 from beautyspot.errors import ConfigurationError
-from beautyspot.protocols.index import TaskDB, UseLog
+from beautyspot.protocols.index import AccessLog, TaskDB
 
 _EVERY = 60.0  # seconds between two writes of uses; of each result, one use is noted meanwhile
 
@@ -23,7 +23,7 @@ _MANY = 10_000  # uses that are written without waiting any longer
 RunIO = Callable[..., Any]
 
 
-class Uses(SurvivesFork):
+class AccessRecorder(SurvivesFork):
     """Which results this process used, until that is written.
 
     Args:
@@ -31,7 +31,7 @@ class Uses(SurvivesFork):
         run_io: Runs a function in a thread: an event loop is not held up by an index that is locked just now.
     """
 
-    def __init__(self, db: UseLog, run_io: RunIO) -> None:
+    def __init__(self, db: AccessLog, run_io: RunIO) -> None:
         self._db = db
         self._run_io = run_io
         self._says_unwritten = True
@@ -82,21 +82,21 @@ class Uses(SurvivesFork):
         """Write *new*; where that fails, these results count as unused for longer, and it is said once."""
         try:
             if new:
-                self._db.note_uses(new)
+                self._db.record_access(new)
         except Exception as error:
             if self._says_unwritten:
                 self._says_unwritten = False
                 _log("WARNING", "it cannot be noted in %r which results were used: %s", self._db, error)
 
 
-_live: weakref.WeakSet[Uses] = weakref.WeakSet()
+_live: weakref.WeakSet[AccessRecorder] = weakref.WeakSet()
 
 
 @atexit.register
 def _write_at_exit() -> None:
     """Write what projects noted that nobody has closed."""
-    for uses in list(_live):
-        uses.write()
+    for accesses in list(_live):
+        accesses.write()
 
 
 def _is_event_loop_here() -> bool:
@@ -110,16 +110,16 @@ def _is_event_loop_here() -> bool:
     return True
 
 
-def use_log(db: TaskDB) -> UseLog:
+def access_log(db: TaskDB) -> AccessLog:
     """What remembers which results were used.
 
     Raises:
         ConfigurationError: If *db* does not.
     """
-    if not isinstance(db, UseLog):
+    if not isinstance(db, AccessLog):
         raise ConfigurationError(
             f"max_bytes drops what was longest unused, and {db!r} does not remember uses: give rules of ttl instead, "
-            "or an index that is a UseLog"
+            "or an index that is a AccessLog"
         )
     return db
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 from beautyspot.protocols.index import (
+    AccessLog,
     Chronicle,
     FailureLog,
     MapLog,
@@ -12,7 +13,6 @@ from beautyspot.protocols.index import (
     QuickLookup,
     Statistics,
     TaskDB,
-    UseLog,
 )
 from beautyspot.protocols.locks import BulkLocks, KeyLocks
 from beautyspot.testing.records import make_failure, make_key, make_record
@@ -162,32 +162,32 @@ class TaskDBContract:
             assert db.mean_seconds("module.other") is None
 
     def test_what_was_used_least_recently_comes_first(self, db: TaskDB) -> None:
-        if isinstance(db, UseLog):
+        if isinstance(db, AccessLog):
             kept = [make_record(i) for i in range(1200)]
             for start in range(0, 1200, 100):
                 db.upsert(kept[start : start + 100])
             later = kept[-1].summary.created
-            uses = {make_key(i): later + 1200 - i for i in range(0, 1200, 2)}
-            db.note_uses(uses)
-            db.note_uses(dict.fromkeys(uses, 5.0))  # an earlier use than the one that is known
+            accesses = {make_key(i): later + 1200 - i for i in range(0, 1200, 2)}
+            db.record_access(accesses)
+            db.record_access(dict.fromkeys(accesses, 5.0))  # an earlier use than the one that is known
             expected = [*kept[1::2], *kept[-2::-2]]
             assert list(db.least_used()) == [record.summary for record in expected]
 
     def test_a_use_ends_with_its_result(self, db: TaskDB) -> None:
-        if isinstance(db, UseLog):
-            db.note_uses({make_key(1): 2e9})  # of a result that is not kept
+        if isinstance(db, AccessLog):
+            db.record_access({make_key(1): 2e9})  # of a result that is not kept
             db.upsert([make_record(i) for i in range(3)])
             assert [summary.input for summary in db.least_used()] == ["x=0", "x=1", "x=2"]
-            db.note_uses({make_key(0): 2e9 + 9})
+            db.record_access({make_key(0): 2e9 + 9})
             db.delete([make_key(0)])
             db.upsert([make_record(0, created=1.9e9)])
-            db.note_uses({make_key(1): 2e9})
+            db.record_access({make_key(1): 2e9})
             assert [summary.input for summary in db.least_used()] == ["x=2", "x=0", "x=1"]
 
     def test_keeping_again_is_a_use(self, db: TaskDB) -> None:
-        if isinstance(db, UseLog):
+        if isinstance(db, AccessLog):
             db.upsert([make_record(i) for i in range(3)])
-            db.note_uses({make_key(0): 1.75e9})
+            db.record_access({make_key(0): 1.75e9})
             db.upsert([make_record(0, created=2e9)])
-            db.note_uses({make_key(1): 1.8e9})
+            db.record_access({make_key(1): 1.8e9})
             assert [summary.input for summary in db.least_used()] == ["x=2", "x=1", "x=0"]

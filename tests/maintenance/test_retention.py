@@ -23,7 +23,7 @@ from beautyspot.db.sqlite.schema import MIGRATIONS
 from beautyspot.errors import ConfigurationError, IndexUnavailableError
 from beautyspot.maintenance import background
 from beautyspot.maintenance.pruning import Dropped
-from beautyspot.protocols.index import Record, Summary, UseLog
+from beautyspot.protocols.index import AccessLog, Record, Summary
 from beautyspot.testing import Count, make_key, make_record
 from tests.maintenance.test_maintenance import in_process
 
@@ -361,7 +361,7 @@ def test_what_is_used_after_closing_is_noted_too(tmp_path: Path) -> None:
         time.sleep(1.1)
         task(0)
         project.close()
-        assert isinstance(project.db, UseLog)
+        assert isinstance(project.db, AccessLog)
         assert next(project.db.least_used()).key == bytes.fromhex(task.key(1))
 
 
@@ -603,7 +603,7 @@ def test_uses_are_written_while_the_program_runs(clock: Clock) -> None:
             task(x)
         age(project, 100)
         db = project.db
-        assert isinstance(db, UseLog)
+        assert isinstance(db, AccessLog)
         task(0)
         assert next(db.least_used()).key == bytes.fromhex(task.key(0))
         clock.now += 61
@@ -618,7 +618,7 @@ def test_many_uses_are_written_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
         bs.map(task, range(20))
         age(project, 100)
         bs.map(task, range(10))
-        assert isinstance(project.db, UseLog)
+        assert isinstance(project.db, AccessLog)
         assert next(project.db.least_used()).key == bytes.fromhex(task.key(10))
 
 
@@ -630,13 +630,13 @@ def test_an_event_loop_does_not_write_uses(monkeypatch: pytest.MonkeyPatch) -> N
 
     with bs.Project("p", retention=bs.Retention(max_bytes="1GB")) as project:
         db: Any = project.db
-        note_uses, threads = db.note_uses, []
+        record_access, threads = db.record_access, []
 
-        def noted(uses: Any) -> None:
+        def noted(accesses: Any) -> None:
             threads.append(threading.current_thread())
-            note_uses(uses)
+            record_access(accesses)
 
-        monkeypatch.setattr(db, "note_uses", noted)
+        monkeypatch.setattr(db, "record_access", noted)
         task = project.task(double)
 
         async def main() -> None:
@@ -725,7 +725,7 @@ def test_an_index_of_the_schema_before_is_read_as_it_is_and_migrated_by_a_projec
     old.close()
     assert path.read_bytes() == before
     db = SQLiteTaskDB(path)
-    db.note_uses({make_key(0): time.time()})
+    db.record_access({make_key(0): time.time()})
     assert [summary.input for summary in db.least_used()] == ["x=1", "x=2", "x=0"]
     db.delete([make_key(0)])
     db.close()

@@ -1,4 +1,4 @@
-"""When results of a PostgreSQL index were last used: the `UseLog`."""
+"""When results of a PostgreSQL index were last used: the `AccessLog`."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _NO_KEY = "00000000-0000-0000-0000-000000000000"
 
 
 class PostgresUses(PostgresCatalog):
-    """The `UseLog` of a PostgreSQL index."""
+    """The `AccessLog` of a PostgreSQL index."""
 
     def _write(self, sql: str, values: Sequence[Any]) -> int:
         raise NotImplementedError  # the index writes
 
-    def note_uses(self, uses: Mapping[bytes, float]) -> None:
+    def record_access(self, accesses: Mapping[bytes, float]) -> None:
         """Remember when results were last used, in one statement."""
         name = self._schema
         # In the order of their keys, as results are written: two who note the same ones must not wait for each other.
@@ -28,7 +28,7 @@ class PostgresUses(PostgresCatalog):
         self._write(
             f"INSERT INTO {name}.uses ({given} WHERE EXISTS ({kept}) ORDER BY key) "
             "ON CONFLICT (key) DO UPDATE SET used = greatest(uses.used, excluded.used)",
-            (array_of(list(uses)), list(uses.values())),
+            (array_of(list(accesses)), list(accesses.values())),
         )
 
     def least_used(self) -> Iterator[Summary]:

@@ -1,4 +1,4 @@
-"""When results of an SQLite index were last used: the `UseLog`.
+"""When results of an SQLite index were last used: the `AccessLog`.
 
 Only a project with ``max_bytes`` notes uses, many at a time, in a table of their own that neither a hit nor a list
 touches. What nobody has used since it was kept has no row there.
@@ -32,15 +32,15 @@ _USED = (
 
 
 class SQLiteUses(SQLiteCatalog):
-    """The `UseLog` of an SQLite index."""
+    """The `AccessLog` of an SQLite index."""
 
     def _write(self, action: Callable[[Connection], T]) -> T:
         raise NotImplementedError  # the index writes
 
-    def note_uses(self, uses: Mapping[bytes, float]) -> None:
+    def record_access(self, accesses: Mapping[bytes, float]) -> None:
         """Remember when results were last used, in one transaction."""
         # In the order of their rows, so that a page of the table is touched once.
-        rows = sorted([(used, row_id(key), key) for key, used in uses.items()], key=lambda row: row[1])
+        rows = sorted([(used, row_id(key), key) for key, used in accesses.items()], key=lambda row: row[1])
         self._write(lambda writer: writer.executemany(_NOTE, rows))
 
     def least_used(self) -> Iterator[Summary]:
