@@ -35,7 +35,7 @@ from beautyspot.protocols.locks import KeyLocks
 from beautyspot.protocols.serializer import Buffer, Serializer
 from beautyspot.protocols.storage import BlobStorage, MapsBlobs
 from beautyspot.results.codec import codec_for
-from beautyspot.results.signing import is_signed, seal_of
+from beautyspot.results.signing import is_signed, signer_for
 from beautyspot.results.singleflight import SingleFlight
 from beautyspot.results.store import Results, is_expired
 from beautyspot.serialization.inspector import Inspector
@@ -73,7 +73,7 @@ class Maintenance:
         self.db = db
         self.storage = storage
         self.catalog = catalog_of(db)
-        self.results = Results(db, storage, 0, seal_of(secret))
+        self.results = Results(db, storage, 0, signer_for(secret))
         usual = serializer is None or isinstance(serializer, MsgpackSerializer)
         # Values are looked at as they lie: the classes of the program that kept them are seldom here.
         own: Serializer = Inspector(serializer) if usual else serializer  # type: ignore[arg-type,assignment]
@@ -110,8 +110,8 @@ class Maintenance:
     def _trusted(self, key: bytes, entry: Entry | None) -> Entry:
         if entry is None:
             raise DeserializationError("it was dropped meanwhile")
-        if self.results.seal is not None:
-            entry = self.results.seal.verified(key, entry)
+        if self.results.signer is not None:
+            entry = self.results.signer.verified(key, entry)
             if entry is None:
                 raise DeserializationError("it is not signed with this secret")
         elif is_signed(entry) and entry.location is not None:

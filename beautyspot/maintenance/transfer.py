@@ -20,7 +20,7 @@ from beautyspot.errors import StorageError
 from beautyspot.protocols.index import Entry, Record, TaskDB
 from beautyspot.protocols.serializer import Buffer
 from beautyspot.protocols.storage import BlobStorage
-from beautyspot.results.signing import Seal, is_signed, seal_of
+from beautyspot.results.signing import Signer, is_signed, signer_for
 from beautyspot.results.store import is_expired
 
 __all__ = ["Moved", "Shelf", "move"]
@@ -121,7 +121,7 @@ def move(
         IndexUnavailableError, StorageError: If the source cannot be listed or the target not be written to. What
             arrived is there; the same move again goes on.
     """
-    arrivals = _Arrivals(source, target, seal_of(secret))
+    arrivals = _Arrivals(source, target, signer_for(secret))
     moved = already = expired = 0
     records = source.records()
     with ThreadPoolExecutor(_AT_ONCE, "beautyspot-move") as pool:
@@ -150,10 +150,10 @@ class _Arrivals:
         refused: What was wrong with each that was not.
     """
 
-    def __init__(self, source: Shelf, target: Shelf, seal: Seal | None) -> None:
+    def __init__(self, source: Shelf, target: Shelf, signer: Signer | None) -> None:
         self._source = source
         self._target = target
-        self._seal = seal
+        self._signer = signer
         self.refused: list[str] = []
 
     def of(self, records: Iterable[Record], pool: ThreadPoolExecutor) -> Iterator[Record]:
@@ -181,8 +181,8 @@ class _Arrivals:
     def _problem(self, record: Record, blob: Buffer | None) -> str | None:
         """What is wrong with a result, if anything is."""
         entry, key = record.entry, record.summary.key
-        if self._seal is not None:
-            bare = self._seal.verified(key, entry)
+        if self._signer is not None:
+            bare = self._signer.verified(key, entry)
             if bare is None:
                 return "it is not signed with this secret"
             entry = bare
@@ -191,9 +191,9 @@ class _Arrivals:
             return None if whole else "its row is damaged: its checksum does not fit"
         if blob is None:
             return "its row has neither a value nor a location"
-        if self._seal is None and is_signed(entry):
+        if self._signer is None and is_signed(entry):
             return None  # nobody without the secret can tell
-        digest = (hasher if self._seal is None else self._seal.hasher)(entry.size).update(blob).digest(16)
+        digest = (hasher if self._signer is None else self._signer.hasher)(entry.size).update(blob).digest(16)
         return None if digest == entry.checksum else "its blob is damaged: its checksum does not fit"
 
 

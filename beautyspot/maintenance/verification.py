@@ -202,9 +202,9 @@ class _Look:
 
     def kind(self, key: bytes, entry: Entry) -> tuple[FaultKind, str] | None:
         """What kind of fault an entry has, if any, and what is wrong."""
-        seal = self._results.seal
-        if seal is not None:
-            bare = seal.verified(key, entry)
+        signer = self._results.signer
+        if signer is not None:
+            bare = signer.verified(key, entry)
             if bare is None:
                 return "unsigned", "it is not signed with this project's secret"
             entry = bare

@@ -18,7 +18,7 @@ from beautyspot.protocols.locks import KeyLocks
 from beautyspot.protocols.serializer import Serializer
 from beautyspot.protocols.storage import BlobStorage
 from beautyspot.results.events import Events, Observed
-from beautyspot.results.signing import seal_of
+from beautyspot.results.signing import signer_for
 from beautyspot.results.singleflight import SingleFlight
 from beautyspot.results.store import Results
 from beautyspot.results.task_cache import OnSaveError
@@ -131,7 +131,7 @@ class Project(Decorating, Paced, Observed, Batching):
             self.db,
             self.storage,
             blob_threshold,
-            seal_of(secret),
+            signer_for(secret),
             on_read=None if accesses is None else accesses.note,
             on_write=None if retention_worker is None else retention_worker.wrote,
         )
@@ -152,7 +152,7 @@ class Project(Decorating, Paced, Observed, Batching):
             "io_workers": self.io_workers,
             "blob_threshold": self.results.blob_threshold,
             "on_save_error": self.on_save_error,
-            "secret": None if self.results.seal is None else self.results.seal.secret,
+            "secret": None if self.results.signer is None else self.results.signer.secret,
             "retention": self.retention,
         }
         return _reopened, (self.name, options, ByValue(self._registered))
@@ -218,7 +218,7 @@ class Project(Decorating, Paced, Observed, Batching):
         """What can be done with what is kept, other than calling for it: verify, prune, collect garbage, export."""
         from beautyspot.maintenance.maintenance import Maintenance
 
-        secret = None if self.results.seal is None else self.results.seal.secret
+        secret = None if self.results.signer is None else self.results.signer.secret
         return Maintenance(
             self.db, self.storage, self.serializer, secret, self.single_flight, self.retention, self._retention_worker
         )

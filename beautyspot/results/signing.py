@@ -22,7 +22,7 @@ _SHORTEST = 16  # bytes of a secret
 _CONTEXT = "beautyspot 2026-11-25 kept results"  # tells our key apart from any other made of the same secret
 
 
-class Seal:
+class Signer:
     """Signs entries, and tells those that were signed.
 
     Args:
@@ -69,9 +69,9 @@ class Seal:
         return signature
 
 
-def seal_of(secret: str | bytes | None) -> Seal | None:
+def signer_for(secret: str | bytes | None) -> Signer | None:
     """The seal of a secret, where there is one."""
-    return None if secret is None else Seal(secret)
+    return None if secret is None else Signer(secret)
 
 
 def is_signed(entry: Entry) -> bool:

@@ -30,7 +30,7 @@ from beautyspot.protocols.index import BlobInfo, Entry, InDirectory, QuickLookup
 from beautyspot.protocols.serializer import Buffer
 from beautyspot.protocols.storage import BlobStorage, Evicts, MapsBlobs
 from beautyspot.results.codec import Codec, EncodedResult
-from beautyspot.results.signing import Seal, is_signed
+from beautyspot.results.signing import Signer, is_signed
 from beautyspot.serialization import blob_format
 
 _CHUNK = 1 << 24  # bytes that are checked at a time
@@ -67,19 +67,19 @@ class Results:
         db: TaskDB,
         storage: BlobStorage,
         blob_threshold: int,
-        seal: Seal | None = None,
+        signer: Signer | None = None,
         on_read: Callable[[Collection[bytes]], None] | None = None,
         on_write: Callable[[Sequence[Record]], None] | None = None,
     ) -> None:
         self.db = db
         self.storage = storage
         self.blob_threshold = blob_threshold
-        self.seal = seal
+        self.signer = signer
         self._on_read = on_read
         self._on_write = on_write
         self.is_quick = isinstance(db, QuickLookup)
         self._get: Callable[[bytes], Entry | None] = db.get if isinstance(db, QuickLookup) else self._look_up
-        self._hasher: Callable[[int], Any] = hasher if seal is None else seal.hasher
+        self._hasher: Callable[[int], Any] = hasher if signer is None else signer.hasher
         self._evicts = isinstance(storage, Evicts)
         self._checked: set[str] = set()  # locations whose mapped blobs this process has checked
         self._checking = threading.Lock()
@@ -87,8 +87,8 @@ class Results:
     def _look_up(self, key: bytes) -> Entry | None:
         return self.db.lookup([key]).get(key)
 
-    def _verified(self, seal: Seal, key: bytes, entry: Entry) -> Entry | None:
-        bare = seal.verified(key, entry)
+    def _verified(self, signer: Signer, key: bytes, entry: Entry) -> Entry | None:
+        bare = signer.verified(key, entry)
         if bare is None:
             warn_once(
                 ("unsigned", repr(self.db)),
@@ -107,8 +107,8 @@ class Results:
         except Exception as error:
             self._unreadable(error)
             return None
-        if self.seal is not None and entry is not None:
-            entry = self._verified(self.seal, key, entry)
+        if self.signer is not None and entry is not None:
+            entry = self._verified(self.signer, key, entry)
         if self._on_read is not None and entry is not None:
             self._on_read((key,))
         return entry
@@ -131,8 +131,8 @@ class Results:
         except Exception as error:
             self._unreadable(error)
             return {}
-        if self.seal is not None:
-            seen = {key: self._verified(self.seal, key, entry) for key, entry in found.items()}
+        if self.signer is not None:
+            seen = {key: self._verified(self.signer, key, entry) for key, entry in found.items()}
             found = {key: bare for key, bare in seen.items() if bare is not None}
         if self._on_read is not None:
             self._on_read(found)
@@ -275,8 +275,8 @@ class Results:
             self._on_write(records)
 
     def _commit(self, records: Sequence[Record]) -> None:
-        if self.seal is not None:
-            records = [Record(self.seal.signed(row.summary.key, row.entry), row.summary) for row in records]
+        if self.signer is not None:
+            records = [Record(self.signer.signed(row.summary.key, row.entry), row.summary) for row in records]
         self.db.upsert(records)
 
     def location(self, key: bytes) -> str | None:

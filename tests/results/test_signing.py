@@ -144,12 +144,12 @@ def test_workers_sign_as_well(tmp_path: Path) -> None:
         square = project.task(lambda x: x * x)
         assert bs.map(square, range(20), engine="processes", workers=2) == [x * x for x in range(20)]
         assert bs.plan(square, range(20)).kept == 20
-        assert pickle.loads(pickle.dumps(project)).results.seal.secret == SECRET
+        assert pickle.loads(pickle.dumps(project)).results.signer.secret == SECRET
 
 
 def test_the_secret_is_not_shown(tmp_path: Path) -> None:
     with bs.Project("p", db=tmp_path / "p.db", secret=SECRET) as project:
-        assert SECRET not in repr(project) + repr(project.results.seal)
+        assert SECRET not in repr(project) + repr(project.results.signer)
 
 
 @pytest.mark.parametrize(
