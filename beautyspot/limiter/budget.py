@@ -19,7 +19,7 @@ from beautyspot.errors import LimiterUnavailableError, RateLimitExceeded
 from beautyspot.limiter.gcra import SLACK, Request
 from beautyspot.limiter.rates import Limit, Rate, checked_cost
 from beautyspot.limiter.stores import Store
-from beautyspot.limiter.wait_queue import Line, TaskBell, ThreadBell, Waiter
+from beautyspot.limiter.wait_queue import AsyncWaker, ThreadWaker, Waiter, WaitQueue
 
 Step = tuple[str, tuple[Any, ...]]  # what `_way` asks for: a method of the store with its arguments, or a wait
 logger = logging.getLogger("beautyspot")
@@ -28,7 +28,7 @@ _LARGEST = sys.float_info.max  # tokens: what is finite and not limited
 Answer = tuple[bool, float]  # of the store: whether the call was charged, and after how many seconds it begins
 
 
-class Gate(SurvivesFork):
+class Budget(SurvivesFork):
     """Admits calls to the budgets that they share.
 
     Args:
@@ -49,16 +49,16 @@ class Gate(SurvivesFork):
         self._prices = [(rate.key, rate.emission, rate.tolerance) for rate in self._costed]
         self._calls = tuple([(rate.key, rate.emission, rate.tolerance, 1.0) for rate in counted])
         self._most = min((rate.most for rate in self._costed), default=_LARGEST)
-        self._line = Line()
+        self._queue = WaitQueue()
         self._lost: tuple[float, LimiterUnavailableError] | None = None  # when the store was found to be gone
         # A call that costs nothing does not stand behind those that wait for tokens.
-        self._free = Gate(store, counted, name) if self._costed and counted else None
+        self._free = Budget(store, counted, name) if self._costed and counted else None
         self.survive_forks()
 
     @property
     def is_idle(self) -> bool:
         """Whether nobody is in the line."""
-        return not self._line and (self._free is None or self._free.is_idle)
+        return not self._queue and (self._free is None or self._free.is_idle)
 
     def acquire(self, cost: float, max_wait: float | None = None, function: Any = None) -> float:
         """Wait until a call that costs *cost* tokens may begin, and charge it.
@@ -79,7 +79,7 @@ class Gate(SurvivesFork):
         requests = self.requests(cost)
         if not cost and self._costed:
             return self._free.acquire(1, max_wait, function) if self._free else 0.0
-        line, store = self._line, self._store
+        line, store = self._queue, self._store
         if store.is_instant and not line and store.sync.acquire_gcra(requests)[0]:
             return 0.0
         waiter = Waiter(requests)
@@ -90,9 +90,9 @@ class Gate(SurvivesFork):
                 answer = store.sync.acquire_gcra(requests, inf if max_wait is None else max_wait)
                 if answer[0] and answer[1] <= 0:
                     return 0.0
-            bell = ThreadBell()
+            waker = ThreadWaker()
             began = monotonic()
-            self._block(self._way(waiter, bell, max_wait, function, answer), bell)
+            self._block(self._way(waiter, waker, max_wait, function, answer), waker)
             return monotonic() - began
         except store.errors as error:
             raise self._lose(error) from error
@@ -104,7 +104,7 @@ class Gate(SurvivesFork):
         requests = self.requests(cost)
         if not cost and self._costed:
             return await self._free.acquire_async(1, max_wait, function) if self._free else 0.0
-        line, store = self._line, self._store
+        line, store = self._queue, self._store
         if store.is_instant and not line and store.sync.acquire_gcra(requests)[0]:
             return 0.0
         waiter = Waiter(requests)
@@ -115,9 +115,9 @@ class Gate(SurvivesFork):
                 answer = await store.aio.acquire_gcra(requests, inf if max_wait is None else max_wait)
                 if answer[0] and answer[1] <= 0:
                     return 0.0
-            bell = TaskBell()
+            waker = AsyncWaker()
             began = monotonic()
-            await self._await(self._way(waiter, bell, max_wait, function, answer), bell)
+            await self._await(self._way(waiter, waker, max_wait, function, answer), waker)
             return monotonic() - began
         except store.errors as error:
             raise self._lose(error) from error
@@ -142,7 +142,7 @@ class Gate(SurvivesFork):
     def _way(
         self,
         waiter: Waiter,
-        bell: ThreadBell | TaskBell,
+        waker: ThreadWaker | AsyncWaker,
         max_wait: float | None,
         function: Any,
         answer: Answer | None,
@@ -154,7 +154,7 @@ class Gate(SurvivesFork):
         ending = current_map.get()
         if ending is not None and function in ending.before:
             waiter.may_give_up = ending.has_ended
-        waiter.waits_for(bell)
+        waiter.waits_for(waker)
         if answer is None:
             yield from self._turn(waiter, max_wait, deadline)
         back = [(key, -cost * emission) for key, emission, _, cost in requests]
@@ -184,13 +184,13 @@ class Gate(SurvivesFork):
             raise RateLimitExceeded(self.name, owed, max_wait)
         waiter.check()
         came = monotonic()
-        while self._line[0] is not waiter:
+        while self._queue[0] is not waiter:
             left = deadline - monotonic()
             if max_wait is not None and left <= 0:
                 raise RateLimitExceeded(self.name, (yield from self._owed(waiter)), max_wait)
             yield ("wait", (waiter.patience(left),))
             waiter.check()
-            self._line.drop_gone()
+            self._queue.drop_gone()
         if self._lost is not None and self._lost[0] > came:
             # The one before has tried for as long as it makes sense.
             raise LimiterUnavailableError(self._lost[1].place, self._lost[1].cause)
@@ -215,17 +215,17 @@ class Gate(SurvivesFork):
     def _owed(self, waiter: Waiter) -> Generator[Step, Any, float]:
         """Seconds after which *waiter* could begin, by what is owed and will be charged to those before him."""
         levels = yield ("get_gcra", (self.keys,))
-        ahead = self._line.seconds_ahead(waiter) or [0.0] * len(levels)
+        ahead = self._queue.seconds_ahead(waiter) or [0.0] * len(levels)
         seconds: list[float] = [owed + more for (owed, _), more in zip(levels, ahead, strict=True)]
         return max(0.0, *seconds)
 
-    def _block(self, steps: Generator[Step, Any, None], bell: ThreadBell) -> None:
+    def _block(self, steps: Generator[Step, Any, None], waker: ThreadWaker) -> None:
         """Do what *steps* ask for, blocking."""
         try:
             name, given = next(steps)
             while True:
                 try:
-                    act = bell.wait if name == "wait" else getattr(self._store.sync, name)
+                    act = waker.wait if name == "wait" else getattr(self._store.sync, name)
                     value = act(*given)
                 except BaseException as error:
                     name, given = steps.throw(error)
@@ -234,13 +234,13 @@ class Gate(SurvivesFork):
         except StopIteration:
             return
 
-    async def _await(self, steps: Generator[Step, Any, None], bell: TaskBell) -> None:
+    async def _await(self, steps: Generator[Step, Any, None], waker: AsyncWaker) -> None:
         """Do what *steps* ask for, awaiting."""
         try:
             name, given = next(steps)
             while True:
                 try:
-                    act = bell.wait if name == "wait" else getattr(self._store.aio, name)
+                    act = waker.wait if name == "wait" else getattr(self._store.aio, name)
                     value = await act(*given)
                 except BaseException as error:
                     name, given = steps.throw(error)
@@ -259,7 +259,7 @@ class Gate(SurvivesFork):
         try:
             if shifts:
                 self._store.sync.shift_gcra(shifts)
-                self._line.tell_first(may_hurry=actual < cost)
+                self._queue.tell_first(may_hurry=actual < cost)
         except self._store.errors as error:
             raise self._store.unavailable(error) from error
 
@@ -269,7 +269,7 @@ class Gate(SurvivesFork):
         try:
             if shifts:
                 await self._store.aio.shift_gcra(shifts)
-                self._line.tell_first(may_hurry=actual < cost)
+                self._queue.tell_first(may_hurry=actual < cost)
         except self._store.errors as error:
             raise self._store.unavailable(error) from error
 
@@ -303,4 +303,4 @@ class Gate(SurvivesFork):
 
     def after_fork_in_child(self) -> None:
         """Begin an empty line: in a child, whose parent's threads are not here."""
-        self._line = Line()
+        self._queue = WaitQueue()

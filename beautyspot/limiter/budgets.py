@@ -8,7 +8,7 @@ from typing import Any
 
 from beautyspot._internal.fork_safety import SurvivesFork
 from beautyspot.errors import ConfigurationError
-from beautyspot.limiter.budget import Gate
+from beautyspot.limiter.budget import Budget
 from beautyspot.limiter.rates import Limit, Rate, TokenLimit, checked_seconds
 from beautyspot.limiter.stores import Store, open_store
 
@@ -55,7 +55,7 @@ class Budgets(SurvivesFork):
         self._declared: dict[tuple[str, str], Limit] = {}
         self._asked: list[Limit] = []  # limits whose keys are known only when a call is made
         self._alone: set[tuple[str, str]] = {("tokens", COMMON)}
-        self._gates: dict[tuple[str, str], Gate] = {}
+        self._budgets_by_key: dict[tuple[str, str], Budget] = {}
         self.survive_forks()
 
     def declare(self, limit: Limit, key: str, alone: bool = False) -> None:
@@ -71,8 +71,8 @@ class Budgets(SurvivesFork):
         """
         with self._lock:
             place = (limit.kind, key)
-            gate = self._gates.get(place)
-            known = self._declared.setdefault(place, gate.limit if gate and gate.limit else limit)
+            budget = self._budgets_by_key.get(place)
+            known = self._declared.setdefault(place, budget.limit if budget and budget.limit else limit)
             if known != limit:
                 raise self._conflict(key, known, limit)
             if alone:
@@ -84,8 +84,8 @@ class Budgets(SurvivesFork):
             if limit not in self._asked:
                 self._asked.append(limit)
 
-    def gate(self, kind: str, key: str, limit: Limit | None = None) -> Gate:
-        """The gate of *key*.
+    def budget(self, kind: str, key: str, limit: Limit | None = None) -> Budget:
+        """The budget of *key*.
 
         Args:
             kind: Of the limit.
@@ -95,22 +95,24 @@ class Budgets(SurvivesFork):
         Raises:
             ConfigurationError: If another limit holds for that key, or none.
         """
-        gate = self._gates.get((kind, key))
-        if gate is None:
-            gate = self._make_gate(kind, key, limit)
-        if limit is not None and gate.limit != limit:
-            raise self._conflict(key, gate.limit, limit)
-        return gate
+        budget = self._budgets_by_key.get((kind, key))
+        if budget is None:
+            budget = self._make_budget(kind, key, limit)
+        if limit is not None and budget.limit != limit:
+            raise self._conflict(key, budget.limit, limit)
+        return budget
 
-    def _make_gate(self, kind: str, key: str, limit: Limit | None) -> Gate:
+    def _make_budget(self, kind: str, key: str, limit: Limit | None) -> Budget:
         with self._lock:
             holds = self._declared.get((kind, key)) or limit or self._common
             rates = self._rates(holds, key)
-            if len(self._gates) >= _MOST:
-                self._gates = {place: gate for place, gate in self._gates.items() if not gate.is_idle}
+            if len(self._budgets_by_key) >= _MOST:
+                self._budgets_by_key = {
+                    place: budget for place, budget in self._budgets_by_key.items() if not budget.is_idle
+                }
             name = f"{key or self._namespace[1:-1]!r} ({holds})"
-            gate = Gate(self._opened(), rates, name, holds)
-            return self._gates.setdefault((kind, key), gate)
+            budget = Budget(self._opened(), rates, name, holds)
+            return self._budgets_by_key.setdefault((kind, key), budget)
 
     def _rates(self, limit: Limit, key: str) -> list[Rate]:
         rates = list(limit.rates(self._namespace, key))

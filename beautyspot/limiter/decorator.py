@@ -11,7 +11,7 @@ from typing import Any
 from beautyspot._internal.names import full_name
 from beautyspot._internal.signatures import asker, signature_of
 from beautyspot.errors import ConfigurationError
-from beautyspot.limiter.budget import Gate
+from beautyspot.limiter.budget import Budget
 from beautyspot.limiter.budgets import COMMON, Budgets, named
 from beautyspot.limiter.permit import Permit, at_least_said
 from beautyspot.limiter.rates import Limit, checked_cost, checked_seconds
@@ -58,7 +58,7 @@ class Charge:
         self._key: Any = asks(key, option="key") if self.asks_key else self._declared(named(key))
         if self.asks_key and limit is not None:
             self._budgets.declare_for_any(limit)
-        self._gate: Gate | None = None  # of the key that all calls have
+        self._gate: Budget | None = None  # of the key that all calls have
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Charge, self._given
@@ -81,23 +81,23 @@ class Charge:
         owed: dict[str, float] = {}
         for args in calls:
             cost = self.cost(*args) if self.asks_cost else self.cost
-            for key, emission, _, tokens in self.gate(args, {}).requests(cost):
+            for key, emission, _, tokens in self.budget(args, {}).requests(cost):
                 owed[key] = owed.get(key, 0.0) + tokens * emission
         return max(owed.values(), default=0.0)
 
-    def gate(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Gate:
+    def budget(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Budget:
         """Where a call waits."""
         if self.asks_key:
             key = named(self._key(*args, **kwargs))
-            return self._budgets.gate(self._kind, COMMON if key is None else key, self._limit)
+            return self._budgets.budget(self._kind, COMMON if key is None else key, self._limit)
         if self._gate is None:
-            self._gate = self._budgets.gate(self._kind, self._key, self._limit)
+            self._gate = self._budgets.budget(self._kind, self._key, self._limit)
         return self._gate
 
     def permit(self, args: tuple[Any, ...], kwargs: dict[str, Any], function: Callable[..., Any]) -> Permit:
         """Leave for one call of *function*, which is what `limited` made."""
         cost = self.cost(*args, **kwargs) if self.asks_cost else self.cost
-        return Permit(self.gate(args, kwargs), cost, self.max_wait, self._waited, function)
+        return Permit(self.budget(args, kwargs), cost, self.max_wait, self._waited, function)
 
     def settled(self, permit: Permit, result: Any) -> None:
         """Say what a call really cost, by its *result*."""
@@ -105,8 +105,8 @@ class Charge:
             with at_least_said(self.name):
                 permit.settle(self.settle(result))
 
-    def _waited(self, gate: Gate, seconds: float) -> None:
-        self._project.events.waited(self.name, gate.name, seconds)
+    def _waited(self, budget: Budget, seconds: float) -> None:
+        self._project.events.waited(self.name, budget.name, seconds)
 
 
 def limited(function: Callable[..., Any], charge: Charge) -> Callable[..., Any]:

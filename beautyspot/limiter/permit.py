@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from beautyspot._internal.warn import warn_once
 from beautyspot.errors import BudgetWarning, ConfigurationError
-from beautyspot.limiter.budget import Gate
+from beautyspot.limiter.budget import Budget
 from beautyspot.limiter.headers import asked_to_wait
 from beautyspot.limiter.rates import checked_cost
 
@@ -21,10 +21,10 @@ class Permit:
     """Leave to run what stands in a ``with`` or ``async with`` block.
 
     Args:
-        gate: Where it waits.
+        budget: Where it waits.
         cost: Tokens that it is expected to cost.
         max_wait: Seconds that it waits at most, or ``None``.
-        waited: Is told the gate, and the seconds that were waited there.
+        waited: Is told the budget, and the seconds that were waited there.
         function: What waits, where it is a function that is limited.
     """
 
@@ -33,13 +33,13 @@ class Permit:
 
     def __init__(
         self,
-        gate: Gate,
+        budget: Budget,
         cost: float,
         max_wait: float | None,
-        waited: Callable[[Gate, float], None],
+        waited: Callable[[Budget, float], None],
         function: Callable[..., Any] | None = None,
     ) -> None:
-        self._gate, self._cost, self._function = gate, cost, function
+        self._gate, self._cost, self._function = budget, cost, function
         self._max_wait, self._waited = max_wait, waited
 
     def __repr__(self) -> str:

@@ -22,60 +22,60 @@ from beautyspot.limiter.gcra import Request
 LOOK = 0.25  # seconds after which a waiting thread can be interrupted, and a call of a map gives up, at the latest
 
 
-class ThreadBell:
+class ThreadWaker:
     """Wakes a thread."""
 
     is_gone = False  # while it is there: whoever waits holds it
 
     def __init__(self) -> None:
-        self._rung = threading.Lock()
-        self._rung.acquire()
+        self._woken = threading.Lock()
+        self._woken.acquire()
 
-    def ring(self) -> None:
+    def wake(self) -> None:
         """Wake the thread, or see to it that it does not fall asleep."""
         with suppress(RuntimeError):  # it was rung already
-            self._rung.release()
+            self._woken.release()
 
     def wait(self, seconds: float) -> None:
         """Until it rings, *seconds* have passed, or it is time to look."""
-        self._rung.acquire(timeout=min(seconds, LOOK))
+        self._woken.acquire(timeout=min(seconds, LOOK))
 
 
-class TaskBell:
+class AsyncWaker:
     """Wakes a task of the running event loop, from whichever thread."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._rung = self._loop.create_future()
+        self._woken = self._loop.create_future()
 
     @property
     def is_gone(self) -> bool:
         """Whether the loop was closed over the task, which will never run again."""
         return self._loop.is_closed()
 
-    def ring(self) -> None:
+    def wake(self) -> None:
         """Wake the task, or see to it that it does not fall asleep."""
         with suppress(RuntimeError):  # the loop is closed
-            self._loop.call_soon_threadsafe(_settle, self._rung)
+            self._loop.call_soon_threadsafe(_settle, self._woken)
 
     async def wait(self, seconds: float) -> None:
         """Until it rings, or *seconds* have passed."""
-        timer = None if seconds == inf else self._loop.call_later(seconds, _settle, self._rung)
+        timer = None if seconds == inf else self._loop.call_later(seconds, _settle, self._woken)
         try:
-            await self._rung
+            await self._woken
         finally:
             if timer is not None:
                 timer.cancel()
-        self._rung = self._loop.create_future()  # before the task looks, so that no ring is lost
+        self._woken = self._loop.create_future()  # before the task looks, so that no ring is lost
 
 
-def _settle(rung: asyncio.Future[None]) -> None:
-    if not rung.done():
-        rung.set_result(None)
+def _settle(woken: asyncio.Future[None]) -> None:
+    if not woken.done():
+        woken.set_result(None)
 
 
 class Waiter:
-    """Someone in the line. Whoever waits holds his bell; the line does not, and sees when he is gone.
+    """Someone in the line. Whoever waits holds his waker; the line does not, and sees when he is gone.
 
     Attributes:
         requests: What he will ask of the budgets; nothing once he is charged.
@@ -85,7 +85,7 @@ class Waiter:
 
     may_hurry = False
     may_give_up: Callable[[], bool] | None = None
-    _bell: weakref.ref[ThreadBell | TaskBell] | None = None  # he does not wait yet
+    _bell: weakref.ref[ThreadWaker | AsyncWaker] | None = None  # he does not wait yet
 
     def __init__(self, requests: Sequence[Request]) -> None:
         self.requests = requests
@@ -103,26 +103,26 @@ class Waiter:
         if self.may_give_up is not None and self.may_give_up():
             raise CallCancelled
 
-    def waits_for(self, bell: ThreadBell | TaskBell) -> None:
-        """Say that *bell* wakes him from now on."""
-        self._bell = weakref.ref(bell)
+    def waits_for(self, waker: ThreadWaker | AsyncWaker) -> None:
+        """Say that *waker* wakes him from now on."""
+        self._bell = weakref.ref(waker)
 
     @property
     def is_gone(self) -> bool:
         """Whether he will never leave by himself."""
         if self._bell is None:
             return False
-        bell = self._bell()
-        return bell is None or bell.is_gone
+        waker = self._bell()
+        return waker is None or waker.is_gone
 
     def tell(self) -> None:
         """Wake him."""
-        bell = None if self._bell is None else self._bell()
-        if bell is not None:
-            bell.ring()
+        waker = None if self._bell is None else self._bell()
+        if waker is not None:
+            waker.wake()
 
 
-class Line(deque[Waiter]):
+class WaitQueue(deque[Waiter]):
     """Who waits; the first may ask the budgets, and stays the first until he is through."""
 
     def leave(self, waiter: Waiter) -> None:

@@ -15,7 +15,7 @@ from beautyspot.protocols.locks import KeyLocks
 from beautyspot.tasks.task import AsyncTask, Task
 
 if TYPE_CHECKING:
-    from beautyspot.limiter.budget import Gate
+    from beautyspot.limiter.budget import Budget
     from beautyspot.limiter.budgets import Budgets
     from beautyspot.limiter.permit import Permit
     from beautyspot.limiter.rates import Limit
@@ -184,11 +184,11 @@ class Paced:
         from beautyspot.limiter.budgets import COMMON, named
         from beautyspot.limiter.permit import Permit
 
-        gate = self.budgets.gate("tokens", named(key) or COMMON)
-        return Permit(gate, cost, max_wait, self._waited)
+        budget = self.budgets.budget("tokens", named(key) or COMMON)
+        return Permit(budget, cost, max_wait, self._waited)
 
-    def _waited(self, gate: Gate, seconds: float) -> None:
-        self.events.waited("", gate.name, seconds)
+    def _waited(self, budget: Budget, seconds: float) -> None:
+        self.events.waited("", budget.name, seconds)
 
     def defer(self, seconds: float, key: str | int | None = None) -> None:
         """Let no limited call begin before *seconds* have passed, in any process: for a 429 or a ``Retry-After``.

@@ -41,7 +41,7 @@ def _gate(stack: ExitStack, directory: Path, uri: str | None, tpm: int, rpm: int
     project = bs.Project(name, db=directory / f"{name}.db", tpm=tpm, rpm=rpm, limiter_uri=uri)
     stack.enter_context(project)
     project.db.lookup([])  # so that the next one has another name
-    return project.budgets.gate("tokens", "")
+    return project.budgets.budget("tokens", "")
 
 
 def _floor() -> Callable[[int], float]:
@@ -170,7 +170,7 @@ async def _async_costs(project: bs.Project) -> dict[str, list[float]]:
     aio = limits.aio.strategies.FixedWindowRateLimiter(limits.aio.storage.MemoryStorage())
     item = limits.RateLimitItemPerMinute(WIDE)
     work: dict[str, Callable[[int], Any]] = {
-        "**beautyspot**, tasks": project.budgets.gate("tokens", "").acquire_async,
+        "**beautyspot**, tasks": project.budgets.budget("tokens", "").acquire_async,
         "aiolimiter": peers.of_aiolimiter(WIDE, 60),
         "limits aio fixed window, memory": lambda cost: aio.hit(item, "k", cost=cost),
     }
@@ -221,10 +221,10 @@ def _contended(
         "**beautyspot**, 8 threads",
         paces.in_threads(_gate(stack, directory, "memory://", 60_000).acquire, costs, SECONDS, workers),
     )
-    gate = _gate(stack, directory, "memory://", 60_000)
-    yield "**beautyspot**, 8 tasks", asyncio.run(paces.in_tasks(gate.acquire_async, costs, SECONDS, workers))
-    gate = _gate(stack, directory, "memory://", 60_000)
-    yield "**beautyspot**, 4 threads and 4 tasks", paces.mixed(gate, costs, SECONDS)
+    budget = _gate(stack, directory, "memory://", 60_000)
+    yield "**beautyspot**, 8 tasks", asyncio.run(paces.in_tasks(budget.acquire_async, costs, SECONDS, workers))
+    budget = _gate(stack, directory, "memory://", 60_000)
+    yield "**beautyspot**, 4 threads and 4 tasks", paces.mixed(budget, costs, SECONDS)
     uri = f"sqlite:///{directory}/{named}.db"
     yield "**beautyspot**, 2 processes × 4 threads, SQLite", paces.in_processes(uri, named, SECONDS)
     yield "**beautyspot**, 2 processes × 4 threads, Redis", paces.in_processes(url, named, SECONDS)
@@ -254,31 +254,31 @@ def waiting(directory: Path) -> str:
     with ExitStack() as stack:
         url = stack.enter_context(_server())
 
-        def gate(tpm: int = 60_000, rpm: int | None = None, uri: str = "memory://") -> Any:
+        def budget(tpm: int = 60_000, rpm: int | None = None, uri: str = "memory://") -> Any:
             return _gate(stack, directory, uri, tpm, rpm)
 
-        one = judged(paces.in_threads(gate().acquire, paces.always(100), 6, [0]), RATE, 6)
+        one = judged(paces.in_threads(budget().acquire, paces.always(100), 6, [0]), RATE, 6)
         rows.append(("one worker, calls of 100: achieved", f"{one.achieved:.3f}", "0.99–1.02, one call more than 6 s"))
         for name, tpm in (("2,000", 120_000), ("5,000", 300_000)):
-            many = judged(paces.in_threads(gate(tpm).acquire, paces.always(1), 5, range(8)), tpm / 60, 5)
+            many = judged(paces.in_threads(budget(tpm).acquire, paces.always(1), 5, range(8)), tpm / 60, 5)
             rows.append((f"{name} admissions a second, 8 threads: achieved", f"{many.achieved:.3f}", "≥ 0.97 at 2,000"))
-            found = asyncio.run(paces.in_tasks(gate(tpm).acquire_async, paces.always(1), 5, range(8)))
+            found = asyncio.run(paces.in_tasks(budget(tpm).acquire_async, paces.always(1), 5, range(8)))
             rows.append(
                 (f"{name} a second, 8 tasks: achieved", f"{judged(found, tpm / 60, 5).achieved:.3f}", "≥ 0.97 at 2,000")
             )
-        first = judged(paces.in_threads(gate().acquire, paces.small, 5, range(8)), RATE, 5)
+        first = judged(paces.in_threads(budget().acquire, paces.small, 5, range(8)), RATE, 5)
         rows.append(("plain defaults: most in 1 s", f"{first.most_in_a_second:,}", "≤ 1,010 + the largest call, 190"))
-        binding = judged(paces.in_threads(gate(60_000, 600).acquire, paces.always(50), 5, range(8)), 500, 5)
+        binding = judged(paces.in_threads(budget(60_000, 600).acquire, paces.always(50), 5, range(8)), 500, 5)
         rows.append(("rpm binds, tpm does not: achieved of rpm", f"{binding.achieved:.3f}", "≥ 0.985"))
         rows.append(
             (
                 "200 calls at once, estimated 400, actual 80",
-                f"{_settled(gate()):.1f} s",
+                f"{_settled(budget()):.1f} s",
                 "≤ 20 s (ideal 16, unsettled 80)",
             )
         )
-        rows.append(("max_wait=2 with 6 s owed: refused after", f"{_refused(gate()):.2f} ms", "< 5 ms"))
-        rows.append(("a cost above the limit, 100 waiting: refused after", f"{_hopeless(gate()):.3f} ms", "< 1 ms"))
+        rows.append(("max_wait=2 with 6 s owed: refused after", f"{_refused(budget()):.2f} ms", "< 5 ms"))
+        rows.append(("a cost above the limit, 100 waiting: refused after", f"{_hopeless(budget()):.3f} ms", "< 1 ms"))
         rows.append(("key A owes 3 s: key B passes after", f"{_other_key(stack, directory):.3f} ms", "< 5 ms"))
         for place, uri in (("SQLite", f"sqlite:///{directory}/k.db"), ("Redis", url)):
             rows.append(
@@ -291,10 +291,10 @@ def waiting(directory: Path) -> str:
     return table("Waiting", ("", "seen", "goal"), rows)
 
 
-def _settled(gate: Any) -> float:
+def _settled(budget: Any) -> float:
     async def call() -> None:
-        await gate.acquire_async(400)
-        await gate.settle_async(400, 80)
+        await budget.acquire_async(400)
+        await budget.settle_async(400, 80)
 
     async def main() -> None:
         await asyncio.gather(*(call() for _ in range(200)))
@@ -304,24 +304,24 @@ def _settled(gate: Any) -> float:
     return time.monotonic() - started
 
 
-def _refused(gate: Any) -> float:
-    gate.acquire(6000)
+def _refused(budget: Any) -> float:
+    budget.acquire(6000)
     started = time.perf_counter()
     try:
-        gate.acquire(1, max_wait=2)
+        budget.acquire(1, max_wait=2)
     except bs.RateLimitExceeded:
         return (time.perf_counter() - started) * 1e3
     raise AssertionError
 
 
-def _hopeless(gate: Any) -> float:
-    gate.acquire(1000)
-    threads = [threading.Thread(target=gate.acquire, args=(1,)) for _ in range(100)]
+def _hopeless(budget: Any) -> float:
+    budget.acquire(1000)
+    threads = [threading.Thread(target=budget.acquire, args=(1,)) for _ in range(100)]
     for thread in threads:
         thread.start()
     started = time.perf_counter()
     try:
-        gate.acquire(100_000)
+        budget.acquire(100_000)
     except ValueError:
         took = (time.perf_counter() - started) * 1e3
     for thread in threads:
@@ -331,7 +331,7 @@ def _hopeless(gate: Any) -> float:
 
 def _other_key(stack: ExitStack, directory: Path) -> float:
     project = stack.enter_context(bs.Project("keys", db="memory://", tpm=60_000))
-    a, b = project.budgets.gate("tokens", "a"), project.budgets.gate("tokens", "b")
+    a, b = project.budgets.budget("tokens", "a"), project.budgets.budget("tokens", "b")
     a.acquire(3000)
     waiting = threading.Thread(target=a.acquire, args=(1,))
     waiting.start()
@@ -346,9 +346,9 @@ _WAITERS = """
 import sys, threading, time
 import beautyspot as bs
 project = bs.Project("bench", db="memory://", tpm=60_000, limiter_uri=sys.argv[1])
-gate = project.budgets.gate("tokens", "")
-gate.acquire(500)
-for _ in range(20): threading.Thread(target=gate.acquire, args=(500,), daemon=True).start()
+budget = project.budgets.gate("tokens", "")
+budget.acquire(500)
+for _ in range(20): threading.Thread(target=budget.acquire, args=(500,), daemon=True).start()
 time.sleep(0.2)
 print("waiting", flush=True)
 time.sleep(60)
@@ -363,5 +363,5 @@ def _killed(uri: str) -> float:
     process.wait()
     with bs.Project("bench", db="memory://", tpm=60_000, limiter_uri=uri) as project:
         started = time.monotonic()
-        project.budgets.gate("tokens", "").acquire(1)
+        project.budgets.budget("tokens", "").acquire(1)
         return time.monotonic() - started

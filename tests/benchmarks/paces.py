@@ -76,14 +76,14 @@ async def in_tasks(
     return found
 
 
-def mixed(gate: Any, costs: Costs, seconds: float) -> list[Admission]:
+def mixed(budget: Any, costs: Costs, seconds: float) -> list[Admission]:
     """Four threads and four tasks on one limiter."""
     of_tasks: list[Admission] = []
     loop = threading.Thread(
-        target=lambda: of_tasks.extend(asyncio.run(in_tasks(gate.acquire_async, costs, seconds, range(4, 8))))
+        target=lambda: of_tasks.extend(asyncio.run(in_tasks(budget.acquire_async, costs, seconds, range(4, 8))))
     )
     loop.start()
-    of_threads = in_threads(gate.acquire, costs, seconds, range(4))
+    of_threads = in_threads(budget.acquire, costs, seconds, range(4))
     loop.join()
     return of_threads + of_tasks
 
@@ -137,9 +137,9 @@ def main() -> None:
     """One of the processes of `in_processes`."""
     uri, costs, seconds, first = sys.argv[1:]
     with bs.Project("bench", db="memory://", tpm=60_000, limiter_uri=uri) as project:
-        gate = project.budgets.gate("tokens", "")
+        budget = project.budgets.budget("tokens", "")
         kind = {"small": small, "one_large": one_large}[costs]
-        print(json.dumps(in_threads(gate.acquire, kind, float(seconds), range(int(first), int(first) + 4))))
+        print(json.dumps(in_threads(budget.acquire, kind, float(seconds), range(int(first), int(first) + 4))))
 
 
 if __name__ == "__main__":

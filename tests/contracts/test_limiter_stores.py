@@ -24,7 +24,7 @@ from limits.storage import storage_from_string
 
 from beautyspot.errors import BudgetWarning, ConfigurationError, LimiterUnavailableError
 from beautyspot.limiter import MemoryStorage, RedisStorage, SQLiteStorage, aio
-from beautyspot.limiter.budget import Gate
+from beautyspot.limiter.budget import Budget
 from beautyspot.limiter.gcra import SLACK
 from beautyspot.limiter.rates import TokenLimit
 from beautyspot.limiter.stores import open_store
@@ -214,12 +214,12 @@ def test_the_scripts_of_redis_say_what_the_arithmetic_says(steps: list[Any], red
 def test_an_admission_that_is_free_is_one_command_of_redis() -> None:
     server = RedisServer()
     store = open_store(server.url)
-    gate = Gate(store, TokenLimit(1_000_000, 1_000_000, 0).rates("{p}", "k"), "k")
-    gate.acquire(1)  # which loads the script
+    budget = Budget(store, TokenLimit(1_000_000, 1_000_000, 0).rates("{p}", "k"), "k")
+    budget.acquire(1)  # which loads the script
     with redis.Redis.from_url(server.url) as client:
         client.config_resetstat()
         for _ in range(20):
-            gate.acquire(1)
+            budget.acquire(1)
             time.sleep(0.001)
         counted = client.info("commandstats")
     store.close()

@@ -182,8 +182,8 @@ if __name__ == "__main__":
         bs.map(call, range(10 if sys.argv[2] == "interrupted" else 3), workers=4, engine=sys.argv[1], progress=False)
     except KeyboardInterrupt:
         print("interrupted", time.time(), flush=True)
-        gate = project.budgets.gate("tokens", "")
-        print(round(gate._store.sync.get_gcra(gate.keys)[0][0], 2))
+        budget = project.budgets.gate("tokens", "")
+        print(round(budget._store.sync.get_gcra(budget.keys)[0][0], 2))
     project.close()
 """
 

@@ -33,8 +33,8 @@ def paced(tmp_path: Path) -> Iterator[bs.Project]:
 
 
 def owed(project: bs.Project, key: str = "", kind: str = "tokens") -> float:
-    gate = project.budgets.gate(kind, key)
-    return max(owed for owed, _ in gate._store.sync.get_gcra(gate.keys))
+    budget = project.budgets.budget(kind, key)
+    return max(owed for owed, _ in budget._store.sync.get_gcra(budget.keys))
 
 
 @contextlib.contextmanager
@@ -228,8 +228,8 @@ def test_tokens_and_calls_are_taken_together(tmp_path: Path) -> None:
         with pytest.raises(bs.RateLimitExceeded) as refused:
             call()
         assert refused.value.retry_after == pytest.approx(1, abs=0.9)
-        gate = project.budgets.gate("tokens", "")
-        tokens, calls = (owed for owed, _ in gate._store.sync.get_gcra(gate.keys))
+        budget = project.budgets.budget("tokens", "")
+        tokens, calls = (owed for owed, _ in budget._store.sync.get_gcra(budget.keys))
         assert tokens < 0.15  # the refused call was charged to neither
         assert calls < 1.1
 
@@ -300,7 +300,7 @@ def test_numbers_of_a_decorator_override_those_of_the_project(paced: bs.Project)
     call()
     assert owed(paced, "slow") == pytest.approx(1, abs=0.9)
     with paced.limit(cost=0, key="slow"):  # the same budget, with the limit that was declared for it
-        assert paced.budgets.gate("tokens", "slow").limit == bs.limiter.rates.TokenLimit(600, None, 0)  # type: ignore[attr-defined]
+        assert paced.budgets.budget("tokens", "slow").limit == bs.limiter.rates.TokenLimit(600, None, 0)  # type: ignore[attr-defined]
 
 
 def test_a_burst_is_saved_up(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 import beautyspot as bs
-from beautyspot.limiter.budget import Gate
+from beautyspot.limiter.budget import Budget
 from beautyspot.limiter.gcra import SLACK
 from beautyspot.limiter.rates import Rate, TokenLimit
 from beautyspot.limiter.stores import Store, open_store
@@ -35,12 +35,12 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     store.close()
 
 
-def gate_of(store: Store, pace: float = PACE, key: str = "k", most: int = 1000) -> Gate:
-    return Gate(store, [Rate(key, pace, SLACK, most)], key)
+def gate_of(store: Store, pace: float = PACE, key: str = "k", most: int = 1000) -> Budget:
+    return Budget(store, [Rate(key, pace, SLACK, most)], key)
 
 
-def owed(gate: Gate) -> float:
-    return gate._store.sync.get_gcra(gate.keys)[0][0]
+def owed(budget: Budget) -> float:
+    return budget._store.sync.get_gcra(budget.keys)[0][0]
 
 
 def until(condition: Callable[[], Any]) -> None:
@@ -60,27 +60,27 @@ def start(function: Callable[..., Any], *args: Any) -> threading.Thread:
 
 
 def test_threads_are_admitted_in_the_order_in_which_they_came(store: Store) -> None:
-    gate, admitted = gate_of(store), []
-    gate.acquire(5)
+    budget, admitted = gate_of(store), []
+    budget.acquire(5)
 
     def wait(number: int) -> None:
-        gate.acquire(1)
+        budget.acquire(1)
         admitted.append(number)
 
     threads = []
     for number in range(8):
         threads.append(start(wait, number))
-        until(lambda: len(gate._line) == number + 1)  # noqa: B023
+        until(lambda: len(budget._queue) == number + 1)  # noqa: B023
     for thread in threads:
         thread.join()
     assert admitted == list(range(8))
 
 
 def test_tasks_are_admitted_in_the_order_in_which_they_came(store: Store) -> None:
-    gate, admitted = gate_of(store), []
+    budget, admitted = gate_of(store), []
 
     async def wait(number: int) -> None:
-        await gate.acquire_async(1)
+        await budget.acquire_async(1)
         admitted.append(number)
 
     asyncio.run(_all(wait(number) for number in range(8)))
@@ -92,34 +92,34 @@ async def _all(coroutines: Any) -> list[Any]:
 
 
 def test_threads_and_tasks_of_two_loops_stand_in_one_line(store: Store) -> None:
-    gate, admitted = gate_of(store), []
-    gate.acquire(5)
+    budget, admitted = gate_of(store), []
+    budget.acquire(5)
 
     def block(number: int) -> None:
-        gate.acquire(1)
+        budget.acquire(1)
         admitted.append(number)
 
     async def wait(number: int) -> None:
-        await gate.acquire_async(1)
+        await budget.acquire_async(1)
         admitted.append(number)
 
     threads = []
     for number in range(9):
         kind: Any = (block, number) if number % 3 == 0 else (asyncio.run, wait(number))
         threads.append(start(*kind))
-        until(lambda: len(gate._line) == number + 1)  # noqa: B023
+        until(lambda: len(budget._queue) == number + 1)  # noqa: B023
     for thread in threads:
         thread.join()
     assert admitted == list(range(9))
 
 
 def test_a_large_call_is_admitted_in_its_turn(store: Store) -> None:
-    gate, admitted = gate_of(store, pace=0.0005), []
-    gate.acquire(100)
+    budget, admitted = gate_of(store, pace=0.0005), []
+    budget.acquire(100)
 
     def ask(cost: int) -> None:
         for _ in range(5):
-            gate.acquire(cost)
+            budget.acquire(cost)
             admitted.append(cost)
 
     threads = [start(ask, cost) for cost in (100, 1, 1, 1)]
@@ -134,115 +134,115 @@ def test_one_key_does_not_hold_up_another(store: Store) -> None:
     slow, quick = gate_of(store, 1.0, "slow"), gate_of(store, 1.0, "quick")
     slow.acquire(100)
     waiting = start(slow.acquire, 1)
-    until(lambda: len(slow._line))
+    until(lambda: len(slow._queue))
     quick.acquire(1)
     assert waiting.is_alive()
     slow.settle(100, 0)
     waiting.join()
 
 
-def _refused(gate: Gate, max_wait: float) -> None:
+def _refused(budget: Budget, max_wait: float) -> None:
     with contextlib.suppress(bs.RateLimitExceeded):
-        gate.acquire(1, max_wait)
+        budget.acquire(1, max_wait)
 
 
 def test_calls_that_cost_nothing_do_not_wait_for_tokens() -> None:
     store = open_store("memory://")
-    tokens = Gate(store, TokenLimit(60, None, 0).rates("{p}", "t"), "t")
-    both = Gate(store, TokenLimit(60, 1_000_000, 0).rates("{p}", "b"), "b")
-    for gate in (tokens, both):
-        gate.acquire(50)
-        gate.acquire(0, max_wait=0.01)
+    tokens = Budget(store, TokenLimit(60, None, 0).rates("{p}", "t"), "t")
+    both = Budget(store, TokenLimit(60, 1_000_000, 0).rates("{p}", "b"), "b")
+    for budget in (tokens, both):
+        budget.acquire(50)
+        budget.acquire(0, max_wait=0.01)
     asyncio.run(both.acquire_async(0, max_wait=0.01))
 
 
 def test_calls_that_cost_nothing_count_as_calls() -> None:
-    gate = Gate(open_store("memory://"), TokenLimit(60, 60, 0).rates("{p}", "k"), "k")
-    gate.acquire(0)
+    budget = Budget(open_store("memory://"), TokenLimit(60, 60, 0).rates("{p}", "k"), "k")
+    budget.acquire(0)
     with pytest.raises(bs.RateLimitExceeded):
-        gate.acquire(0, max_wait=0.5)
+        budget.acquire(0, max_wait=0.5)
 
 
 # --- who is refused
 
 
 def test_a_call_that_would_wait_too_long_is_refused_at_once_and_not_charged(store: Store) -> None:
-    gate = gate_of(store, 1.0)
-    gate.acquire(6)
+    budget = gate_of(store, 1.0)
+    budget.acquire(6)
     with pytest.raises(bs.RateLimitExceeded) as refused:
-        gate.acquire(1, max_wait=2)
+        budget.acquire(1, max_wait=2)
     assert refused.value.retry_after == pytest.approx(6, abs=0.9)
     assert refused.value.max_wait == 2
-    assert owed(gate) == pytest.approx(6, abs=0.9)
-    assert not gate._line
+    assert owed(budget) == pytest.approx(6, abs=0.9)
+    assert not budget._queue
 
 
 def test_a_call_is_refused_at_once_for_those_who_wait_before_it(store: Store) -> None:
-    gate = gate_of(store, 1.0)
-    gate.acquire(1)
-    threads = [start(gate.acquire, 3) for _ in range(2)]
-    until(lambda: len(gate._line) == 2)
-    until(lambda: owed(gate) > 3)  # the first is charged
-    for acquire in (gate.acquire, lambda *given: asyncio.run(gate.acquire_async(*given))):
+    budget = gate_of(store, 1.0)
+    budget.acquire(1)
+    threads = [start(budget.acquire, 3) for _ in range(2)]
+    until(lambda: len(budget._queue) == 2)
+    until(lambda: owed(budget) > 3)  # the first is charged
+    for acquire in (budget.acquire, lambda *given: asyncio.run(budget.acquire_async(*given))):
         with pytest.raises(bs.RateLimitExceeded) as refused:
             acquire(1, 5.0)
         assert refused.value.retry_after == pytest.approx(7, abs=0.9)
-    gate.settle(100, 0)
+    budget.settle(100, 0)
     for thread in threads:
         thread.join()
 
 
 def test_a_call_whose_time_runs_out_in_the_line_is_refused_then() -> None:
-    gate = gate_of(open_store("memory://"), 1.0)
-    gate.acquire(0.3)
-    first = start(gate.acquire, 0.3)
-    until(lambda: owed(gate) > 0.31)
+    budget = gate_of(open_store("memory://"), 1.0)
+    budget.acquire(0.3)
+    first = start(budget.acquire, 0.3)
+    until(lambda: owed(budget) > 0.31)
     refused: list[bs.RateLimitExceeded] = []
 
     def ask() -> None:
         try:
-            gate.acquire(1, 1.0)  # 0.6 s are owed as it comes
+            budget.acquire(1, 1.0)  # 0.6 s are owed as it comes
         except bs.RateLimitExceeded as error:
             refused.append(error)
 
     waiting = start(ask)
-    until(lambda: len(gate._line) == 2)
-    gate.defer(3)  # and more, once it stands there
+    until(lambda: len(budget._queue) == 2)
+    budget.defer(3)  # and more, once it stands there
     waiting.join()
     assert len(refused) == 1
     assert refused[0].retry_after > 1
     assert first.is_alive()  # it is still before the one that was refused
     first.join()
-    assert not gate._line
+    assert not budget._queue
 
 
 @pytest.mark.parametrize("cost", [1001, float("inf"), float("nan"), -1, -0.5])
 def test_a_cost_that_can_never_be_admitted_is_a_value_error(cost: float) -> None:
-    gate = gate_of(open_store("memory://"))
-    for acquire in (gate.acquire, lambda *given: asyncio.run(gate.acquire_async(*given))):
+    budget = gate_of(open_store("memory://"))
+    for acquire in (budget.acquire, lambda *given: asyncio.run(budget.acquire_async(*given))):
         with pytest.raises(ValueError, match="cost"):
             acquire(cost)
-    assert owed(gate) <= 0
-    assert not gate._line
+    assert owed(budget) <= 0
+    assert not budget._queue
 
 
 @pytest.mark.parametrize("cost", [True, "5", None, b"5", [5]])
 def test_a_cost_that_is_no_number_is_a_type_error(cost: Any) -> None:
-    gate = gate_of(open_store("memory://"))
+    budget = gate_of(open_store("memory://"))
     with pytest.raises(TypeError, match="number of tokens"):
-        gate.acquire(cost)
+        budget.acquire(cost)
 
 
 def test_a_hopeless_cost_is_refused_past_everyone_who_waits() -> None:
-    gate = gate_of(open_store("memory://"), 0.01)
-    gate.acquire(500)
-    threads = [start(_refused, gate, 1000) for _ in range(100)]
-    until(lambda: len(gate._line) == 100)
-    before = owed(gate)
+    budget = gate_of(open_store("memory://"), 0.01)
+    budget.acquire(500)
+    threads = [start(_refused, budget, 1000) for _ in range(100)]
+    until(lambda: len(budget._queue) == 100)
+    before = owed(budget)
     with pytest.raises(ValueError, match="can never be admitted"):
-        gate.acquire(1001)
-    assert owed(gate) <= before
-    gate.settle(1000, 0)
+        budget.acquire(1001)
+    assert owed(budget) <= before
+    budget.settle(1000, 0)
     for thread in threads:
         thread.join()
 
@@ -251,23 +251,23 @@ def test_a_hopeless_cost_is_refused_past_everyone_who_waits() -> None:
 
 
 def test_settling_moves_the_place_that_somebody_has_already(store: Store) -> None:
-    gate = gate_of(store, 0.1)
-    gate.acquire(1000)
-    threads = [start(gate.acquire, 2) for _ in range(3)]
-    until(lambda: owed(gate) > 100)
-    gate.settle(1000, 0.1)
+    budget = gate_of(store, 0.1)
+    budget.acquire(1000)
+    threads = [start(budget.acquire, 2) for _ in range(3)]
+    until(lambda: owed(budget) > 100)
+    budget.settle(1000, 0.1)
     for thread in threads:
         thread.join(20)
-    assert not gate._line
+    assert not budget._queue
 
 
 def test_settling_lets_those_who_wait_begin_sooner(store: Store) -> None:
     """Twenty calls, estimated at 400 and costing 80: five times as long if nothing were given back."""
-    gate = gate_of(store, 0.0005, most=1000)
+    budget = gate_of(store, 0.0005, most=1000)
 
     async def call() -> None:
-        await gate.acquire_async(400)
-        await gate.settle_async(400, 80)
+        await budget.acquire_async(400)
+        await budget.settle_async(400, 80)
 
     started = time.monotonic()
     asyncio.run(_all(call() for _ in range(20)))
@@ -275,46 +275,46 @@ def test_settling_lets_those_who_wait_begin_sooner(store: Store) -> None:
 
 
 def test_more_than_was_expected_delays_the_next_call(store: Store) -> None:
-    gate = gate_of(store, 1.0)
-    gate.acquire(2)
-    gate.settle(2, 5)
-    assert owed(gate) == pytest.approx(5, abs=0.9)
+    budget = gate_of(store, 1.0)
+    budget.acquire(2)
+    budget.settle(2, 5)
+    assert owed(budget) == pytest.approx(5, abs=0.9)
 
 
 def test_a_deferral_holds_back_whoever_has_a_place_already(store: Store) -> None:
-    gate = gate_of(store)
-    gate.acquire(3)
+    budget = gate_of(store)
+    budget.acquire(3)
     admitted: list[tuple[int, float]] = []
 
     def wait(number: int) -> None:
-        gate.acquire(1)
+        budget.acquire(1)
         admitted.append((number, time.monotonic()))
 
     threads = []
     for number in range(4):
         threads.append(start(wait, number))
-        until(lambda: len(gate._line) == number + 1 or admitted)  # noqa: B023
+        until(lambda: len(budget._queue) == number + 1 or admitted)  # noqa: B023
     deferred_at = time.monotonic()
-    gate.defer(0.5)
+    budget.defer(0.5)
     for thread in threads:
         thread.join()
     after = [number for number, at in admitted if at > deferred_at]
     assert all(at - deferred_at >= 0.49 for number, at in admitted if at > deferred_at)
     assert after == sorted(after)
     assert len(after) >= 3
-    assert not gate._line
+    assert not budget._queue
 
 
 # --- cancelled, interrupted, dropped
 
 
 def test_a_task_that_is_cancelled_gives_its_place_back(store: Store) -> None:
-    gate = gate_of(store, 1.0)
+    budget = gate_of(store, 1.0)
 
     async def main() -> None:
-        await gate.acquire_async(1)
-        waiting = [asyncio.create_task(gate.acquire_async(20)) for _ in range(100)]
-        while owed(gate) < 10:
+        await budget.acquire_async(1)
+        waiting = [asyncio.create_task(budget.acquire_async(20)) for _ in range(100)]
+        while owed(budget) < 10:
             await asyncio.sleep(0.001)
         for task in random.sample(waiting, 100):
             task.cancel()
@@ -322,16 +322,16 @@ def test_a_task_that_is_cancelled_gives_its_place_back(store: Store) -> None:
         await asyncio.gather(*waiting, return_exceptions=True)
 
     asyncio.run(main())
-    assert owed(gate) <= 1 + SLACK
-    assert not gate._line
+    assert owed(budget) <= 1 + SLACK
+    assert not budget._queue
 
 
 def test_cancelling_one_who_waits_harms_no_other(store: Store) -> None:
-    gate = gate_of(store)
+    budget = gate_of(store)
 
     async def main() -> list[Any]:
-        await gate.acquire_async(5)
-        waiting = [asyncio.create_task(gate.acquire_async(1)) for _ in range(10)]
+        await budget.acquire_async(5)
+        waiting = [asyncio.create_task(budget.acquire_async(1)) for _ in range(10)]
         await asyncio.sleep(0.01)
         for task in waiting[::2]:
             task.cancel()
@@ -342,15 +342,15 @@ def test_cancelling_one_who_waits_harms_no_other(store: Store) -> None:
 
 
 def test_a_coroutine_that_is_dropped_gives_its_place_back(store: Store) -> None:
-    gate = gate_of(store, 1.0)
-    gate.acquire(5)
+    budget = gate_of(store, 1.0)
+    budget.acquire(5)
     loop = asyncio.new_event_loop()
-    waiting: Any = [gate.acquire_async(50) for _ in range(2)]
+    waiting: Any = [budget.acquire_async(50) for _ in range(2)]
 
     async def step() -> None:
         tasks = [asyncio.ensure_future(coroutine) for coroutine in waiting]
         assert len(tasks) == 2
-        while owed(gate) < 10:
+        while owed(budget) < 10:
             await asyncio.sleep(0.001)
 
     loop.run_until_complete(step())
@@ -361,28 +361,28 @@ def test_a_coroutine_that_is_dropped_gives_its_place_back(store: Store) -> None:
     loop.run_until_complete(loop.shutdown_asyncgens())
     loop.close()
     gc.collect()
-    assert owed(gate) <= 5
-    gate.settle(5, 0)
-    gate.acquire(1, max_wait=1)
-    assert not gate._line
+    assert owed(budget) <= 5
+    budget.settle(5, 0)
+    budget.acquire(1, max_wait=1)
+    assert not budget._queue
 
 
 def test_a_loop_that_was_closed_over_its_waiters_holds_up_nobody() -> None:
-    gate = gate_of(open_store("memory://"))
-    gate.acquire(5)
+    budget = gate_of(open_store("memory://"))
+    budget.acquire(5)
     loop = asyncio.new_event_loop()
 
     async def step() -> None:
-        tasks.append(asyncio.ensure_future(gate.acquire_async(1)))
-        tasks.append(asyncio.ensure_future(gate.acquire_async(1)))
+        tasks.append(asyncio.ensure_future(budget.acquire_async(1)))
+        tasks.append(asyncio.ensure_future(budget.acquire_async(1)))
         await asyncio.sleep(0.01)
 
     tasks: list[Any] = []
-    holding = start(gate.acquire, 5)
-    until(lambda: len(gate._line) == 1)
+    holding = start(budget.acquire, 5)
+    until(lambda: len(budget._queue) == 1)
     loop.run_until_complete(step())
     loop.close()
-    later = start(gate.acquire, 1)
+    later = start(budget.acquire, 1)
     later.join(20)
     assert not later.is_alive()
     holding.join()
@@ -391,7 +391,7 @@ def test_a_loop_that_was_closed_over_its_waiters_holds_up_nobody() -> None:
 
 
 def test_ten_thousand_cancellations_leave_nobody_stuck_and_nothing_uncharged() -> None:
-    gate = gate_of(open_store("memory://"), 1e-5)
+    budget = gate_of(open_store("memory://"), 1e-5)
     admitted: list[float] = []
     chance = random.Random(0)
 
@@ -402,15 +402,15 @@ def test_ten_thousand_cancellations_leave_nobody_stuck_and_nothing_uncharged() -
             try:
                 if how < 0.3:
                     async with asyncio.timeout(chance.random() * 0.002):
-                        await gate.acquire_async(cost)
+                        await budget.acquire_async(cost)
                 elif how < 0.5:
-                    await gate.acquire_async(cost, max_wait=chance.random() * 0.002)
+                    await budget.acquire_async(cost, max_wait=chance.random() * 0.002)
                 elif how < 0.7:
-                    task = asyncio.ensure_future(gate.acquire_async(cost))
+                    task = asyncio.ensure_future(budget.acquire_async(cost))
                     asyncio.get_running_loop().call_later(chance.random() * 0.002, task.cancel)
                     await task
                 else:
-                    await gate.acquire_async(cost)
+                    await budget.acquire_async(cost)
             except (TimeoutError, bs.RateLimitExceeded, asyncio.CancelledError):
                 continue
             admitted.append(cost)
@@ -421,15 +421,15 @@ def test_ten_thousand_cancellations_leave_nobody_stuck_and_nothing_uncharged() -
     started = time.monotonic()
     asyncio.run(main())
     took = time.monotonic() - started
-    assert not gate._line
+    assert not budget._queue
     # In any time no more than the rate, the slack and one call.
     assert sum(admitted) <= (took + SLACK) / 1e-5 + 20
-    gate.acquire(1, max_wait=60)
+    budget.acquire(1, max_wait=60)
 
 
 def test_threads_that_are_interrupted_leave_nobody_stuck() -> None:
     """KeyboardInterrupt, at any instruction: into eight threads, a few thousand times."""
-    gate = gate_of(open_store("memory://"), 1e-4)
+    budget = gate_of(open_store("memory://"), 1e-4)
     stop = time.monotonic() + 6
     counts = {"interrupted": 0, "admitted": 0}
 
@@ -437,7 +437,7 @@ def test_threads_that_are_interrupted_leave_nobody_stuck() -> None:
         while time.monotonic() < stop:
             try:
                 while time.monotonic() < stop:
-                    gate.acquire(1)
+                    budget.acquire(1)
                     counts["admitted"] += 1
             except KeyboardInterrupt:
                 counts["interrupted"] += 1
@@ -460,8 +460,8 @@ def test_threads_that_are_interrupted_leave_nobody_stuck() -> None:
     assert not any(thread.is_alive() for thread in threads)
     assert counts["interrupted"] > 100
     assert counts["admitted"] > 1000
-    assert not gate._line
-    gate.acquire(1, max_wait=30)
+    assert not budget._queue
+    budget.acquire(1, max_wait=30)
 
 
 # --- killed
@@ -470,12 +470,12 @@ WAITERS = """
 import sys, threading, time
 import beautyspot as bs
 project = bs.Project("p", tpm=6000, limiter_uri=sys.argv[1])
-gate = project.budgets.gate("tokens", "")
-gate.acquire(int(sys.argv[2]))
+budget = project.budgets.gate("tokens", "")
+budget.acquire(int(sys.argv[2]))
 print("charged", flush=True)
-threads = [threading.Thread(target=gate.acquire, args=(200,)) for _ in range(20)]
+threads = [threading.Thread(target=budget.acquire, args=(200,)) for _ in range(20)]
 for thread in threads: thread.start()
-while gate._store.sync.get_gcra(gate.keys)[0][0] < 2.1: time.sleep(0.001)
+while budget._store.sync.get_gcra(budget.keys)[0][0] < 2.1: time.sleep(0.001)
 print("waiting", flush=True)
 time.sleep(60)
 """
@@ -493,6 +493,6 @@ def test_a_process_that_is_killed_takes_one_place_with_it(place: str, tmp_path: 
     process.wait()
     process.stdout.close()
     with bs.Project("p", tpm=6000, limiter_uri=uri) as project:
-        gate = project.budgets.gate("tokens", "")
-        assert 0 < owed(gate) <= 2 + 2  # of a call that began, and of the one that had a place
-        gate.acquire(1, max_wait=5)
+        budget = project.budgets.budget("tokens", "")
+        assert 0 < owed(budget) <= 2 + 2  # of a call that began, and of the one that had a place
+        budget.acquire(1, max_wait=5)
