@@ -150,7 +150,7 @@ def plan(task: Any, *iterables: Iterable[Any], workers: int = 8) -> Plan:
     failures = db.failed(missing) if isinstance(db, FailureLog) else {}
     mean = db.mean_seconds(bare._keyer.function_name) if isinstance(db, Statistics) else None
     to_run = [calls[key][0] for key in missing]
-    times = [layer.__beautyspot_charge__.seconds(calls_of(bare, to_run)) for layer in pacing_layers(bare.__wrapped__)]
+    times = [layer.__beautyspot_pricing__.seconds(calls_of(bare, to_run)) for layer in pacing_layers(bare.__wrapped__)]
     if mean is not None:
         times.append(mean * len(missing) / max(1, min(workers, len(missing))))
     failed = tuple(calls[key][0][len(prefix) :] for key in missing if key in failures)

@@ -17,7 +17,7 @@ from beautyspot.limiter.permit import Permit, at_least_said
 from beautyspot.limiter.rates import Limit, checked_cost, checked_seconds
 
 
-class Charge:
+class CallPricing:
     """What the calls of one function pay.
 
     Args:
@@ -61,7 +61,7 @@ class Charge:
         self._gate: Budget | None = None  # of the key that all calls have
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Charge, self._given
+        return CallPricing, self._given
 
     @property
     def _budgets(self) -> Budgets:
@@ -109,54 +109,54 @@ class Charge:
         self._project.events.waited(self.name, budget.name, seconds)
 
 
-def limited(function: Callable[..., Any], charge: Charge) -> Callable[..., Any]:
+def limited(function: Callable[..., Any], pricing: CallPricing) -> Callable[..., Any]:
     """*function*, whose calls pay first."""
     plain = inspect.unwrap(function)
     streams = inspect.isgeneratorfunction(plain) or inspect.isasyncgenfunction(plain)
-    made = _limited_stream(function, charge) if streams else _limited_call(function, charge)
-    made.__beautyspot_charge__ = charge  # for `bs.plan`
+    made = _limited_stream(function, pricing) if streams else _limited_call(function, pricing)
+    made.__beautyspot_pricing__ = pricing  # for `bs.plan`
     return made  # type: ignore[no-any-return]
 
 
-def _limited_call(function: Callable[..., Any], charge: Charge) -> Any:
+def _limited_call(function: Callable[..., Any], pricing: CallPricing) -> Any:
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        with charge.permit(args, kwargs, call) as permit:
+        with pricing.permit(args, kwargs, call) as permit:
             result = function(*args, **kwargs)
-            charge.settled(permit, result)
+            pricing.settled(permit, result)
         return result
 
     @functools.wraps(function)
     async def call_async(*args: Any, **kwargs: Any) -> Any:
-        async with charge.permit(args, kwargs, call_async) as permit:
+        async with pricing.permit(args, kwargs, call_async) as permit:
             result = await function(*args, **kwargs)
-            charge.settled(permit, result)
+            pricing.settled(permit, result)
         return result
 
     return call_async if inspect.iscoroutinefunction(inspect.unwrap(function)) else call
 
 
-def _limited_stream(function: Callable[..., Any], charge: Charge) -> Any:
+def _limited_stream(function: Callable[..., Any], pricing: CallPricing) -> Any:
     """A generator function: its calls pay before the first item, and settle after the last by the list of all."""
 
     @functools.wraps(function)
     def stream(*args: Any, **kwargs: Any) -> Iterator[Any]:
         items = []
-        with charge.permit(args, kwargs, stream) as permit:
+        with pricing.permit(args, kwargs, stream) as permit:
             for item in function(*args, **kwargs):
-                if charge.settle is not None:
+                if pricing.settle is not None:
                     items.append(item)
                 yield item
-            charge.settled(permit, items)
+            pricing.settled(permit, items)
 
     @functools.wraps(function)
     async def stream_async(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
         items = []
-        async with charge.permit(args, kwargs, stream_async) as permit, aclosing(function(*args, **kwargs)) as given:
+        async with pricing.permit(args, kwargs, stream_async) as permit, aclosing(function(*args, **kwargs)) as given:
             async for item in given:
-                if charge.settle is not None:
+                if pricing.settle is not None:
                     items.append(item)
                 yield item
-            charge.settled(permit, items)
+            pricing.settled(permit, items)
 
     return stream_async if inspect.isasyncgenfunction(inspect.unwrap(function)) else stream

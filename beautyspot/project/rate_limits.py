@@ -140,12 +140,12 @@ class Paced:
         own = self._own_limit(limit if function is None else None, tpm, rpm, burst)
 
         def decorate(function: Any) -> Any:
-            from beautyspot.limiter.decorator import Charge, limited
+            from beautyspot.limiter.decorator import CallPricing, limited
 
             if isinstance(function, staticmethod | classmethod):
                 return type(function)(decorate(function.__func__))
             _check_function(function)
-            return limited(function, Charge(self, function, own, cost, key, settle, max_wait))
+            return limited(function, CallPricing(self, function, own, cost, key, settle, max_wait))
 
         return decorate if function is None else decorate(function)
 
