@@ -15,7 +15,7 @@ from beautyspot.cli.import_cache import take_over_directory
 from beautyspot.cli.output import bar
 from beautyspot.cli.target import Place, at_index, pairs_of, secret, storage_options
 from beautyspot.maintenance.export import FORMATS, Format, table_format
-from beautyspot.maintenance.transfer import Moved, Shelf, move
+from beautyspot.maintenance.transfer import TransferEndpoint, TransferReport, move
 from beautyspot.protocols.index import InDirectory
 
 
@@ -77,21 +77,21 @@ def import_(
             "--task, --name and --allow-pickle are for a directory of diskcache or joblib as SOURCE."
         )
     index = place.index(must_exist=False)
-    target = Shelf(index, place.storage(index))
+    target = TransferEndpoint(index, place.storage(index))
     origin = Place(source, from_storage_path, pairs_of(from_s3_opt))
     with closing(target.db), closing(target.storage), origin.open() as kept:
-        shelf = Shelf(kept.db, kept.storage)
-        _check_apart(target, shelf)
+        endpoint = TransferEndpoint(kept.db, kept.storage)
+        _check_apart(target, endpoint)
         with bar("results") as told:
-            moved = move(shelf, target, secret(), told)
+            moved = move(endpoint, target, secret(), told)
         return _tell(moved)
 
 
-def _check_apart(target: Shelf, source: Shelf) -> None:
+def _check_apart(target: TransferEndpoint, source: TransferEndpoint) -> None:
     """Refuse to put the blobs of two indexes into one directory, where `gc` of the one cannot ask the other."""
     both = (target.storage, source.storage)
     places = {os.path.realpath(storage.directory) for storage in both if isinstance(storage, InDirectory)}
-    beside = all(isinstance(shelf.db, InDirectory) for shelf in (target, source))
+    beside = all(isinstance(endpoint.db, InDirectory) for endpoint in (target, source))
     if len(places) == 1 and all(isinstance(storage, InDirectory) for storage in both) and not beside:
         raise click.UsageError(
             f"Both indexes would keep their blobs in {places.pop()}, and `gc` of one would take those of the other for "
@@ -99,7 +99,7 @@ def _check_apart(target: Shelf, source: Shelf) -> None:
         )
 
 
-def _tell(moved: Moved) -> None:
+def _tell(moved: TransferReport) -> None:
     """Say what became of the results; exit status 1 where some were left out."""
     click.echo(str(moved))
     for problem in moved.problems:

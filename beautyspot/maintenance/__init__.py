@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from beautyspot.maintenance.maintenance import Maintenance
     from beautyspot.maintenance.pruning import Dropped
     from beautyspot.maintenance.retention import Retention
-    from beautyspot.maintenance.transfer import Moved, Shelf, move
+    from beautyspot.maintenance.transfer import TransferEndpoint, TransferReport, move
     from beautyspot.maintenance.verification import Fault, Health
 
 __all__ = [
@@ -26,10 +26,10 @@ __all__ = [
     "Garbage",
     "Health",
     "Maintenance",
-    "Moved",
     "Retention",
-    "Shelf",
     "TakenOver",
+    "TransferEndpoint",
+    "TransferReport",
     "move",
     "take_over",
 ]
@@ -47,8 +47,8 @@ __getattr__, __dir__ = lazy_names(
         "eviction": ("Evicted",),
         "garbage": ("Garbage",),
         "transfer": (
-            "Moved",
-            "Shelf",
+            "TransferReport",
+            "TransferEndpoint",
             "move",
         ),
         "import_cache": (

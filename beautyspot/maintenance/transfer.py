@@ -23,7 +23,7 @@ from beautyspot.protocols.storage import BlobStorage
 from beautyspot.results.signing import Signer, is_signed, signer_for
 from beautyspot.results.store import is_expired
 
-__all__ = ["Moved", "Shelf", "move"]
+__all__ = ["TransferEndpoint", "TransferReport", "move"]
 
 _PAGE = 200  # results whose rows are written together
 _AT_ONCE = 8  # blobs under way
@@ -31,7 +31,7 @@ _TOLD = 10  # problems that are told word for word
 
 
 @dataclass(frozen=True, slots=True)
-class Moved:
+class TransferReport:
     """What became of results that were to be moved.
 
     Attributes:
@@ -57,7 +57,7 @@ class Moved:
         return ", ".join(told)
 
 
-class Shelf:
+class TransferEndpoint:
     """An index with its storage, from which results are moved or to which.
 
     Args:
@@ -104,8 +104,11 @@ class Shelf:
 
 
 def move(
-    source: Shelf, target: Shelf, secret: str | bytes | None = None, progress: Callable[[int], object] | None = None
-) -> Moved:
+    source: TransferEndpoint,
+    target: TransferEndpoint,
+    secret: str | bytes | None = None,
+    progress: Callable[[int], object] | None = None,
+) -> TransferReport:
     """Carry all results of *source* to *target*; those that are there already stay as they are.
 
     Args:
@@ -135,7 +138,7 @@ def move(
             if progress is not None:
                 progress(len(page))
     left_out = len(arrivals.refused)
-    return Moved(moved - left_out, already, expired, left_out, tuple(arrivals.refused[:_TOLD]))
+    return TransferReport(moved - left_out, already, expired, left_out, tuple(arrivals.refused[:_TOLD]))
 
 
 class _Arrivals:
@@ -150,7 +153,7 @@ class _Arrivals:
         refused: What was wrong with each that was not.
     """
 
-    def __init__(self, source: Shelf, target: Shelf, signer: Signer | None) -> None:
+    def __init__(self, source: TransferEndpoint, target: TransferEndpoint, signer: Signer | None) -> None:
         self._source = source
         self._target = target
         self._signer = signer

@@ -102,14 +102,14 @@ def _pandas(v: Any, apart: Apart) -> Any:
         import pyarrow
 
         table = pyarrow.Table.from_pandas(frame)
-        sink = pyarrow.BufferOutputStream()
-        with pyarrow.ipc.new_stream(sink, table.schema) as writer:
+        target = pyarrow.BufferOutputStream()
+        with pyarrow.ipc.new_stream(target, table.schema) as writer:
             writer.write_table(table)
     except ImportError as cause:
         raise SerializationError("pandas frames are kept through Arrow; install pyarrow") from cause
     except Exception as cause:
         raise SerializationError(f"Arrow cannot hold this {type(v).__name__}: {cause}") from cause
-    content = memoryview(sink.getvalue())
+    content = memoryview(target.getvalue())
     if not _same_frame(_to_pandas([head, content]), v):
         raise SerializationError(
             f"Arrow would change this {type(v).__name__} (mixed types in a column, or an index it does not know); "
@@ -147,12 +147,12 @@ def _same_frame(a: Any, b: Any) -> bool:
 def _polars(v: Any, apart: Apart) -> Any:
     import polars
 
-    sink = io.BytesIO()
+    target = io.BytesIO()
     try:
-        (v if isinstance(v, polars.DataFrame) else v.to_frame()).write_ipc(sink)
+        (v if isinstance(v, polars.DataFrame) else v.to_frame()).write_ipc(target)
     except Exception as cause:
         raise SerializationError(f"Arrow cannot hold this {type(v).__name__}: {cause}") from cause
-    return [isinstance(v, polars.Series), apart(sink.getbuffer())]
+    return [isinstance(v, polars.Series), apart(target.getbuffer())]
 
 
 def _to_polars(data: Any) -> Any:

@@ -15,7 +15,7 @@ import beautyspot as bs
 from beautyspot.cli import main
 from beautyspot.db import MemoryTaskDB
 from beautyspot.errors import UnreadableWarning
-from beautyspot.maintenance.transfer import Moved, Shelf, move
+from beautyspot.maintenance.transfer import TransferEndpoint, TransferReport, move
 from beautyspot.storage import LocalStorage, MemoryStorage
 from beautyspot.testing import Count
 from tests.support.servers import S3Server
@@ -184,12 +184,12 @@ def test_any_index_and_any_storage_can_be_moved_from_a_program() -> None:
             for name in ("lookup", "upsert", "delete", "summaries", "close"):
                 setattr(self, name, getattr(db, name))
 
-    source, target = Shelf(Plain(), MemoryStorage()), Shelf(MemoryTaskDB(), MemoryStorage())  # type: ignore[arg-type]
+    source, target = TransferEndpoint(Plain(), MemoryStorage()), TransferEndpoint(MemoryTaskDB(), MemoryStorage())  # type: ignore[arg-type]
     with bs.Project("p", db=source.db, storage=source.storage) as project:
         task = project.task(version="1", save_blob=True)(abs)
         bs.map(task, range(300))
     told: list[int] = []
-    assert move(source, target, progress=told.append) == Moved(300)
+    assert move(source, target, progress=told.append) == TransferReport(300)
     assert sum(told) == 300
     with bs.Project("p", db=target.db, storage=target.storage) as project:
         assert bs.plan(project.task(version="1", save_blob=True)(abs), range(300)).kept == 300
@@ -201,10 +201,10 @@ def test_blobs_of_a_page_that_cannot_be_written_are_removed(tmp_path: Path) -> N
         def upsert(self, records: Any) -> None:
             raise bs.IndexUnavailableError("full")
 
-    source = Shelf(MemoryTaskDB(), MemoryStorage())
+    source = TransferEndpoint(MemoryTaskDB(), MemoryStorage())
     with bs.Project("p", db=source.db, storage=source.storage) as project:
         bs.map(project.task(save_blob=True)(lambda x: x), range(20))
-    target = Shelf(Full(), LocalStorage(tmp_path / "blobs"))
+    target = TransferEndpoint(Full(), LocalStorage(tmp_path / "blobs"))
     with pytest.raises(bs.IndexUnavailableError, match="full"):
         move(source, target)
     assert list(target.storage.blobs()) == []
