@@ -11,12 +11,12 @@ from typing import Any
 from beautyspot.db.selection_sql import DEEPEST, by_function, filled, keys_from, order_of
 from beautyspot.protocols.index import (
     Catalog,
-    Chronicle,
     Entry,
     Failure,
     FailureLog,
     FunctionSummary,
     Order,
+    OrderedRecords,
     Record,
     Selection,
     Summary,
@@ -132,9 +132,9 @@ def _micros(row: Summary | Failure | None) -> int:
     return 0 if row is None else int(row.created * 1e6)
 
 
-def chronicle(db: TaskDB, after: int) -> Iterator[tuple[int, Record]]:
+def iterate_records(db: TaskDB, after: int) -> Iterator[tuple[int, Record]]:
     """Records of any index, oldest first; of one that cannot tell them so, by way of their whole list."""
-    if isinstance(db, Chronicle):
+    if isinstance(db, OrderedRecords):
         yield from db.records(after)
         return
     oldest_first = list(db.summaries())[::-1]

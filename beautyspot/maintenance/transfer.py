@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from beautyspot._internal.digests import hasher
-from beautyspot.db.scanning import chronicle
+from beautyspot.db.scanning import iterate_records
 from beautyspot.errors import StorageError
 from beautyspot.protocols.index import Entry, Record, TaskDB
 from beautyspot.protocols.serializer import Buffer
@@ -71,7 +71,7 @@ class TransferEndpoint:
 
     def records(self) -> Iterator[Record]:
         """All results, oldest first."""
-        return (record for _, record in chronicle(self.db, 0))
+        return (record for _, record in iterate_records(self.db, 0))
 
     def blob(self, entry: Entry) -> Buffer | None:
         """The blob of a result; ``None`` if it has none."""

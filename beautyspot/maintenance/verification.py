@@ -15,7 +15,7 @@ from itertools import islice
 from typing import Literal, NamedTuple
 
 from beautyspot._internal.text import counted
-from beautyspot.db.scanning import chronicle
+from beautyspot.db.scanning import iterate_records
 from beautyspot.errors import DamagedBlobError, MissingBlobError, StorageError, UnknownTypeError
 from beautyspot.maintenance.pruning import drop_keys
 from beautyspot.protocols.index import Entry, InDirectory, Record, SelfCheck
@@ -129,7 +129,7 @@ def verified(
             health.add(Fault("index", text))
     yield health, []
     look = _Look(results, codec)
-    rows = chronicle(results.db, after)
+    rows = iterate_records(results.db, after)
     while page := list(islice(rows, _PAGE)):
         faults = []
         for place, record in page:

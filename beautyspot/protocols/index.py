@@ -26,7 +26,6 @@ __all__ = [
     "AccessLog",
     "BlobInfo",
     "Catalog",
-    "Chronicle",
     "Compacts",
     "Entry",
     "Failure",
@@ -38,6 +37,7 @@ __all__ = [
     "MapLog",
     "MapProgress",
     "Order",
+    "OrderedRecords",
     "QuickLookup",
     "Record",
     "Selection",
@@ -86,7 +86,7 @@ class QuickLookup(Protocol):
 
 
 @runtime_checkable
-class Chronicle(Protocol):
+class OrderedRecords(Protocol):
     """An index that tells all it holds in the order in which it came. Without it, moving results holds their list."""
 
     def records(self, after: int = 0) -> Iterator[tuple[int, Record]]:

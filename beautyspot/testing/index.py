@@ -6,10 +6,10 @@ import threading
 
 from beautyspot.protocols.index import (
     AccessLog,
-    Chronicle,
     FailureLog,
     MapLog,
     MapProgress,
+    OrderedRecords,
     QuickLookup,
     Statistics,
     TaskDB,
@@ -70,7 +70,7 @@ class TaskDBContract:
         assert list(db.summaries("module.g")) == []
 
     def test_records_come_oldest_first_from_any_place_on(self, db: TaskDB) -> None:
-        if isinstance(db, Chronicle):
+        if isinstance(db, OrderedRecords):
             kept = [make_record(i) for i in range(1200)]
             for start in range(0, 1200, 100):
                 db.upsert(kept[start : start + 100])
