@@ -14,7 +14,7 @@ from beautyspot.cli.target import Place, at_index
 from beautyspot.errors import BeautyspotError, ConfigurationError
 from beautyspot.maintenance.export import as_dict
 from beautyspot.protocols.index import Failure, Summary
-from beautyspot.serialization.inspector import Opaque
+from beautyspot.serialization.inspector import UnknownObject
 from beautyspot.serialization.to_json import as_payload, library_kind, to_plain
 
 _LONGEST = 20_000  # characters of a value that are shown
@@ -120,7 +120,7 @@ def _pretty(value: Any) -> str:
 
 def _shown(value: Any) -> Any:
     """A value in which what stands for objects is printed as they would be."""
-    if isinstance(value, Opaque):
+    if isinstance(value, UnknownObject):
         return _Stand(value)
     if type(value) is dict:
         return {key: _shown(item) for key, item in value.items()}
@@ -132,10 +132,10 @@ def _shown(value: Any) -> Any:
 class _Stand:
     """Stands for an object whose class is not at hand; rich prints it as ``Name(field=…)``."""
 
-    def __new__(cls, value: Opaque) -> _Stand:
+    def __new__(cls, value: UnknownObject) -> _Stand:
         return object.__new__(type(one_line(value.kind), (cls,), {}))
 
-    def __init__(self, value: Opaque) -> None:
+    def __init__(self, value: UnknownObject) -> None:
         self._content = _shown(value.content)
 
     def __rich_repr__(self) -> Any:

@@ -46,7 +46,7 @@ def see(value: Any, content_type: str | None, url: str | None = None) -> str:
     """HTML that shows *value*.
 
     Args:
-        value: A kept value, what an `Inspector` made of one, or a `Large`.
+        value: A kept value, what an `ClasslessDecoder` made of one, or a `Large`.
         content_type: As its task says.
         url: Where its bytes are served, if they are.
     """

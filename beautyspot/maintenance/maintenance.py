@@ -38,7 +38,7 @@ from beautyspot.results.codec import codec_for
 from beautyspot.results.signing import is_signed, signer_for
 from beautyspot.results.singleflight import SingleFlight
 from beautyspot.results.store import Results, is_expired
-from beautyspot.serialization.inspector import Inspector
+from beautyspot.serialization.inspector import ClasslessDecoder
 from beautyspot.serialization.msgpack_serializer import MsgpackSerializer
 
 __all__ = ["Dropped", "Evicted", "Fault", "Garbage", "Health", "Maintenance"]
@@ -76,7 +76,7 @@ class Maintenance:
         self.results = Results(db, storage, 0, signer_for(secret))
         usual = serializer is None or isinstance(serializer, MsgpackSerializer)
         # Values are looked at as they lie: the classes of the program that kept them are seldom here.
-        own: Serializer = Inspector(serializer) if usual else serializer  # type: ignore[arg-type,assignment]
+        own: Serializer = ClasslessDecoder(serializer) if usual else serializer  # type: ignore[arg-type,assignment]
         self.codec = codec_for(own, mmap=isinstance(storage, MapsBlobs))
         self._single_flight = single_flight or SingleFlight(db if isinstance(db, KeyLocks) else None)
         self._retention = retention
@@ -119,7 +119,7 @@ class Maintenance:
         return entry
 
     def value(self, key: bytes) -> Any:
-        """The value of a result, expired or not, as an `Inspector` sees it: an array may be a view of its file.
+        """The value of a result, expired or not, as an `ClasslessDecoder` sees it: an array may be a view of its file.
 
         Raises:
             DeserializationError: If it is gone, not signed with the secret, or no value any more.

@@ -11,15 +11,15 @@ from beautyspot._internal.lazy import lazy_names
 
 if TYPE_CHECKING:
     from beautyspot.serialization.content_types import ContentType
-    from beautyspot.serialization.inspector import Inspector, Opaque
+    from beautyspot.serialization.inspector import ClasslessDecoder, UnknownObject
     from beautyspot.serialization.msgpack_serializer import MsgpackSerializer
     from beautyspot.serialization.to_json import as_json, as_payload, to_plain
 
 __all__ = [
+    "ClasslessDecoder",
     "ContentType",
-    "Inspector",
     "MsgpackSerializer",
-    "Opaque",
+    "UnknownObject",
     "as_json",
     "as_payload",
     "to_plain",
@@ -30,8 +30,8 @@ __getattr__, __dir__ = lazy_names(
     {
         "content_types": ("ContentType",),
         "inspector": (
-            "Inspector",
-            "Opaque",
+            "ClasslessDecoder",
+            "UnknownObject",
         ),
         "msgpack_serializer": ("MsgpackSerializer",),
         "to_json": (

@@ -16,7 +16,7 @@ from beautyspot.serialization.builtin_types import Code
 from beautyspot.serialization.library_types import DECODERS as OF_LIBRARIES
 from beautyspot.serialization.msgpack_serializer import MsgpackSerializer
 
-__all__ = ["Inspector", "Opaque"]
+__all__ = ["ClasslessDecoder", "UnknownObject"]
 
 _LIBRARIES = {
     Code.ARRAY: "numpy",
@@ -27,7 +27,7 @@ _LIBRARIES = {
 }
 
 
-class Opaque(NamedTuple):
+class UnknownObject(NamedTuple):
     """Stands for a value whose class is not at hand.
 
     Attributes:
@@ -53,19 +53,19 @@ def _name(reference: Any) -> str:
     return f"{module}.{qualname}"
 
 
-def _enum(data: Any) -> Opaque:
-    return Opaque(_name(data[0]), data[2] if len(data) > 2 else data[1])
+def _enum(data: Any) -> UnknownObject:
+    return UnknownObject(_name(data[0]), data[2] if len(data) > 2 else data[1])
 
 
-def _fields(data: Any) -> Opaque:
+def _fields(data: Any) -> UnknownObject:
     if not isinstance(data[1], dict):
         raise DeserializationError("a data class is kept as its fields")
-    return Opaque(_name(data[0]), data[1])
+    return UnknownObject(_name(data[0]), data[1])
 
 
-def _pydantic(data: Any) -> Opaque:
+def _pydantic(data: Any) -> UnknownObject:
     fields, extra, _ = data[1]
-    return Opaque(_name(data[0]), {**fields, **(extra or {})})
+    return UnknownObject(_name(data[0]), {**fields, **(extra or {})})
 
 
 def _of_library(code: Code) -> Callable[[Any], Any]:
@@ -77,12 +77,14 @@ def _of_library(code: Code) -> Callable[[Any], Any]:
             importlib.import_module(library)
             return OF_LIBRARIES[code](data)
         except ImportError as missing:
-            return Opaque(f"{library.partition('.')[0]} {code.name.lower()}", f"{missing}; install it to see this")
+            return UnknownObject(
+                f"{library.partition('.')[0]} {code.name.lower()}", f"{missing}; install it to see this"
+            )
 
     return decode
 
 
-class Inspector(MsgpackSerializer):
+class ClasslessDecoder(MsgpackSerializer):
     """Reads what any project's own serializer wrote, without the classes that were written.
 
     Args:
@@ -92,7 +94,7 @@ class Inspector(MsgpackSerializer):
     _builtin: ClassVar[dict[int, Callable[[Any], Any]]] = {
         **MsgpackSerializer._builtin,
         Code.ENUM: _enum,
-        Code.NAMEDTUPLE: lambda data: Opaque(_name(data[0]), list(data[1])),
+        Code.NAMEDTUPLE: lambda data: UnknownObject(_name(data[0]), list(data[1])),
         Code.DATACLASS: _fields,
         Code.PYDANTIC: _pydantic,
         **{code: _of_library(code) for code in _LIBRARIES},
@@ -104,4 +106,4 @@ class Inspector(MsgpackSerializer):
             self._decoders = like._decoders
 
     def _unknown(self, code: int, data: bytes) -> Any:
-        return Opaque(f"registered type {code}", data)
+        return UnknownObject(f"registered type {code}", data)

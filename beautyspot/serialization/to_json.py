@@ -15,7 +15,7 @@ import uuid
 from collections.abc import Mapping, Set
 from typing import Any, NamedTuple
 
-from beautyspot.serialization.inspector import Opaque
+from beautyspot.serialization.inspector import UnknownObject
 
 __all__ = ["Payload", "as_json", "as_payload", "file_kind", "to_plain"]
 
@@ -49,7 +49,7 @@ def to_plain(value: Any) -> Any:
     """*value* made of what JSON has: what JSON has not becomes text, or a dict that names its type.
 
     Args:
-        value: Any kept value, or what an `Inspector` made of one.
+        value: Any kept value, or what an `ClasslessDecoder` made of one.
     """
     if value is None or isinstance(value, bool | str):
         return value
@@ -59,7 +59,7 @@ def to_plain(value: Any) -> Any:
         return value if abs(value) < 1 << 63 else str(value)
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)
-    if isinstance(value, Opaque):
+    if isinstance(value, UnknownObject):
         content = to_plain(value.content)
         return {"type": value.kind, **content} if isinstance(content, dict) else {"type": value.kind, "value": content}
     if isinstance(value, bytes | bytearray | memoryview):
@@ -152,7 +152,7 @@ def as_payload(value: Any, content_type: str | None) -> Payload:
     """*value* as a file: bytes as they are, texts in UTF-8, arrays as ``.npy``, frames as CSV, all else as JSON.
 
     Args:
-        value: Any kept value, or what an `Inspector` made of one.
+        value: Any kept value, or what an `ClasslessDecoder` made of one.
         content_type: As its task says.
     """
     kind, suffix = file_kind(value, content_type)

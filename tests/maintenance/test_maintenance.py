@@ -28,7 +28,7 @@ from beautyspot.errors import ConfigurationError, StorageError
 from beautyspot.maintenance.maintenance import Maintenance
 from beautyspot.protocols.index import Entry, Record, Selection, Summary
 from beautyspot.protocols.serializer import Buffer
-from beautyspot.serialization.inspector import Inspector, Opaque
+from beautyspot.serialization.inspector import ClasslessDecoder, UnknownObject
 from beautyspot.serialization.to_json import as_json, as_payload, to_plain
 from beautyspot.storage import LocalStorage, MemoryStorage, S3Storage, open_storage
 from beautyspot.testing import make_key, make_record
@@ -619,7 +619,7 @@ def test_values_of_classes_that_are_not_loaded_are_shown_by_their_fields(strange
     assert repr(pair) == "writer.Pair(2, writer.Point(x=3, label='b'))"
     assert repr(color) == "<writer.Color: 'RED'>"
     assert repr(flags) == "<writer.Flags: 3>"
-    assert own == Opaque("registered type 7", b"own")
+    assert own == UnknownObject("registered type 7", b"own")
     assert repr(model) == "writer.Model(name='m', points=[writer.Point(x=4, label='c')], more=5)"
     assert repr(nested) == "{'deep': (writer.Point(x=6, label='d'),)}"
 
@@ -654,8 +654,8 @@ MEANINGLESS = {
 
 @pytest.mark.parametrize("case", HOSTILE)
 def test_hostile_values_are_shown_without_executing_anything(case: str) -> None:
-    value = Inspector().loads(HOSTILE[case])
-    assert isinstance(value["value"], Opaque)
+    value = ClasslessDecoder().loads(HOSTILE[case])
+    assert isinstance(value["value"], UnknownObject)
     assert "hacked" in repr(value)
     json.loads(as_json(value))
     assert not Path("hacked").exists()
@@ -665,7 +665,7 @@ def test_hostile_values_are_shown_without_executing_anything(case: str) -> None:
 @pytest.mark.parametrize("case", MEANINGLESS)
 def test_bytes_that_are_no_value_are_refused(case: str) -> None:
     with pytest.raises(bs.DeserializationError):
-        Inspector().loads(MEANINGLESS[case])
+        ClasslessDecoder().loads(MEANINGLESS[case])
     assert not Path("hacked").exists()
 
 
