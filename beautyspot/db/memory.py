@@ -93,7 +93,7 @@ class MemoryTaskDB:
         """Noted maps, the latest started first."""
         return iter(sorted(self._maps.values(), key=lambda m: -m.started))
 
-    def forget_notes(self, before: float | None = None, function: str | None = None) -> int:
+    def prune_history(self, before: float | None = None, function: str | None = None) -> int:
         """Drop failures, and maps that are over, noted *before* a time and of one *function*; how many there were."""
 
         def goes(note: Failure | MapProgress, noted: float) -> bool:

@@ -24,9 +24,9 @@ from beautyspot.protocols.index import (
     Compacts,
     Entry,
     Failure,
-    Forgetful,
     MapLog,
     MapProgress,
+    PrunesHistory,
     Selection,
     Summary,
     TaskDB,
@@ -198,14 +198,14 @@ class Maintenance:
         notes = selection._replace(status="kept", function=None, before=None) == Selection()
         if alone and not notes:
             raise ConfigurationError("failures are dropped by their time and their function, and by nothing else")
-        forgets = isinstance(self.db, Forgetful) and notes and selection.status != "expired"
+        forgets = isinstance(self.db, PrunesHistory) and notes and selection.status != "expired"
         failures = self.catalog.count(selection._replace(status="failed")) if forgets else 0
         if dry_run:
             sizes = (0, 0) if alone else self._sizes(selection)
             return Dropped(*sizes, failures)
         dropped = Dropped(0, 0) if alone else drop(self.results, selection, progress)
-        if forgets and isinstance(self.db, Forgetful):
-            self.db.forget_notes(selection.before, selection.function)
+        if forgets and isinstance(self.db, PrunesHistory):
+            self.db.prune_history(selection.before, selection.function)
         return dropped._replace(failures=failures)
 
     def _sizes(self, selection: Selection) -> tuple[int, int]:

@@ -18,7 +18,7 @@ from beautyspot._internal.text import counted
 from beautyspot.db.scanning import iterate_records
 from beautyspot.errors import DamagedBlobError, MissingBlobError, StorageError, UnknownTypeError
 from beautyspot.maintenance.pruning import drop_keys
-from beautyspot.protocols.index import Entry, InDirectory, Record, SelfCheck
+from beautyspot.protocols.index import Entry, InDirectory, IntegrityCheck, Record
 from beautyspot.protocols.storage import Evicts, MapsBlobs
 from beautyspot.results.codec import Codec, codec_for
 from beautyspot.results.signing import is_signed
@@ -124,7 +124,7 @@ def verified(
         StorageError, IndexUnavailableError: If the storage or the index does not answer.
     """
     health = Health(place=after)
-    if isinstance(results.db, SelfCheck) and not after:
+    if isinstance(results.db, IntegrityCheck) and not after:
         for text in results.db.faults():
             health.add(Fault("index", text))
     yield health, []

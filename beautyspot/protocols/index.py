@@ -30,18 +30,18 @@ __all__ = [
     "Entry",
     "Failure",
     "FailureLog",
-    "Forgetful",
     "FunctionSummary",
     "InDirectory",
+    "IntegrityCheck",
     "LocalFile",
     "MapLog",
     "MapProgress",
     "Order",
     "OrderedRecords",
+    "PrunesHistory",
     "QuickLookup",
     "Record",
     "Selection",
-    "SelfCheck",
     "Statistics",
     "Summary",
     "TaskDB",
@@ -129,7 +129,7 @@ class Catalog(Protocol):
 
 
 @runtime_checkable
-class SelfCheck(Protocol):
+class IntegrityCheck(Protocol):
     """An index that can tell whether it is sound. Without it, only its rows are looked at."""
 
     def faults(self) -> list[str]:
@@ -138,10 +138,10 @@ class SelfCheck(Protocol):
 
 
 @runtime_checkable
-class Forgetful(Protocol):
+class PrunesHistory(Protocol):
     """An index that can drop what it noted for viewers. Without it, failures and maps stay noted."""
 
-    def forget_notes(self, before: float | None = None, function: str | None = None) -> int:
+    def prune_history(self, before: float | None = None, function: str | None = None) -> int:
         """Drop failures, and maps that are over, noted *before* a time and of one *function*; how many there were."""
         ...
 

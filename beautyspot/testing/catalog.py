@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from beautyspot.db.scanning import catalog_of
-from beautyspot.protocols.index import FailureLog, Selection, SelfCheck, Summary, TaskDB
+from beautyspot.protocols.index import FailureLog, IntegrityCheck, Selection, Summary, TaskDB
 from beautyspot.testing.records import make_failure, make_key, make_record
 
 
@@ -128,5 +128,5 @@ class CatalogContract:
 
     def test_a_sound_index_has_no_faults(self, db: TaskDB) -> None:
         self._filled(db)
-        if isinstance(db, SelfCheck):
+        if isinstance(db, IntegrityCheck):
             assert db.faults() == []

@@ -177,7 +177,7 @@ class PostgresTaskDB(PostgresUses):
         """Noted maps, the latest started first."""
         yield from map(MapProgress._make, self._read(self._statements.maps, ()))
 
-    def forget_notes(self, before: float | None = None, function: str | None = None) -> int:
+    def prune_history(self, before: float | None = None, function: str | None = None) -> int:
         """Drop failures, and maps that are over, noted *before* a time and of one *function*; how many there were."""
         before = before if before is not None else float("inf")
         failures = self._write(self._statements.forget_failures, (before, function, function))

@@ -29,7 +29,7 @@ _PER_FUNCTION = "SELECT function, version, count(*), sum(size), sum(coalesce(sec
 
 
 class SQLiteCatalog:
-    """The `Catalog` and the `SelfCheck` of an SQLite index."""
+    """The `Catalog` and the `IntegrityCheck` of an SQLite index."""
 
     def _read(self, sql: str, values: Sequence[Any]) -> list[Any]:
         raise NotImplementedError  # the index reads

@@ -186,7 +186,7 @@ class SQLiteTaskDB(SQLiteUses):
         sql = f"SELECT {', '.join(MapProgress._fields)} FROM maps ORDER BY started DESC"
         yield from (MapProgress._make(row) for row in self._read(sql, ()))
 
-    def forget_notes(self, before: float | None = None, function: str | None = None) -> int:
+    def prune_history(self, before: float | None = None, function: str | None = None) -> int:
         """Drop failures, and maps that are over, noted *before* a time and of one *function*; how many there were."""
         given = (before, before, function, function)
 
