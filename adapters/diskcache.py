@@ -134,7 +134,7 @@ class DiskCacheTaskDB(InCache):
                 if summary is not None and function in (None, summary.function):
                     yield summary
 
-    def faults(self) -> list[str]:
+    def problems(self) -> list[str]:
         """What SQLite says of the file, or files, of the cache."""
         with self._asking("read", IndexUnavailableError):
             said = [row[0] for shard in self._shards() for row in shard._sql("PRAGMA quick_check(20)").fetchall()]

@@ -11,7 +11,7 @@ from beautyspot.cli.confirm import ask, yes
 from beautyspot.cli.output import bar
 from beautyspot.cli.target import Place, at_index
 from beautyspot.errors import BeautyspotError
-from beautyspot.maintenance.verification import HOPELESS, Health
+from beautyspot.maintenance.verification import UNRECOVERABLE, Health
 from beautyspot.protocols.index import Selection
 
 _TOLD = 20  # faults that are listed
@@ -31,15 +31,15 @@ def verify(place: Place, fix: bool, yes: bool, after: int) -> None:
     health = _looked(place, after)
     _tell(health)
     if not health:
-        mended = _mended(place, health, after, yes) if fix else 0
-        sys.exit(1 if mended < health.counts.total() else 0)
+        repaired = _mended(place, health, after, yes) if fix else 0
+        sys.exit(1 if repaired < health.counts.total() else 0)
 
 
 def _tell(health: Health) -> None:
-    for fault in health.faults[:_TOLD]:
-        what = f"{fault.key.hex()[:8]} {fault.function}({fault.input}): " if fault.key is not None else ""
-        click.echo(f"{click.style(fault.kind, fg='red')}  {one_line(what + fault.text)}")
-    if len(health.faults) > _TOLD:
+    for problem in health.problems[:_TOLD]:
+        what = f"{problem.key.hex()[:8]} {problem.function}({problem.input}): " if problem.key is not None else ""
+        click.echo(f"{click.style(problem.kind, fg='red')}  {one_line(what + problem.text)}")
+    if len(health.problems) > _TOLD:
         click.echo(f"… and {health.counts.total() - _TOLD:,} more")
     click.echo(str(health))
 
@@ -65,16 +65,16 @@ def _looked(place: Place, after: int) -> Health:
 
 
 def _mended(place: Place, health: Health, after: int, yes: bool) -> int:
-    rows = sum(health.counts[kind] for kind in HOPELESS)
+    rows = sum(health.counts[kind] for kind in UNRECOVERABLE)
     blobs = health.counts["orphaned"]
     if not rows + blobs:
         click.echo("none of it can be mended by dropping it", err=True)
         return 0
     ask(f"Drop {counted(rows, 'result')}, which would run again in any case, and {counted(blobs, 'blob')}?", yes)
     with place.open(to_write=True) as kept, bar("results") as told:
-        if health.counts.total() == len(health.faults):
-            mended = kept.mend(health)
+        if health.counts.total() == len(health.problems):
+            repaired = kept.repair(health)
         else:  # more than are told one by one
-            mended = kept.verify(fix=True, after=after, progress=lambda _: told(200)).mended
-    click.echo(f"dropped {mended:,}")
-    return mended
+            repaired = kept.verify(fix=True, after=after, progress=lambda _: told(200)).repaired
+    click.echo(f"dropped {repaired:,}")
+    return repaired

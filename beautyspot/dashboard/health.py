@@ -11,7 +11,7 @@ from beautyspot.dashboard import markup
 from beautyspot.dashboard.queries import Source
 from beautyspot.dashboard.widgets import Markup, button
 from beautyspot.errors import BeautyspotError
-from beautyspot.maintenance.verification import HOPELESS, Health
+from beautyspot.maintenance.verification import UNRECOVERABLE, Health
 from beautyspot.protocols.index import Selection
 
 __all__ = ["HealthView"]
@@ -81,7 +81,7 @@ class HealthView(pn.viewable.Viewer):
             self._total = await self._source.count(Selection())
             health = await self._source.run(self._source.maintenance.verify, fix=fix, progress=self._progress)
             self._told.object = markup.block(_health(health))
-            faulty = any(health.counts[kind] for kind in (*HOPELESS, "orphaned"))
+            faulty = any(health.counts[kind] for kind in (*UNRECOVERABLE, "orphaned"))
             self._fix.visible = self._source.allow_delete and faulty and not fix
         except _Stopped:
             self._told.object = markup.block(markup.note("Stopped.") + (_health(self._so_far) if self._so_far else ""))
@@ -113,10 +113,10 @@ def _health(health: Health) -> str:
     told = markup.note(head) + (markup.note(summed, "failed") if summed else "")
     if health.unknown:
         told += markup.note(f"{health.unknown:,} are of types that are not known here, and may be as they should.")
-    if health.mended:
-        told += markup.note(f"{health.mended:,} were dropped.")
-    if not health.faults:
+    if health.repaired:
+        told += markup.note(f"{health.repaired:,} were dropped.")
+    if not health.problems:
         return told
-    rows = [(f.kind, f.function, f.input, f.key.hex()[:12] if f.key else "", f.text) for f in health.faults[:_SHOWN]]
+    rows = [(f.kind, f.function, f.input, f.key.hex()[:12] if f.key else "", f.text) for f in health.problems[:_SHOWN]]
     more = markup.note(f"the first {_SHOWN} of {health.counts.total():,}") if health.counts.total() > _SHOWN else ""
     return told + markup.grid(("What", "Function", "Input", "Key", "Why"), rows) + more

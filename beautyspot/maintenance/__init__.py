@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from beautyspot.maintenance.pruning import Dropped
     from beautyspot.maintenance.retention import Retention
     from beautyspot.maintenance.transfer import TransferEndpoint, TransferReport, move
-    from beautyspot.maintenance.verification import Fault, Health
+    from beautyspot.maintenance.verification import Health, Problem
 
 __all__ = [
     "Dropped",
     "Evicted",
-    "Fault",
     "Garbage",
     "Health",
     "Maintenance",
+    "Problem",
     "Retention",
     "TakenOver",
     "TransferEndpoint",
@@ -40,7 +40,7 @@ __getattr__, __dir__ = lazy_names(
         "maintenance": ("Maintenance",),
         "retention": ("Retention",),
         "verification": (
-            "Fault",
+            "Problem",
             "Health",
         ),
         "pruning": ("Dropped",),

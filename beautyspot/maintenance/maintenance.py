@@ -19,7 +19,7 @@ from beautyspot.maintenance.export import Format, write_table
 from beautyspot.maintenance.garbage import Garbage, collect, sharers, unused
 from beautyspot.maintenance.pruning import Dropped, drop, selected
 from beautyspot.maintenance.retention import Retention
-from beautyspot.maintenance.verification import UNSEALED, Fault, Health, check_row, mend, verified
+from beautyspot.maintenance.verification import UNSEALED, Health, Problem, check_row, repair, verified
 from beautyspot.protocols.index import (
     Compacts,
     Entry,
@@ -41,7 +41,7 @@ from beautyspot.results.store import Results, is_expired
 from beautyspot.serialization.inspector import ClasslessDecoder
 from beautyspot.serialization.msgpack_serializer import MsgpackSerializer
 
-__all__ = ["Dropped", "Evicted", "Fault", "Garbage", "Health", "Maintenance"]
+__all__ = ["Dropped", "Evicted", "Garbage", "Health", "Maintenance", "Problem"]
 
 _PAGE = 200  # results that are read together
 GRACE = 3600.0  # seconds that a blob must be old to be garbage
@@ -161,17 +161,17 @@ class Maintenance:
             StorageError, IndexUnavailableError: If the storage or the index does not answer: that is no damage.
         """
         health = Health()
-        for health, faults in verified(self.results, self.codec, after, progress):
+        for health, problems in verified(self.results, self.codec, after, progress):
             if fix:
-                health.mended += mend(self.results, self.codec, self._single_flight, faults)
+                health.repaired += repair(self.results, self.codec, self._single_flight, problems)
         self._add_orphans(health)
         if fix and health.counts["orphaned"]:
-            health.mended += self._collect(GRACE).blobs
+            health.repaired += self._collect(GRACE).blobs
         return health
 
-    def mend(self, health: Health) -> int:
+    def repair(self, health: Health) -> int:
         """Drop what a look has found and tells one by one, as ``verify(fix=True)`` does; how much there was."""
-        dropped = mend(self.results, self.codec, self._single_flight, health.faults)
+        dropped = repair(self.results, self.codec, self._single_flight, health.problems)
         return dropped + (self._collect(GRACE).blobs if health.counts["orphaned"] else 0)
 
     def _add_orphans(self, health: Health) -> None:
@@ -179,7 +179,7 @@ class Maintenance:
             for blob in unused(self.results, others):
                 if blob.modified <= time() - GRACE:
                     text = f"no result refers to the blob {blob.location}"
-                    health.add(Fault("orphaned", text, location=blob.location, size=blob.size))
+                    health.add(Problem("orphaned", text, location=blob.location, size=blob.size))
 
     def prune(
         self, selection: Selection, *, dry_run: bool = False, progress: Callable[[int], object] | None = None

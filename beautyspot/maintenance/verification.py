@@ -25,7 +25,7 @@ from beautyspot.results.signing import is_signed
 from beautyspot.results.singleflight import SingleFlight
 from beautyspot.results.store import Results, unreferenced
 
-__all__ = ["Fault", "Health", "verified"]
+__all__ = ["Health", "Problem", "verified"]
 
 _PAGE = 200  # rows between two reports
 _TOLD = 1000  # faults that are told one by one
@@ -35,13 +35,13 @@ UNSEALED = (
     "BEAUTYSPOT_SECRET on the command line"
 )
 
-FaultKind = Literal["index", "missing", "damaged", "unsigned", "undecodable", "orphaned"]
+ProblemKind = Literal["index", "missing", "damaged", "unsigned", "undecodable", "orphaned"]
 # Faults for which a row is dropped: its call would run again in any case. What is undecodable here is whole, and may be
 # good to a serializer that only its task knows.
-HOPELESS: tuple[FaultKind, ...] = ("missing", "damaged")
+UNRECOVERABLE: tuple[ProblemKind, ...] = ("missing", "damaged")
 
 
-class Fault(NamedTuple):
+class Problem(NamedTuple):
     """Something that is not whole.
 
     Attributes:
@@ -57,7 +57,7 @@ class Fault(NamedTuple):
         size: Bytes of the result or the blob.
     """
 
-    kind: FaultKind
+    kind: ProblemKind
     text: str
     key: bytes | None = None
     function: str = ""
@@ -87,16 +87,16 @@ class Health:
     unknown: int = 0
     evicted: int = 0
     counts: Counter[str] = field(default_factory=Counter)
-    faults: list[Fault] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
     place: int = 0
     complete: bool = False
-    mended: int = 0
+    repaired: int = 0
 
-    def add(self, fault: Fault) -> None:
+    def add(self, problem: Problem) -> None:
         """Note a fault."""
-        self.counts[fault.kind] += 1
-        if len(self.faults) < _TOLD:
-            self.faults.append(fault)
+        self.counts[problem.kind] += 1
+        if len(self.problems) < _TOLD:
+            self.problems.append(problem)
 
     def __bool__(self) -> bool:
         return not self.counts
@@ -111,7 +111,7 @@ class Health:
 
 def verified(
     results: Results, codec: Codec, after: int = 0, progress: Callable[[Health], object] | None = None
-) -> Iterator[tuple[Health, list[Fault]]]:
+) -> Iterator[tuple[Health, list[Problem]]]:
     """Look at the index and all its results, a page at a time; what was found so far, and the faults of the page.
 
     Args:
@@ -125,46 +125,50 @@ def verified(
     """
     health = Health(place=after)
     if isinstance(results.db, IntegrityCheck) and not after:
-        for text in results.db.faults():
-            health.add(Fault("index", text))
+        for text in results.db.problems():
+            health.add(Problem("index", text))
     yield health, []
     look = _Look(results, codec)
     rows = iterate_records(results.db, after)
     while page := list(islice(rows, _PAGE)):
-        faults = []
+        problems = []
         for place, record in page:
             health.checked, health.size, health.place = health.checked + 1, health.size + record.entry.size, place
-            fault = look.at(record)
-            if fault is not None:
-                faults.append(fault)
-                health.add(fault)
+            problem = look.at(record)
+            if problem is not None:
+                problems.append(problem)
+                health.add(problem)
         health.unknown, health.evicted = look.unknown, look.evicted
-        yield health, faults
+        yield health, problems
         if progress is not None:  # only now: what was found on this page is mended, and `place` is one to go on from
             progress(health)
     health.complete = True
     yield health, []
 
 
-def mend(results: Results, codec: Codec, single_flight: SingleFlight, faults: Iterable[Fault]) -> int:
+def repair(results: Results, codec: Codec, single_flight: SingleFlight, problems: Iterable[Problem]) -> int:
     """Drop results that are of no use, unless they are kept anew or their calls run just now; how many there were.
 
     Raises:
         StorageError: If a blob is missing from a storage that holds none at all: it is the wrong one, or not mounted.
     """
     look, dropped = _Look(results, codec), 0
-    for fault in faults:
-        if fault.kind not in HOPELESS or fault.key is None or not single_flight.try_acquire(fault.key, surely=True):
+    for problem in problems:
+        if (
+            problem.kind not in UNRECOVERABLE
+            or problem.key is None
+            or not single_flight.try_acquire(problem.key, surely=True)
+        ):
             continue
         try:
-            entry = results.db.lookup([fault.key]).get(fault.key)
-            kind = None if entry is None else look.kind(fault.key, entry)
-            if kind is not None and kind[0] in HOPELESS:
+            entry = results.db.lookup([problem.key]).get(problem.key)
+            kind = None if entry is None else look.kind(problem.key, entry)
+            if kind is not None and kind[0] in UNRECOVERABLE:
                 if kind[0] == "missing":
                     look.refuse_an_empty_storage()
-                dropped += drop_keys(results, [fault.key])
+                dropped += drop_keys(results, [problem.key])
         finally:
-            single_flight.release(fault.key)
+            single_flight.release(problem.key)
     return dropped
 
 
@@ -189,7 +193,7 @@ class _Look:
         self.unknown = self.evicted = 0
         self._has_blobs = False
 
-    def at(self, record: Record) -> Fault | None:
+    def at(self, record: Record) -> Problem | None:
         """What is wrong with a result, if anything is."""
         summary, entry = record.summary, record.entry
         kind = self.kind(summary.key, entry)
@@ -198,9 +202,9 @@ class _Look:
             kind = kind if now == entry else None if now is None else self.kind(summary.key, now)
         if kind is None:
             return None
-        return Fault(*kind, summary.key, summary.function, summary.input, entry.location, entry.size)
+        return Problem(*kind, summary.key, summary.function, summary.input, entry.location, entry.size)
 
-    def kind(self, key: bytes, entry: Entry) -> tuple[FaultKind, str] | None:
+    def kind(self, key: bytes, entry: Entry) -> tuple[ProblemKind, str] | None:
         """What kind of fault an entry has, if any, and what is wrong."""
         signer = self._results.signer
         if signer is not None:

@@ -132,7 +132,7 @@ class Catalog(Protocol):
 class IntegrityCheck(Protocol):
     """An index that can tell whether it is sound. Without it, only its rows are looked at."""
 
-    def faults(self) -> list[str]:
+    def problems(self) -> list[str]:
         """What is wrong with its file or its tables; empty where nothing is."""
         ...
 

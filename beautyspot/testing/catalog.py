@@ -129,4 +129,4 @@ class CatalogContract:
     def test_a_sound_index_has_no_faults(self, db: TaskDB) -> None:
         self._filled(db)
         if isinstance(db, IntegrityCheck):
-            assert db.faults() == []
+            assert db.problems() == []

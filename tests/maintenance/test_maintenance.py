@@ -99,14 +99,14 @@ def test_each_kind_of_fault_is_found(project: bs.Project, no_grace: None) -> Non
     assert health.counts == {"missing": 1, "damaged": 3, "undecodable": 1, "orphaned": 1}
     assert (health.checked, health.complete, bool(health), told) == (9, True, False, [9])
     assert str(health) == "9 results looked at: 3 damaged, 1 missing, 1 orphaned, 1 undecodable"
-    keys = {fault.key.hex() for fault in health.faults if fault.key is not None}
+    keys = {problem.key.hex() for problem in health.problems if problem.key is not None}
     assert keys == {task.key(n) for n in (4, 500, 501, 502)} | {task.key(3)}
     assert len(list(project.db.summaries())) == 9  # looking drops nothing
 
 
 def test_fix_drops_what_is_of_no_use_alone(project: bs.Project, no_grace: None) -> None:
     task = plant(project)
-    assert project.maintenance.verify(fix=True).mended == 5
+    assert project.maintenance.verify(fix=True).repaired == 5
     assert project.maintenance.verify().counts == {"undecodable": 1}
     assert [task.cached(n) for n in (1, 2, 503, 504)] == [True] * 4
     assert bs.plan(task, [3, 500, 501, 502]).kept == 0
@@ -119,7 +119,7 @@ def test_what_was_looked_at_is_mended_without_looking_again(project: bs.Project,
     health = maintenance.verify()
     with pytest.warns(bs.UnreadableWarning):
         task(500)  # runs again meanwhile
-    assert maintenance.mend(health) == 4
+    assert maintenance.repair(health) == 4
     assert maintenance.verify().counts == {"undecodable": 1}
     assert task.cached(500)
 
@@ -139,7 +139,7 @@ def test_a_result_of_a_tasks_own_serializer_is_never_dropped(project: bs.Project
         task(x)
     for maintenance in (project.maintenance, Maintenance(project.db, project.storage)):
         health = maintenance.verify(fix=True)
-        assert (health.counts, health.mended, maintenance.mend(health)) == ({"undecodable": 5}, 0, 0)
+        assert (health.counts, health.repaired, maintenance.repair(health)) == ({"undecodable": 5}, 0, 0)
     assert bs.plan(task, range(5)).kept == 5
     assert task(3) == {"x": 3}
 
@@ -149,16 +149,16 @@ def test_a_result_whose_call_runs_just_now_is_not_mended(project: bs.Project) ->
     project.storage.delete(location(project, task.key(500)))
     key = bytes.fromhex(task.key(500))
     assert project.single_flight.try_acquire(key)
-    assert project.maintenance.verify(fix=True).mended == 0
+    assert project.maintenance.verify(fix=True).repaired == 0
     project.single_flight.land(key)
-    assert project.maintenance.verify(fix=True).mended == 1
+    assert project.maintenance.verify(fix=True).repaired == 1
 
 
 def test_what_was_not_signed_with_the_secret_is_told_and_never_dropped(project: bs.Project) -> None:
     task = fill(project, [1, 500])
     maintenance = Maintenance(project.db, project.storage, secret=SECRET)
     health = maintenance.verify(fix=True)
-    assert (health.counts, health.mended) == ({"unsigned": 2}, 0)
+    assert (health.counts, health.repaired) == ({"unsigned": 2}, 0)
     assert task.cached(500)
     with pytest.raises(bs.BeautyspotError, match="not signed with this secret"):
         maintenance.value(bytes.fromhex(task.key(1)))
@@ -168,8 +168,8 @@ def test_signed_results_are_not_taken_for_damaged_without_the_secret(project: bs
     with bs.Project("signed", db=project.db, storage=project.storage, secret=SECRET) as signed:
         task = fill(signed, [1, 500])
         health = project.maintenance.verify(fix=True)
-        assert (health.counts, health.mended) == ({"unsigned": 2}, 0)
-        assert "set BEAUTYSPOT_SECRET" in health.faults[0].text
+        assert (health.counts, health.repaired) == ({"unsigned": 2}, 0)
+        assert "set BEAUTYSPOT_SECRET" in health.problems[0].text
         assert signed.maintenance.verify()
         assert [task.cached(n) for n in (1, 500)] == [True, True]
         with pytest.raises(bs.DeserializationError, match="signed with a secret"):
@@ -239,8 +239,8 @@ def test_an_index_whose_halves_differ_is_told_and_left(tmp_path: Path) -> None:
             connection.execute("DELETE FROM records WHERE id = 1")
         connection.close()
         health = project.maintenance.verify(fix=True)
-    assert (health.counts, health.mended) == ({"index": 1}, 0)
-    assert "2 results are kept, and 1 are listed" in health.faults[0].text
+    assert (health.counts, health.repaired) == ({"index": 1}, 0)
+    assert "2 results are kept, and 1 are listed" in health.problems[0].text
 
 
 # --- prune, clear
@@ -777,7 +777,7 @@ def test_an_index_with_the_least_that_one_must_have_is_maintained(no_grace: None
         maintenance = project.maintenance
         storage.delete(location(project, task.key(500)))
         assert maintenance.verify().counts == {"missing": 1}
-        assert maintenance.verify(fix=True).mended == 1
+        assert maintenance.verify(fix=True).repaired == 1
         assert maintenance.catalog.functions()[0].results == 3
         assert maintenance.one(task.key(1)[:8]) == maintenance.one(task.key(1))
         assert maintenance.prune(Selection(smallest=400)).results == 1

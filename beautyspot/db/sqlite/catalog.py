@@ -126,10 +126,10 @@ class SQLiteCatalog:
         results, failures = self._read(sql, ())[0]
         return results, failures
 
-    def faults(self) -> list[str]:
+    def problems(self) -> list[str]:
         """What SQLite finds wrong with its file, and whether both halves of the index have as many rows."""
-        faults = [str(row[0]) for row in self._read("PRAGMA quick_check(10)", ()) if row[0] != "ok"]
+        problems = [str(row[0]) for row in self._read("PRAGMA quick_check(10)", ()) if row[0] != "ok"]
         results, records = self._read("SELECT (SELECT count(*) FROM results), (SELECT count(*) FROM records)", ())[0]
         if results != records:
-            faults.append(f"{results:,} results are kept, and {records:,} are listed")
-        return faults
+            problems.append(f"{results:,} results are kept, and {records:,} are listed")
+        return problems
