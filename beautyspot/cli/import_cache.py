@@ -14,7 +14,7 @@ from beautyspot.cli.output import bar
 from beautyspot.cli.target import Place
 from beautyspot.db import SQLiteTaskDB
 from beautyspot.errors import ConfigurationError
-from beautyspot.maintenance.import_cache import PICKLES, TakenOver, take_over
+from beautyspot.maintenance.import_cache import PICKLES, ImportReport, import_cache
 from beautyspot.protocols.index import TaskDB
 from beautyspot.tasks.task import AsyncTask, Task
 
@@ -32,7 +32,7 @@ def take_over_directory(place: Place, source: str, task: str | None, name: str |
     found = _task_of(task)
     _check_index(place, found)
     with found.project, bar("entries") as told:
-        taken = take_over(source, found, allow_pickle=True, name=name, progress=told)
+        taken = import_cache(source, found, allow_pickle=True, name=name, progress=told)
     _tell(taken)
 
 
@@ -72,7 +72,7 @@ def _identity(db: TaskDB) -> str:
     return os.path.realpath(db.path) if isinstance(db, SQLiteTaskDB) else repr(db)
 
 
-def _tell(taken: TakenOver) -> None:
+def _tell(taken: ImportReport) -> None:
     """Say what became of the entries; exit status 1 where some were left out, or none was there."""
     click.echo(str(taken))
     for reason, count in taken.left_out.most_common():

@@ -12,7 +12,7 @@ from beautyspot._internal.lazy import lazy_names
 if TYPE_CHECKING:
     from beautyspot.maintenance.eviction import Evicted
     from beautyspot.maintenance.garbage import Garbage
-    from beautyspot.maintenance.import_cache import TakenOver, take_over
+    from beautyspot.maintenance.import_cache import ImportReport, import_cache
     from beautyspot.maintenance.maintenance import Maintenance
     from beautyspot.maintenance.pruning import Dropped
     from beautyspot.maintenance.retention import Retention
@@ -24,14 +24,14 @@ __all__ = [
     "Evicted",
     "Garbage",
     "Health",
+    "ImportReport",
     "Maintenance",
     "Problem",
     "Retention",
-    "TakenOver",
     "TransferEndpoint",
     "TransferReport",
+    "import_cache",
     "move",
-    "take_over",
 ]
 
 __getattr__, __dir__ = lazy_names(
@@ -52,8 +52,8 @@ __getattr__, __dir__ = lazy_names(
             "move",
         ),
         "import_cache": (
-            "TakenOver",
-            "take_over",
+            "ImportReport",
+            "import_cache",
         ),
     },
 )

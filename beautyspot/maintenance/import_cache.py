@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from beautyspot.errors import ConfigurationError, SerializationError
-from beautyspot.maintenance.other_caches import Kept, LeftOut, OtherCache, Reading, other_cache
+from beautyspot.maintenance.other_caches import Kept, OtherCache, Reading, Skipped, other_cache
 
 if TYPE_CHECKING:
     import os
 
-__all__ = ["PICKLES", "TakenOver", "take_over"]
+__all__ = ["PICKLES", "ImportReport", "import_cache"]
 
 _PAGE = 200  # calls that are looked up together
 _TOLD = 20  # reasons that are counted apart
@@ -34,7 +34,7 @@ PICKLES = (
 
 
 @dataclass(slots=True)
-class TakenOver:
+class ImportReport:
     """What became of the entries of another cache.
 
     Attributes:
@@ -74,14 +74,14 @@ class TakenOver:
         return text
 
 
-def take_over(
+def import_cache(
     source: str | os.PathLike[str],
     task: Any,
     *,
     allow_pickle: bool = False,
     name: str | None = None,
     progress: Callable[[int], object] | None = None,
-) -> TakenOver:
+) -> ImportReport:
     """Make results of *task* of what a cache of diskcache or joblib kept of its function.
 
     Args:
@@ -102,7 +102,7 @@ def take_over(
     if not allow_pickle:
         raise ConfigurationError(f"{source} was not read: {PICKLES}, with allow_pickle=True")
     function = inspect.unwrap(task.__wrapped__)
-    told = TakenOver(name or f"{function.__module__}.{function.__qualname__}")
+    told = ImportReport(name or f"{function.__module__}.{function.__qualname__}")
     cache = other_cache(Path(source))
     told.changed = _is_changed(cache, told.name, function)
     entries = cache.entries(cache, told.name)
@@ -115,7 +115,7 @@ def take_over(
     return told
 
 
-def _take(task: Any, bind: _Binding, page: list[Kept], told: TakenOver) -> None:
+def _take(task: Any, bind: _Binding, page: list[Kept], told: ImportReport) -> None:
     calls: dict[bytes, tuple[Reading, Kept]] = {}
     for kept in page:
         if kept.expired:
@@ -123,7 +123,7 @@ def _take(task: Any, bind: _Binding, page: list[Kept], told: TakenOver) -> None:
             continue
         try:
             key, call = bind.only(kept.readings())
-        except LeftOut as reason:
+        except Skipped as reason:
             told.leave_out(str(reason))
         else:
             calls[key] = (call, kept)
@@ -132,7 +132,7 @@ def _take(task: Any, bind: _Binding, page: list[Kept], told: TakenOver) -> None:
     for (args, named), kept in (call for key, call in calls.items() if key not in there):
         try:
             task._put(args, named, _read(kept))
-        except (LeftOut, SerializationError) as reason:
+        except (Skipped, SerializationError) as reason:
             told.leave_out(str(reason))
         else:
             told.taken += 1
@@ -141,10 +141,10 @@ def _take(task: Any, bind: _Binding, page: list[Kept], told: TakenOver) -> None:
 def _read(kept: Kept) -> Any:
     try:
         return kept.value()
-    except (LeftOut, ConfigurationError):
+    except (Skipped, ConfigurationError):
         raise
     except Exception as error:  # a pickle may raise anything
-        raise LeftOut(f"it cannot be unpickled here: {type(error).__name__}: {error}") from error
+        raise Skipped(f"it cannot be unpickled here: {type(error).__name__}: {error}") from error
 
 
 class _Binding:
@@ -158,7 +158,7 @@ class _Binding:
         """The key and the arguments of the one call that is meant.
 
         Raises:
-            LeftOut: If there is none, or more than one.
+            Skipped: If there is none, or more than one.
         """
         calls: dict[bytes, Reading] = {}
         reason = "its key is none that memoize makes"
@@ -169,9 +169,9 @@ class _Binding:
             except TypeError as error:  # UnkeyableError is one
                 reason = str(error)
         if len(calls) > 1:
-            raise LeftOut("its key stands for more than one call: it does not tell None from the end of the arguments")
+            raise Skipped("its key stands for more than one call: it does not tell None from the end of the arguments")
         if not calls:
-            raise LeftOut(reason)
+            raise Skipped(reason)
         return next(iter(calls.items()))
 
     def _completed(self, args: tuple[Any, ...], named: dict[str, Any]) -> Reading:
@@ -191,7 +191,7 @@ class _Binding:
 
     def _given(self, named: dict[str, Any], name: str) -> Any:
         if name not in named and name not in self._task.options.ignore:
-            raise LeftOut(f"its argument {name!r} was ignored there, and the task does not ignore it")
+            raise Skipped(f"its argument {name!r} was ignored there, and the task does not ignore it")
         return named.pop(name, None)
 
     def _positional(self) -> list[str]:

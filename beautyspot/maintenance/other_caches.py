@@ -30,7 +30,7 @@ _CALL = re.compile(r"[0-9a-f]{32}")  # a directory of joblib for one call
 Reading = tuple[tuple[Any, ...], dict[str, Any]]
 
 
-class LeftOut(Exception):
+class Skipped(Exception):
     """Says why an entry cannot be taken over."""
 
 
@@ -160,10 +160,10 @@ def _value(directory: Path, mode: int, filename: str | None, value: Any) -> Any:
     if filename is None:
         return unpickled(value) if mode == _PICKLE else value
     if not _FILE.fullmatch(filename):
-        raise LeftOut("its row names a file that is none of the cache")
+        raise Skipped("its row names a file that is none of the cache")
     path = directory / filename
     if not path.is_file():
-        raise LeftOut("its file is gone")
+        raise Skipped("its file is gone")
     if mode == _TEXT:
         return path.read_text(encoding="UTF-8")
     return path.read_bytes() if mode == _BINARY else unpickled_file(path)
@@ -191,15 +191,15 @@ def _of_joblib(cache: OtherCache, name: str) -> Iterator[Kept]:
 def _joblib_readings(joblib_hash: Callable[[Any], str | None], directory: Path) -> list[Reading]:
     """The arguments of one call, named as joblib names them: ``*`` and ``**`` for those that have no name."""
     if not (directory / "output.pkl").is_file():
-        raise LeftOut("it has no output.pkl: joblib was stopped while it kept it")
+        raise Skipped("it has no output.pkl: joblib was stopped while it kept it")
     try:
         texts = json.loads((directory / "metadata.json").read_bytes())["input_args"]
     except (OSError, ValueError, KeyError, TypeError):
-        raise LeftOut("it has no metadata.json that says its arguments") from None
+        raise Skipped("it has no metadata.json that says its arguments") from None
     arguments = {name: _literal(name, text) for name, text in texts.items()}
     # A text may look like another value: 3.0 was written for np.float64(3.0) too.
     if joblib_hash(arguments) != directory.name:
-        raise LeftOut(
+        raise Skipped(
             "its arguments are not what their texts in metadata.json say: joblib's own hash of these is another"
         )
     return [((), arguments)]
@@ -209,4 +209,4 @@ def _literal(name: str, text: str) -> Any:
     try:
         return ast.literal_eval(text)
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-        raise LeftOut(f"of its argument {name!r} joblib kept only a text, which is no literal of Python") from None
+        raise Skipped(f"of its argument {name!r} joblib kept only a text, which is no literal of Python") from None

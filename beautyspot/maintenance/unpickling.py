@@ -13,7 +13,7 @@ from typing import Any
 
 def unpickled(data: bytes) -> Any:
     """The object of a pickle."""
-    return pickle.loads(data)  # noqa: S301 - the caller of `take_over` has allowed it
+    return pickle.loads(data)  # noqa: S301 - the caller of `import_cache` has allowed it
 
 
 def unpickled_file(path: Path) -> Any:

@@ -19,7 +19,7 @@ from click.testing import CliRunner, Result
 import beautyspot as bs
 from beautyspot.cli import main
 from beautyspot.errors import ConfigurationError
-from beautyspot.maintenance.import_cache import take_over
+from beautyspot.maintenance.import_cache import import_cache
 
 JOBS = """
 import beautyspot as bs
@@ -125,7 +125,7 @@ def test_the_directory_is_only_read(jobs: Any) -> None:
         cache.memoize()(jobs.embed)("a")
         cache.memoize()(jobs.embed)("large" * 20_000)
     before = {path: path.read_bytes() for path in Path("old").rglob("*") if path.is_file()}
-    take_over("old", jobs.embed_task, allow_pickle=True)
+    import_cache("old", jobs.embed_task, allow_pickle=True)
     assert {path: path.read_bytes() for path in Path("old").rglob("*") if path.suffix in (".db", ".val")} == before
 
 
@@ -148,7 +148,7 @@ def test_what_is_over_or_of_others_is_left_out(jobs: Any) -> None:
         cache["mine"] = 5
         cache.memoize(expire=0.001)(jobs.embed)("a")
         time.sleep(0.01)
-    told = take_over("old", jobs.embed_task, allow_pickle=True)
+    told = import_cache("old", jobs.embed_task, allow_pickle=True)
     assert (told.taken, told.expired, str(told)) == (1, 1, "1 taken over, 1 expired")
     assert told.others == {"jobs.pick": 1, "(no call of a function)": 1}
 
@@ -162,7 +162,7 @@ def test_what_cannot_be_taken_over_is_counted_by_its_reason(jobs: Any) -> None:
         cache["jobs.embed", "strange"] = 1
         cache["jobs.embed", None] = 1
     next(path for path in Path("old").rglob("*.val")).unlink()
-    told = take_over("old", jobs.embed_task, allow_pickle=True)
+    told = import_cache("old", jobs.embed_task, allow_pickle=True)
     assert told.taken == 1
     assert sorted(told.left_out.values()) == [1] * 4
     reasons = " | ".join(told.left_out)
@@ -196,15 +196,15 @@ def test_it_goes_on_where_it_was_stopped(jobs: Any) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        take_over("old", jobs.pick_task, allow_pickle=True, progress=stop)
-    told = take_over("old", jobs.pick_task, allow_pickle=True)
+        import_cache("old", jobs.pick_task, allow_pickle=True, progress=stop)
+    told = import_cache("old", jobs.pick_task, allow_pickle=True)
     assert (told.taken, told.already) == (250, 200)
 
 
 def test_arguments_that_were_ignored_are_ignored(jobs: Any) -> None:
     with diskcache.Cache("old") as cache:
         cache.memoize(ignore={"session"})(jobs.open_session)(session=object(), x=5)
-    assert take_over("old", jobs.session_task, allow_pickle=True).taken == 1
+    assert import_cache("old", jobs.session_task, allow_pickle=True).taken == 1
     assert jobs.session_task.cached(object(), 5)
 
 
@@ -220,7 +220,7 @@ def test_what_memory_kept_is_kept_by_the_task(jobs: Any, compress: Any) -> None:
     assert (done.exit_code, done.stdout) == (0, f"{len(calls)} taken over\n")
     assert [jobs.embed_task(*args, **named) for args, named in calls] == results
     assert runs() == len(calls)
-    told = take_over(Path("old") / "joblib", jobs.embed_task, allow_pickle=True)
+    told = import_cache(Path("old") / "joblib", jobs.embed_task, allow_pickle=True)
     assert (told.taken, told.already) == (0, len(calls))
 
 
@@ -229,7 +229,7 @@ def test_arrays_come_back_as_they_were(jobs: Any) -> None:
     memory.cache(jobs.pick)(1)
     (output,) = Path("old").rglob("output.pkl")
     joblib.dump(np.arange(100_000.0), output)
-    assert take_over("old", jobs.pick_task, allow_pickle=True).taken == 1
+    assert import_cache("old", jobs.pick_task, allow_pickle=True).taken == 1
     assert np.array_equal(jobs.pick_task(1), np.arange(100_000.0))
 
 
@@ -238,7 +238,7 @@ def test_arguments_that_joblib_has_only_as_a_text_are_left_out(jobs: Any) -> Non
     cached(1)
     cached(np.arange(3))
     cached(jobs.Own())  # whose text is that of 3
-    told = take_over("old", jobs.pick_task, allow_pickle=True)
+    told = import_cache("old", jobs.pick_task, allow_pickle=True)
     assert (told.taken, told.left_out.total()) == (1, 2)
     assert "of its argument 'a' joblib kept only a text" in " | ".join(told.left_out)
     assert "joblib's own hash of these is another" in " | ".join(told.left_out)
@@ -253,7 +253,7 @@ def test_what_joblib_did_not_finish_is_left_out(jobs: Any) -> None:
     first.unlink()
     (second.parent / "metadata.json").unlink()
     third.write_bytes(third.read_bytes()[:-5])
-    told = take_over("old", jobs.pick_task, allow_pickle=True)
+    told = import_cache("old", jobs.pick_task, allow_pickle=True)
     assert (told.taken, told.left_out.total()) == (1, 3)
     reasons = " | ".join(told.left_out)
     for reason in ("it has no output.pkl", "it has no metadata.json", "it cannot be unpickled here"):
@@ -262,25 +262,25 @@ def test_what_joblib_did_not_finish_is_left_out(jobs: Any) -> None:
 
 def test_arguments_that_joblib_ignored_are_ignored(jobs: Any) -> None:
     joblib.Memory("old", verbose=0).cache(jobs.open_session, ignore=["session"])(object(), 5)
-    assert take_over("old", jobs.session_task, allow_pickle=True).taken == 1
+    assert import_cache("old", jobs.session_task, allow_pickle=True).taken == 1
     assert jobs.session_task.cached(object(), 5)
 
 
 def test_results_of_another_code_are_told_of(jobs: Any) -> None:
     joblib.Memory("old", verbose=0).cache(jobs.pick)(1)
-    assert not take_over("old", jobs.pick_task, allow_pickle=True).changed
+    assert not import_cache("old", jobs.pick_task, allow_pickle=True).changed
     (code,) = Path("old").rglob("func_code.py")
     code.write_text("# first line: 3\n@memory.cache\n" + code.read_text().partition("\n")[2])
-    assert not take_over("old", jobs.pick_task, allow_pickle=True).changed
+    assert not import_cache("old", jobs.pick_task, allow_pickle=True).changed
     code.write_text(code.read_text().replace("picked", "chosen"))
-    told = take_over("old", jobs.pick_task, allow_pickle=True)
+    told = import_cache("old", jobs.pick_task, allow_pickle=True)
     assert told.changed
     assert "the code of jobs.pick is not the one that joblib kept these of" in str(told)
 
 
 def test_results_of_coroutines_are_awaited_values(jobs: Any) -> None:
     asyncio.run(joblib.Memory("old", verbose=0).cache(jobs.fetch)(1))
-    assert take_over("old", jobs.fetch_task, allow_pickle=True).taken == 1
+    assert import_cache("old", jobs.fetch_task, allow_pickle=True).taken == 1
     assert jobs.fetch_task.peek(1) == 2
 
 
@@ -301,7 +301,7 @@ def test_without_the_flag_nothing_is_read(jobs: Any, kind: str) -> None:
         assert "reading a pickle runs any code that is in it" in " ".join(done.stderr.split())
         assert "--allow-pickle. Nothing was read." in " ".join(done.stderr.split())
     with pytest.raises(ConfigurationError, match=r"old was not read: .* with allow_pickle=True"):
-        take_over("old", jobs.embed_task)
+        import_cache("old", jobs.embed_task)
     assert not Path("sprung").exists()
     take("jobs.db", "old", "--task", "jobs:embed_task", "--allow-pickle")
     assert Path("sprung").exists()  # so it would have been
