@@ -18,7 +18,7 @@ from beautyspot.results.codec import EncodedResult, codec_for
 from beautyspot.results.store import MISSING
 from beautyspot.results.task_cache import TaskCache
 from beautyspot.serialization.msgpack_serializer import MsgpackSerializer
-from beautyspot.tasks.bound import LikeCython, arguments
+from beautyspot.tasks.bound import RayFunctionMarker, arguments
 from beautyspot.tasks.options import Options
 from beautyspot.tasks.pickling import made_here, opened, reduce
 
@@ -87,7 +87,7 @@ class BaseTask(Generic[P, T]):
         "project",
     )  # fmt: skip
     __wrapped__: Callable[..., Any]
-    __func__ = LikeCython()
+    __func__ = RayFunctionMarker()
     binds: Literal["instance", "class", "nothing"]  # what looking a method up binds it to
 
     def __init__(self, function: Callable[..., Any], project: Any, options: Options) -> None:

@@ -22,11 +22,11 @@ def arguments(args: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return (args if isinstance(args, tuple) else (args,)), {}
 
 
-class LikeCython:
+class RayFunctionMarker:
     """Ray takes what is no plain function only if it is one of Cython's, and knows these by this type's name."""
 
 
-LikeCython.__name__ = "cython_function_or_method"
+RayFunctionMarker.__name__ = "cython_function_or_method"
 
 
 class _Bound(Generic[P, T]):
