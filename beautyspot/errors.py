@@ -13,7 +13,7 @@
     │   ├── MissingBlobError                    it is gone
     │   └── DamagedBlobError                    it is not what was written, or no blob of its storage
     ├── IndexUnavailableError                   the index cannot be opened, read or written
-    │   └── UnusableIndexError                  it is not ours to use, and was left untouched
+    │   └── RejectedIndexError                  it is not ours to use, and was left untouched
     │       ├── ForeignIndexError (ConfigurationError)  it belongs to another program
     │       └── NewerIndexError                 a newer beautyspot made it
     ├── RateLimitExceeded         (TimeoutError) a call would wait for its budget longer than it may
@@ -56,6 +56,7 @@ __all__ = [
     "NewerIndexError",
     "NotKeptWarning",
     "RateLimitExceeded",
+    "RejectedIndexError",
     "RemoteError",
     "RetentionWarning",
     "SerializationError",
@@ -63,7 +64,6 @@ __all__ = [
     "UnkeyableError",
     "UnknownTypeError",
     "UnreadableWarning",
-    "UnusableIndexError",
     "WorkerDied",
 ]
 
@@ -184,15 +184,15 @@ class IndexUnavailableError(BeautyspotError):
     """The index cannot be opened, read or written; the text gives the cause and the place."""
 
 
-class UnusableIndexError(IndexUnavailableError):
+class RejectedIndexError(IndexUnavailableError):
     """The index is not ours to use, or its server refuses us: no call runs until that is set right."""
 
 
-class ForeignIndexError(UnusableIndexError, ConfigurationError):
+class ForeignIndexError(RejectedIndexError, ConfigurationError):
     """What is at the index's place belongs to another program and was left untouched."""
 
 
-class NewerIndexError(UnusableIndexError):
+class NewerIndexError(RejectedIndexError):
     """The index was made by a newer beautyspot and was left untouched."""
 
 

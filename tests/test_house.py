@@ -145,7 +145,7 @@ ERRORS = [
     errors.MissingBlobError("text"),
     errors.DamagedBlobError("text"),
     errors.IndexUnavailableError("text"),
-    errors.UnusableIndexError("text"),
+    errors.RejectedIndexError("text"),
     errors.ForeignIndexError("text"),
     errors.NewerIndexError("text"),
     errors.RateLimitExceeded("of p (tpm=10)", 6.0, 2.0),

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from beautyspot._internal.context import KeyBusy, Reader, flush_current_group, held_keys, readers_under_way
 from beautyspot._internal.fork_safety import SurvivesFork
 from beautyspot._internal.wakeups import Asked, wake
-from beautyspot.errors import IndexUnavailableError, UnusableIndexError
+from beautyspot.errors import IndexUnavailableError, RejectedIndexError
 from beautyspot.protocols.locks import BulkLocks, KeyLocks
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ class SingleFlight(SurvivesFork):
                 if self._take(key) is None:
                     mine.append(key)
             taken = self._bulk.try_lock_many(mine)
-        except UnusableIndexError:
+        except RejectedIndexError:
             raise
         except IndexUnavailableError:  # each is asked for by itself then, as in `_try_locks`
             if surely:
@@ -344,7 +344,7 @@ class SingleFlight(SurvivesFork):
     def _try_locks(self, key: bytes, surely: bool = False) -> bool:
         try:
             return self._locks is None or self._locks.try_lock(key)
-        except UnusableIndexError:
+        except RejectedIndexError:
             raise
         except IndexUnavailableError:
             if surely:
@@ -356,7 +356,7 @@ class SingleFlight(SurvivesFork):
         try:
             if self._locks is not None:
                 self._locks.lock(key)
-        except UnusableIndexError:
+        except RejectedIndexError:
             raise
         except IndexUnavailableError:  # as in `_try_locks`
             return

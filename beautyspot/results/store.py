@@ -23,8 +23,8 @@ from beautyspot.errors import (
     DamagedBlobError,
     DeserializationError,
     MissingBlobError,
+    RejectedIndexError,
     UnreadableWarning,
-    UnusableIndexError,
 )
 from beautyspot.protocols.index import BlobInfo, Entry, InDirectory, QuickLookup, Record, Summary, TaskDB
 from beautyspot.protocols.serializer import Buffer
@@ -102,7 +102,7 @@ class Results:
         """The entry of *key*, expired or not; ``None`` also where the index cannot be read (said once)."""
         try:
             entry = self._get(key)
-        except UnusableIndexError:
+        except RejectedIndexError:
             raise
         except Exception as error:
             self._unreadable(error)
@@ -126,7 +126,7 @@ class Results:
         """As `find_many`, expired ones included."""
         try:
             found = self.db.lookup(keys)
-        except UnusableIndexError:
+        except RejectedIndexError:
             raise
         except Exception as error:
             self._unreadable(error)

@@ -20,7 +20,7 @@ import beautyspot as bs
 from beautyspot.db import PostgresTaskDB, open_db
 from beautyspot.db.postgres import connections
 from beautyspot.db.postgres.schema import MIGRATIONS
-from beautyspot.errors import ForeignIndexError, NewerIndexError, NotKeptWarning, UnreadableWarning, UnusableIndexError
+from beautyspot.errors import ForeignIndexError, NewerIndexError, NotKeptWarning, RejectedIndexError, UnreadableWarning
 from beautyspot.testing import Count, make_key, make_record
 from tests.support.servers import Pooler, PostgresServer, Proxy
 from tests.support.tampering import rows
@@ -97,10 +97,10 @@ def test_a_server_that_refuses_us_is_an_error_before_anything_runs(
     with bs.Project("p", db=postgres_server.url_of(database, user=user)) as project:
         task = project.task(lambda x: count())
         with pytest.raises(
-            UnusableIndexError, match=f"refuses us: .*{message}.*Set the URL given as db= right"
+            RejectedIndexError, match=f"refuses us: .*{message}.*Set the URL given as db= right"
         ) as caught:
             task(1)
-        with pytest.raises(UnusableIndexError):
+        with pytest.raises(RejectedIndexError):
             bs.map(task, [1])
     assert len(count) == 0
     assert "secret" not in str(caught.value)
@@ -127,7 +127,7 @@ def test_a_role_that_may_not_make_tables_is_told_so(postgres_server: PostgresSer
     postgres_server.execute("DROP ROLE IF EXISTS guest", "CREATE ROLE guest LOGIN PASSWORD 'g'")
     with bs.Project("p", db=postgres_server.url_of("postgres", user="guest:g") + "?schema=not_yours") as project:
         with pytest.raises(
-            UnusableIndexError, match=r"does not let us make our tables: permission denied.*Grant CREATE"
+            RejectedIndexError, match=r"does not let us make our tables: permission denied.*Grant CREATE"
         ):
             project.task(lambda x: x)(1)
 
@@ -643,7 +643,7 @@ def test_a_pooler_in_transaction_mode_is_refused_for_locks_with_the_cure(
 ) -> None:
     pooler = Pooler(postgres_server, "transaction")
     url = postgres_url.replace(f":{postgres_server.port}/", f":{pooler.port}/")
-    with bs.Project("p", db=url) as project, pytest.raises(UnusableIndexError, match=r"lock_url=.*session mode"):
+    with bs.Project("p", db=url) as project, pytest.raises(RejectedIndexError, match=r"lock_url=.*session mode"):
         project.task(lambda x: count() or x)(1)
     assert len(count) == 0
     db = PostgresTaskDB(url, lock_url=postgres_server.url)

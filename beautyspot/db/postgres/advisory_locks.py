@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from beautyspot._internal.fork_safety import SurvivesFork
 from beautyspot.db.postgres.connections import Sessions, has_pooler
-from beautyspot.errors import IndexUnavailableError, UnusableIndexError
+from beautyspot.errors import IndexUnavailableError, RejectedIndexError
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -207,8 +207,8 @@ class PostgresLocks(SurvivesFork):
                 if other.execute("SELECT pg_backend_pid()").fetchone() == mine:
                     raise self._no_session()
 
-    def _no_session(self) -> UnusableIndexError:
-        return UnusableIndexError(
+    def _no_session(self) -> RejectedIndexError:
+        return RejectedIndexError(
             f"a pooler in transaction mode stands before {self._sessions.place}: locks, on which one execution per "
             "key rests, need a session. Name the server itself for them, PostgresTaskDB(url, lock_url=...), or use a "
             "pool in session mode"

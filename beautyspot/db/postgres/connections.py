@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from beautyspot._internal.fork_safety import SurvivesFork
-from beautyspot.errors import ConfigurationError, IndexUnavailableError, UnusableIndexError
+from beautyspot.errors import ConfigurationError, IndexUnavailableError, RejectedIndexError
 
 if TYPE_CHECKING:
     import psycopg
@@ -67,7 +67,7 @@ class Sessions(SurvivesFork):
         """What *action* gives on a connection; again on another one where it lost its own.
 
         Raises:
-            UnusableIndexError: If the server will not have us, and never did.
+            RejectedIndexError: If the server will not have us, and never did.
             IndexUnavailableError: If it cannot be reached for long enough, or fails otherwise.
         """
 
@@ -190,7 +190,7 @@ class Sessions(SurvivesFork):
         """Look whether the server has us, and what stands before it; make the tables.
 
         Raises:
-            UnusableIndexError: If it refuses us: nothing runs before that is set right.
+            RejectedIndexError: If it refuses us: nothing runs before that is set right.
         """
         import psycopg
 
@@ -199,14 +199,14 @@ class Sessions(SurvivesFork):
                 self.is_pooled = has_pooler(connection)
                 self._prepare(connection)
         except psycopg.errors.InsufficientPrivilege as error:
-            raise UnusableIndexError(
+            raise RejectedIndexError(
                 f"{self.place} does not let us make our tables: {_line(error)}. Grant CREATE on the database, or have "
                 "its owner make them by using the index once"
             ) from error
         except psycopg.OperationalError as error:
             if not _REFUSED.search(str(error)) or _BUSY.search(str(error)):
                 raise
-            raise UnusableIndexError(
+            raise RejectedIndexError(
                 f"{self.place} refuses us: {_line(error)}. Set the URL given as db= right"
             ) from error
 
