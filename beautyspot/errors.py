@@ -28,7 +28,7 @@
     ├── UnreadableWarning         something kept could not be used, and the call ran again
     ├── ChangedCodeWarning        the code of a task changed and its version did not
     ├── RetentionWarning          a result is larger than max_bytes allows for all of them
-    └── BudgetWarning             a budget is not kept to, or not settled, as it was meant to be
+    └── RateLimitWarning             a budget is not kept to, or not settled, as it was meant to be
 
 Each one can be pickled: its arguments are those of its constructor, its text is built in ``__str__``.
 """
@@ -42,7 +42,6 @@ __all__ = [
     "BatchError",
     "BeautyspotError",
     "BeautyspotWarning",
-    "BudgetWarning",
     "ChangedCodeWarning",
     "ConfigurationError",
     "DamagedBlobError",
@@ -56,6 +55,7 @@ __all__ = [
     "NewerIndexError",
     "NotKeptWarning",
     "RateLimitExceeded",
+    "RateLimitWarning",
     "RejectedIndexError",
     "RemoteError",
     "RetentionWarning",
@@ -336,7 +336,7 @@ class ChangedCodeWarning(BeautyspotWarning):
     """A task's code changed since a result was kept, and its version did not."""
 
 
-class BudgetWarning(BeautyspotWarning):
+class RateLimitWarning(BeautyspotWarning):
     """A budget is not shared, or not settled, as it was meant to be."""
 
 

@@ -11,7 +11,7 @@ from limits.storage import Storage
 
 from beautyspot._internal.fork_safety import SurvivesFork
 from beautyspot._internal.warn import warn_once
-from beautyspot.errors import BudgetWarning
+from beautyspot.errors import RateLimitWarning
 from beautyspot.limiter.gcra import Request, State, admit, aged, deferred, shifted, spent
 from beautyspot.limiter.support import GCRASupport, NoWindows
 
@@ -57,7 +57,7 @@ class MemoryStorage(NoWindows, Storage, GCRASupport, SurvivesFork):
     def acquire_gcra(self, requests: Sequence[Request], max_wait: float = 0.0) -> tuple[bool, float]:
         """Charge a call to all of its budgets, or to none."""
         if self.is_copy:
-            warn_once(("budget", str(os.getpid())), _COPY, BudgetWarning)
+            warn_once(("budget", str(os.getpid())), _COPY, RateLimitWarning)
         with self._lock:
             now = self._clock()
             answer = admit(requests, self._states, now, max_wait)

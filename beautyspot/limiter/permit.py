@@ -8,7 +8,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 from beautyspot._internal.warn import warn_once
-from beautyspot.errors import BudgetWarning, ConfigurationError
+from beautyspot.errors import ConfigurationError, RateLimitWarning
 from beautyspot.limiter.budget import Budget
 from beautyspot.limiter.headers import asked_to_wait
 from beautyspot.limiter.rates import checked_cost
@@ -103,5 +103,5 @@ def at_least_said(name: str) -> Iterator[None]:
             ("budget", name, kind),
             f"what a call really cost could not be settled, or others not be held back, for {name}: {kind}: {error}. "
             "What was estimated stays charged (further ones are not reported)",
-            BudgetWarning,
+            RateLimitWarning,
         )

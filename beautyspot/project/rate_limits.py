@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from beautyspot._internal.warn import warn_once
-from beautyspot.errors import BudgetWarning, ConfigurationError
+from beautyspot.errors import ConfigurationError, RateLimitWarning
 from beautyspot.protocols.index import LocalFile, TaskDB
 from beautyspot.protocols.locks import KeyLocks
 from beautyspot.tasks.task import AsyncTask, Task
@@ -68,7 +68,7 @@ class Paced:
                 ("alone", self.name),
                 f"the limits of {self.name} hold in each process for itself, since its index is no file: name who "
                 'shares them, as in limiter_uri="redis://host:6379/0", or say limiter_uri="memory://"',
-                BudgetWarning,
+                RateLimitWarning,
             )
 
     def _place(self) -> str:

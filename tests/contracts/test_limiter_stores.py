@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from limits.errors import StorageError
 from limits.storage import storage_from_string
 
-from beautyspot.errors import BudgetWarning, ConfigurationError, LimiterUnavailableError
+from beautyspot.errors import ConfigurationError, LimiterUnavailableError, RateLimitWarning
 from beautyspot.limiter import MemoryStorage, RedisStorage, SQLiteStorage, aio
 from beautyspot.limiter.budget import Budget
 from beautyspot.limiter.gcra import SLACK
@@ -341,7 +341,7 @@ def _warnings_of_a_copy(store: MemoryStorage, told: Any) -> None:
         warnings.simplefilter("always")
         for _ in range(3):
             store.acquire_gcra([asked("k", 1)], 1e9)
-    told.send([str(warning.message) for warning in caught if warning.category is BudgetWarning])
+    told.send([str(warning.message) for warning in caught if warning.category is RateLimitWarning])
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")

@@ -19,7 +19,7 @@ import stamina
 import tenacity
 
 import beautyspot as bs
-from beautyspot.errors import BudgetWarning, ConfigurationError, LimiterUnavailableError
+from beautyspot.errors import ConfigurationError, LimiterUnavailableError, RateLimitWarning
 from beautyspot.limiter import retry_after
 from beautyspot.limiter.gcra import SLACK
 from beautyspot.testing import Count
@@ -381,7 +381,7 @@ def test_a_result_is_not_lost_to_its_settling(settle: Any, is_async: bool, paced
         return {"answer": 1}
 
     limited = paced.limiter(cost=500, settle=settle)(call_async if is_async else lambda: {"answer": 1})
-    with charged(paced, 0.5), pytest.warns(BudgetWarning, match="could not be settled"):
+    with charged(paced, 0.5), pytest.warns(RateLimitWarning, match="could not be settled"):
         assert run(limited) == {"answer": 1}
 
 
@@ -724,7 +724,7 @@ def test_a_store_that_is_lost_while_a_call_runs_costs_no_result(tmp_path: Path) 
             place.mkdir()
             return "answer"
 
-        with pytest.warns(BudgetWarning, match="could not be settled"):
+        with pytest.warns(RateLimitWarning, match="could not be settled"):
             assert project.limiter(cost=5, settle=lambda result: 1)(call)() == "answer"
 
 
@@ -759,7 +759,7 @@ def test_a_project_travels_with_its_limits(tmp_path: Path) -> None:
 def test_a_copy_with_a_budget_in_memory_says_that_it_spends_it_again(tmp_path: Path) -> None:
     with bs.Project("p", db=tmp_path / "p.db", limiter_uri="memory://") as project:
         copy = pickle.loads(pickle.dumps(project))
-        with pytest.warns(BudgetWarning, match="Leave limiter_uri out"):
+        with pytest.warns(RateLimitWarning, match="Leave limiter_uri out"):
             copy.limiter(lambda: None)()
         with warnings.catch_warnings():
             warnings.simplefilter("error")

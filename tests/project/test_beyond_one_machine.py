@@ -292,7 +292,7 @@ def test_an_upload_does_not_hold_up_the_event_loop(postgres_url: str, s3_server:
 
 def test_a_budget_that_is_not_shared_is_said(postgres_url: str) -> None:
     with bs.Project("p", db=postgres_url, tpm=60_000) as project:
-        with pytest.warns(bs.BudgetWarning, match='each process for itself.*limiter_uri="redis://'):
+        with pytest.warns(bs.RateLimitWarning, match='each process for itself.*limiter_uri="redis://'):
             project.task(project.limiter(lambda x: x))(1)
 
 
