@@ -107,7 +107,7 @@ class BatchPool:
             waits = all(call.waits for call in calls)
             self._lists.submit(Call(calls[0].number, tuple(calls), b"", [], waits))
 
-    def finished(self) -> list[Outcome]:
+    def wait(self) -> list[Outcome]:
         """What became of each call of the lists that came back; nothing more is coming for one that is not full."""
         self._send()
         found: list[Outcome] = []
@@ -115,10 +115,10 @@ class BatchPool:
             found += [Outcome(call, error=each.error) for call in each.call.args] if each.error else each.value
         return found
 
-    async def wait(self) -> None:
+    async def ready(self) -> None:
         """On an event loop: wait for a list to come back."""
         self._send()
-        await self._lists.wait()
+        await self._lists.ready()
 
     async def cancel(self) -> None:
         """On an event loop: end what runs."""

@@ -59,7 +59,7 @@ class Pool(Protocol):
         """Whether anything that was submitted has not come back."""
         ...
 
-    def finished(self) -> list[Outcome]:
+    def wait(self) -> list[Outcome]:
         """What finished; waits for at least one while the pool is busy."""
         ...
 

@@ -98,7 +98,7 @@ class EnginePool:
             del self._chunks[number]
             raise
 
-    def finished(self) -> list[Outcome]:
+    def wait(self) -> list[Outcome]:
         """Wait for a chunk to come back, and take all that did."""
         if self._suspects:
             if not self._chunks:

@@ -70,7 +70,7 @@ async def _outcomes(scheduler: MapScheduler) -> AsyncIterator[InputOutcome]:
             elif step is Instruction.POLL_BUSY:
                 await run_io(scheduler.poll_busy)
             elif step is Instruction.WAIT:
-                await scheduler.pool.wait()
+                await scheduler.pool.ready()
                 scheduler.on_finished(scheduler.pool.wait())
             elif isinstance(step, ReadBlob):
                 reading = (
@@ -108,10 +108,10 @@ class _AsyncPool:
         context = self._context.copy()
         self._running[asyncio.get_running_loop().create_task(compute, context=context)] = call
 
-    async def wait(self) -> None:
+    async def ready(self) -> None:
         await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
 
-    def finished(self) -> list[Outcome]:
+    def wait(self) -> list[Outcome]:
         done = [task for task in self._running if task.done()]
         outcomes = [_outcome(self._running.pop(task), task) for task in done]
         return [outcome for outcome in outcomes if not isinstance(outcome.error, CallCancelled)]

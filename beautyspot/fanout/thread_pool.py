@@ -164,7 +164,7 @@ class ThreadPool:
             self._seconds = computed.seconds if computed.encoded.value is not None else monotonic() - began
         return Outcome(call, computed.value)
 
-    def finished(self) -> list[Outcome]:
+    def wait(self) -> list[Outcome]:
         """Wait for a call to come back, and take all that did."""
         pause = _TELL
         while not self._done and self._under_way > self._taken_back.qsize():

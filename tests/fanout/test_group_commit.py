@@ -128,7 +128,7 @@ def test_the_first_failure_stops_a_batch(project: bs.Project) -> None:
     failed = [x for x in ran if x >= 1000]
     assert [raised.value.args[0]] == failed == ran[-1:]
     assert all(task.cached(x) for x in ran[:-1])
-    assert not project.single_flight._under_way
+    assert not project.single_flight._in_flight
 
 
 def test_failures_in_a_batch_harm_no_other_call(project: bs.Project) -> None:

@@ -384,9 +384,9 @@ def test_an_input_that_raises_ends_the_map(project: bs.Project) -> None:
 def until_free(project: bs.Project) -> None:
     """Wait until no key is under way; over a network it is given back a moment later."""
     end = time.monotonic() + 30
-    while project.single_flight._under_way and time.monotonic() < end:
+    while project.single_flight._in_flight and time.monotonic() < end:
         time.sleep(0.01)
-    assert not project.single_flight._under_way
+    assert not project.single_flight._in_flight
 
 
 class TestAmap:

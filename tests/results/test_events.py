@@ -334,7 +334,7 @@ def test_async_calls_tell_that_they_waited_for_another(project: bs.Project, hear
 
     async def main() -> None:
         calls = [asyncio.create_task(slow(1)) for _ in range(3)]
-        while sum(len(flight.callbacks) for flight in slow._single_flight._under_way.values()) < 2:
+        while sum(len(flight.callbacks) for flight in slow._single_flight._in_flight.values()) < 2:
             await asyncio.sleep(0.001)
         leave.append(True)
         await asyncio.gather(*calls)
