@@ -22,6 +22,7 @@ from beautyspot.db.sqlite import schema
 from beautyspot.db.sqlite.schema import MIGRATIONS
 from beautyspot.errors import ConfigurationError, IndexUnavailableError
 from beautyspot.maintenance import background
+from beautyspot.results import last_used
 from beautyspot.maintenance.pruning import Dropped
 from beautyspot.protocols.index import AccessLog, Record, Summary
 from beautyspot.testing import Count, make_key, make_record
@@ -44,6 +45,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The one by which it is time to drop results, and to write which were used."""
     clock = Clock()
     monkeypatch.setattr(background, "monotonic", clock)
+    monkeypatch.setattr(last_used, "monotonic", clock)
     return clock
 
 
@@ -612,7 +614,7 @@ def test_uses_are_written_while_the_program_runs(clock: Clock) -> None:
 
 
 def test_many_uses_are_written_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(background, "_MANY", 10)
+    monkeypatch.setattr(last_used, "_MANY", 10)
     with bs.Project("p", retention=bs.Retention(max_bytes="1GB")) as project:
         task = bytes_of(project)
         bs.map(task, range(20))
@@ -623,7 +625,7 @@ def test_many_uses_are_written_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_event_loop_does_not_write_uses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(background, "_EVERY", 0.0)
+    monkeypatch.setattr(last_used, "_EVERY", 0.0)
 
     async def double(x: int) -> int:
         return 2 * x

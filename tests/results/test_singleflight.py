@@ -334,7 +334,7 @@ def test_a_child_that_is_forked_while_a_key_is_computed_for_the_first_time_compu
     script = textwrap.dedent("""
         import os, threading
         import beautyspot as bs
-        from beautyspot import keys
+        from beautyspot.keys import keyer as keys
         entered, go_on = threading.Event(), threading.Event()
         fingerprint = keys.fingerprint
         def slow(function):
