@@ -131,7 +131,7 @@ class ResumableBackend(joblib.parallel.ParallelBackendBase):  # type: ignore[mis
     def _begin(self, job: _Job, batch: Any, callback: Callable[[Any], Any]) -> None:
         for position, (function, args, kwargs) in enumerate(batch.items):
             call = self._call(function, args, kwargs)
-            value = self if call is None else call.recall(self)
+            value = self if call is None else call.find(self)
             if value is self:
                 job.run[position] = call
             else:
@@ -208,7 +208,7 @@ class ResumableBackend(joblib.parallel.ParallelBackendBase):  # type: ignore[mis
 
     def _keep(self, call: ExternalCall, value: Any) -> None:
         try:
-            call.keep(value)
+            call.store(value)
         except SerializationError as error:
             self._unkept.add(call.task.function_name)
             warn_uncached(self._project, call.task, error)

@@ -134,7 +134,7 @@ class Source:
 
     def forget(self, key: bytes) -> bool:
         """Drop a result."""
-        return self.maintenance.results.forget(key)
+        return self.maintenance.results.delete(key)
 
     def close(self) -> None:
         """Close the index and the storage."""

@@ -1,12 +1,18 @@
-"""What a map and the places where its calls run say to each other."""
+"""What crosses between the scheduler of a map and the pool in which its calls run."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from beautyspot.keys.keyer import KeyedCall
 from beautyspot.results.store import MISSING
+from beautyspot.tasks.batch import AsyncBatchTask, BatchTask
+from beautyspot.tasks.core import ComputedResult
+from beautyspot.tasks.task import AsyncTask, Task
+
+MappedTask = Task[..., Any] | AsyncTask[..., Any] | BatchTask[Any, ..., Any] | AsyncBatchTask[Any, ..., Any]
 
 
 @dataclass(slots=True)
@@ -14,7 +20,11 @@ class Call:
     """One call of a map that has to run.
 
     Attributes:
-        waits: Whether someone else who runs it just now is waited for; other calls come first.
+        number: The position of its input.
+        args: Its arguments, by position.
+        key: Its key.
+        parts: The encodings that its key was made of.
+        waits: Whether to wait if another caller has locked the key; calls that need not wait come first.
     """
 
     number: int
@@ -24,17 +34,20 @@ class Call:
     waits: bool = False
 
     def keyed(self) -> KeyedCall:
-        """As tasks take it."""
+        """The call as cores take it."""
         return KeyedCall(self.key, self.parts, self.args, {})
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of a call: its result, its exception, or neither.
+    """What a call came to: its result, its exception, or neither.
 
     Attributes:
-        again: Whether it is to be submitted again.
-        key_busy: Whether someone else runs it just now, for whom it did not wait.
+        call: The call.
+        value: Its result.
+        error: Its exception.
+        again: Whether it must be submitted again.
+        key_busy: Whether another caller had locked its key, and it did not wait.
     """
 
     call: Call
@@ -44,29 +57,67 @@ class Outcome:
     key_busy: bool = False
 
 
+class Runner(Protocol):
+    """Runs one call at a time: the core of a task, or a `ListRunner`."""
+
+    @property
+    def limiters(self) -> tuple[Callable[..., Any], ...]:
+        """Wrappers of the user's function that run before its own code."""
+        ...
+
+    def run(self, call: KeyedCall, wait: bool = True) -> ComputedResult:
+        """As `TaskCore.run`."""
+        ...
+
+
+class AsyncRunner(Protocol):
+    """As `Runner`, awaited."""
+
+    @property
+    def limiters(self) -> tuple[Callable[..., Any], ...]:
+        """As those of `Runner`."""
+        ...
+
+    async def run(self, call: KeyedCall, wait: bool = True) -> ComputedResult:
+        """As `AsyncTaskCore.run`."""
+        ...
+
+
 class Pool(Protocol):
-    """Where calls run."""
+    """Where the calls of a map run."""
 
     def has_capacity(self) -> bool:
         """Whether another call may be submitted now."""
         ...
 
     def submit(self, call: Call) -> None:
-        """Begin *call*, or have it wait for its turn."""
+        """Start *call*, or queue it."""
         ...
 
     def has_pending(self) -> bool:
-        """Whether anything that was submitted has not come back."""
+        """Whether a submitted call has not come back."""
         ...
 
     def wait(self) -> list[Outcome]:
-        """What finished; waits for at least one while the pool is busy."""
+        """The outcomes of finished calls, at least one while calls are pending: waits for it."""
         ...
 
     def stop(self) -> None:
-        """Take back what has not begun; what runs comes back still."""
+        """Cancel calls that have not started; running ones still come back."""
         ...
 
     def close(self, now: bool = False) -> None:
-        """End the pool; *now*: what runs is given a second."""
+        """End the pool after its running calls; with *now*, after a second."""
+        ...
+
+
+class AsyncPool(Pool, Protocol):
+    """A pool on an event loop, where `wait` does not block: it follows `ready`."""
+
+    async def ready(self) -> None:
+        """Wait until a call has finished."""
+        ...
+
+    async def cancel(self) -> None:
+        """Cancel the running calls."""
         ...

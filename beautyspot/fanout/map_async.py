@@ -8,14 +8,14 @@ from collections.abc import AsyncIterator, Iterable
 from typing import Any, TypeVar
 
 from beautyspot._internal.context import CallCancelled, CurrentMap, KeyBusy, current_map
-from beautyspot.fanout.batch_pool import BatchPool, Lists
-from beautyspot.fanout.calls import Call, Outcome
+from beautyspot.fanout.batch_pool import AsyncBatchPool, AsyncListRunner
+from beautyspot.fanout.calls import AsyncPool, AsyncRunner, Call, MappedTask, Outcome
 from beautyspot.fanout.map_sync import check_workers, in_step
 from beautyspot.fanout.scheduler import InputOutcome, Instruction, MapScheduler, OnError, ReadBlob
-from beautyspot.keys.keyer import pacing_layers
 from beautyspot.results.store import MISSING
 from beautyspot.tasks.batch import AsyncBatchTask, check_mapped
 from beautyspot.tasks.bound import BoundAsyncTask
+from beautyspot.tasks.core import ComputedResult
 from beautyspot.tasks.task import AsyncTask
 
 __all__ = ["amap"]
@@ -33,7 +33,7 @@ async def amap(
     """The results of an async task for all inputs, in their order.
 
     Args:
-        task: What to call and await.
+        task: The task to call and await.
         iterables: The inputs; several are taken in step.
         workers: How many calls run at a time.
         progress: A bar: always, never, or (``None``) on a terminal.
@@ -45,13 +45,12 @@ async def amap(
         Exception: With ``on_error="raise"``, what the first failing call raised.
     """
     if not isinstance(getattr(task, "task", task), AsyncTask | AsyncBatchTask):
-        name = getattr(task, "__name__", repr(task))
-        raise TypeError(f"bs.amap needs an async task and got {name}: use bs.map for a task that is not async")
+        raise _is_not_async(task)
     check_workers(workers)
     check_mapped(task, iterables)
     inputs = list(in_step(iterables))
     scheduler = MapScheduler(
-        task, inputs, len(inputs), lambda task, stop: _pool(task, workers, stop), progress, on_error
+        task, inputs, len(inputs), lambda task, stop: _make_pool(task, workers, stop), progress, on_error
     )
     results: list[Any] = [MISSING] * len(inputs)
     async for number, value, error in _outcomes(scheduler):
@@ -60,24 +59,26 @@ async def amap(
     return results
 
 
-async def _outcomes(scheduler: MapScheduler) -> AsyncIterator[InputOutcome]:
-    """As `MapScheduler.outcomes`; what blocks runs in threads of the project."""
-    run_io, read = scheduler.task.project.run_io, scheduler.task._cache.read
+async def _outcomes(scheduler: MapScheduler[AsyncPool]) -> AsyncIterator[InputOutcome]:
+    """The outcomes of inputs as they come: carries out the scheduler's instructions on the event loop.
+
+    Blocking work runs in threads of the project.
+    """
+    run_io, read = scheduler.core.project.run_io, scheduler.core.cache.read
     try:
         for step in scheduler.steps(None):
             if step is Instruction.READ:
                 await run_io(scheduler.read_block, None)
             elif step is Instruction.POLL_BUSY:
                 await run_io(scheduler.poll_busy)
-            elif step is Instruction.WAIT:
+            elif step is Instruction.WAIT and scheduler.pool is not None:
                 await scheduler.pool.ready()
                 scheduler.on_finished(scheduler.pool.wait())
             elif isinstance(step, ReadBlob):
-                reading = (
-                    scheduler.ahead(step, run_io) if scheduler.reads_ahead else run_io(read, step.entry, step.call.key)
-                )
-                scheduler.recalled(step.call, await reading)
-            else:
+                ahead = scheduler.reads_ahead
+                reading = scheduler.ahead(step, run_io) if ahead else run_io(read, step.entry, step.call.key)
+                scheduler.on_read(step.call, await reading)
+            elif not isinstance(step, Instruction):
                 yield step
     finally:
         if scheduler.pool is not None:
@@ -85,16 +86,21 @@ async def _outcomes(scheduler: MapScheduler) -> AsyncIterator[InputOutcome]:
         scheduler.close()
 
 
-class _AsyncPool:
-    """Calls run as tasks of the event loop."""
+class _TaskPool:
+    """Runs calls as tasks of the event loop.
 
-    def __init__(self, task: Any, width: int) -> None:
-        self._task = task
+    Args:
+        runner: Runs one call.
+        width: How many calls run at a time.
+    """
+
+    def __init__(self, runner: AsyncRunner, width: int) -> None:
+        self._runner = runner
         self._width = width
-        self._running: dict[asyncio.Task[Any], Call] = {}
+        self._running: dict[asyncio.Task[ComputedResult], Call] = {}
         self._stopped = False
         self._context = contextvars.copy_context()
-        ends = CurrentMap(pacing_layers(task.__wrapped__), lambda: self._stopped)
+        ends = CurrentMap(runner.limiters, lambda: self._stopped)
         self._context.run(current_map.set, ends)
 
     def has_capacity(self) -> bool:
@@ -104,9 +110,8 @@ class _AsyncPool:
         return bool(self._running)
 
     def submit(self, call: Call) -> None:
-        compute = self._task._compute_locked_async(call.keyed(), wait=call.waits)
-        context = self._context.copy()
-        self._running[asyncio.get_running_loop().create_task(compute, context=context)] = call
+        run = self._runner.run(call.keyed(), wait=call.waits)
+        self._running[asyncio.get_running_loop().create_task(run, context=self._context.copy())] = call
 
     async def ready(self) -> None:
         await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
@@ -117,7 +122,7 @@ class _AsyncPool:
         return [outcome for outcome in outcomes if not isinstance(outcome.error, CallCancelled)]
 
     def stop(self) -> None:
-        """Let no call begin that waits for a budget; nothing else waits."""
+        """Calls that wait for a budget do not start; no other calls are queued."""
         self._stopped = True
 
     async def cancel(self) -> None:
@@ -126,19 +131,26 @@ class _AsyncPool:
         await asyncio.gather(*self._running, return_exceptions=True)
 
     def close(self, now: bool = False) -> None:
-        """Nothing is held."""
+        """Nothing to close."""
 
 
-def _pool(task: Any, width: int, stop: bool) -> _AsyncPool | BatchPool:
+def _make_pool(task: MappedTask, width: int, stop: bool) -> AsyncPool:
     if isinstance(task, AsyncBatchTask):
-        return BatchPool(_AsyncPool(Lists(task, stop), width), task.options.size)
-    return _AsyncPool(task, width)
+        return AsyncBatchPool(_TaskPool(AsyncListRunner(task.core, stop), width), task.options.size)
+    if not isinstance(task, AsyncTask):
+        raise _is_not_async(task)
+    return _TaskPool(task.core, width)
 
 
-def _outcome(call: Call, task: asyncio.Task[Any]) -> Outcome:
+def _outcome(call: Call, task: asyncio.Task[ComputedResult]) -> Outcome:
     if task.cancelled():
         return Outcome(call, error=asyncio.CancelledError())
     error = task.exception()
     if isinstance(error, KeyBusy):
         return Outcome(call, key_busy=True)
-    return Outcome(call, error=error) if error is not None else Outcome(call, task.result())
+    return Outcome(call, error=error) if error is not None else Outcome(call, task.result().value)
+
+
+def _is_not_async(task: Any) -> TypeError:
+    name = getattr(task, "__name__", repr(task))
+    return TypeError(f"bs.amap needs an async task and got {name}: use bs.map for a task that is not async")

@@ -1,7 +1,7 @@
-"""map, imap and plan: many calls of one task, of which only those run that are not kept.
+"""map, imap and plan: many calls of one task, of which only those without a cached result run.
 
-Keys are made and looked up in blocks before any worker is asked; inputs that are one call run once; what
-runs is bounded by the workers, and what waits for its turn by the window.
+Keys are computed and looked up in blocks before any worker is asked, and inputs with one key run once. `workers` bounds
+how many calls run at a time, the window of the scheduler how many wait.
 """
 
 from __future__ import annotations
@@ -14,17 +14,16 @@ from typing import Any, TypeVar
 
 from beautyspot._internal.text import of_value
 from beautyspot.errors import ConfigurationError
-from beautyspot.fanout.batch_pool import BatchPool, Lists
-from beautyspot.fanout.calls import Pool
+from beautyspot.fanout.batch_pool import BatchPool, ListRunner
+from beautyspot.fanout.calls import MappedTask, Pool
 from beautyspot.fanout.engine_pool import EnginePool
 from beautyspot.fanout.engines import ENGINES, ENGINES_OF, Engine, Threads
-from beautyspot.fanout.scheduler import MapScheduler, OnError, unbound
+from beautyspot.fanout.scheduler import AHEAD, InputOutcome, Instruction, MapScheduler, OnError, ReadBlob, unbound
 from beautyspot.fanout.thread_pool import ThreadPool
-from beautyspot.keys.keyer import pacing_layers
 from beautyspot.protocols.index import FailureLog, Statistics
 from beautyspot.results.store import MISSING
 from beautyspot.tasks.batch import AsyncBatchTask, BatchTask, calls_of, check_mapped
-from beautyspot.tasks.bound import BoundAsyncTask, BoundTask
+from beautyspot.tasks.bound import Bound, BoundAsyncTask, BoundTask
 from beautyspot.tasks.task import AsyncTask, Task
 
 __all__ = ["Plan", "imap", "map", "plan"]
@@ -37,11 +36,11 @@ class Plan:
     """What a map would do.
 
     Attributes:
-        total: Inputs.
-        kept: Inputs whose result is kept.
-        to_run: Calls that would run; inputs that are the same call count once.
-        failed: Arguments of those that failed last time.
-        seconds: How long it would take by what past runs took and budgets allow; ``None`` if neither is known.
+        total: Number of inputs.
+        kept: Inputs whose results are cached.
+        to_run: Calls that would run; inputs with one key count once.
+        failed: Arguments of the calls that failed last time.
+        seconds: Estimated duration by past runs and rate limits; ``None`` if neither is known.
     """
 
     total: int
@@ -67,14 +66,14 @@ def map(
     """The task's results for all inputs, in their order.
 
     Args:
-        task: What to call.
-        iterables: The inputs; several are taken in step, as the built-in ``map`` takes them.
+        task: The task to call.
+        iterables: The inputs; several are taken in step, as by the built-in ``map``.
         workers: How many calls run at a time; 8 threads, or as many as the engine has workers.
         engine: ``"threads"``, ``"processes"``, the name of an installed engine, an executor, or an `Engine`.
         progress: A bar: always, never, or (``None``) on a terminal.
-        on_error: ``"raise"``: nothing new starts after the first failure, what runs is kept, then that
-            exception is raised; ``"continue"``: all others run, then one `MapError` is raised;
-            ``"return"``: exceptions stand in their inputs' place.
+        on_error: ``"raise"``: no call starts after the first failure, running ones are stored, then that exception is
+            raised; ``"continue"``: all other calls run, then one `MapError` is raised; ``"return"``: exceptions stand
+            in the places of their results.
 
     Raises:
         TypeError: If *task* is a plain function.
@@ -86,7 +85,7 @@ def map(
         _sync(task, iterables), inputs, len(inputs), _pool_maker(engine, workers), progress, on_error
     )
     results: list[Any] = [MISSING] * len(inputs)
-    for number, value, error in scheduler.outcomes(block=len(inputs)):
+    for number, value, error in _outcomes(scheduler, block=len(inputs)):
         results[number] = value if error is None else error
     scheduler.finish(results)
     return results
@@ -104,7 +103,7 @@ def imap(
     """The task's results one by one, with bounded memory; inputs may be endless.
 
     Args:
-        task: What to call.
+        task: The task to call.
         iterables: The inputs; several are taken in step.
         workers: How many calls run at a time.
         engine: As for `map`.
@@ -124,51 +123,87 @@ def imap(
     scheduler = MapScheduler(
         _sync(task, iterables), in_step(iterables), known, _pool_maker(engine, workers), progress, on_error
     )
-    return _in_order(scheduler) if ordered else _as_they_come(scheduler)
+    return _in_order(scheduler) if ordered else _unordered(scheduler)
 
 
-def plan(task: Any, *iterables: Iterable[Any], workers: int = 8) -> Plan:
+def plan(task: MappedTask | Bound[..., Any], *iterables: Iterable[Any], workers: int = 8) -> Plan:
     """What ``map(task, *iterables)`` would do; nothing runs.
 
     Args:
-        task: What would be called.
+        task: The task.
         iterables: The inputs, of known length.
-        workers: How many calls would run at a time, for the time it would take.
+        workers: How many calls would run at a time, for the estimate of the duration.
     """
     bare, prefix = unbound(task)
+    core = bare.core
     check_mapped(task, iterables)
     calls: dict[bytes, list[tuple[Any, ...]]] = {}
     total = kept = 0
     for inputs in in_step(iterables):
         args = (*prefix, *inputs)
         total += 1
-        calls.setdefault(bare._keyer(args, {})[0], []).append(args)
-    entries = bare._cache.results.find_many(list(calls))
+        calls.setdefault(core.keyer(args, {})[0], []).append(args)
+    entries = core.cache.results.find_many(list(calls))
     kept = sum(len(calls[key]) for key in entries)
     missing = [key for key in calls if key not in entries]
-    db = bare.project.db
+    db = core.project.db
     failures = db.failed(missing) if isinstance(db, FailureLog) else {}
-    mean = db.mean_seconds(bare._keyer.function_name) if isinstance(db, Statistics) else None
+    mean = db.mean_seconds(core.name) if isinstance(db, Statistics) else None
     to_run = [calls[key][0] for key in missing]
-    times = [layer.__beautyspot_pricing__.seconds(calls_of(bare, to_run)) for layer in pacing_layers(bare.__wrapped__)]
+    times = [layer.__beautyspot_pricing__.seconds(calls_of(core, to_run)) for layer in core.limiters]
     if mean is not None:
         times.append(mean * len(missing) / max(1, min(workers, len(missing))))
     failed = tuple(calls[key][0][len(prefix) :] for key in missing if key in failures)
     return Plan(total, kept, len(missing), failed, max(times, default=None))
 
 
-def _as_they_come(scheduler: MapScheduler) -> Iterator[Any]:
-    for _, value, error in scheduler.outcomes():
+def _outcomes(scheduler: MapScheduler[Pool], block: int | None = None) -> Iterator[InputOutcome]:
+    """The outcomes of inputs as they come: carries out the scheduler's instructions by blocking.
+
+    Args:
+        scheduler: The scheduler of the map.
+        block: How many inputs to look up before the first call runs: see `MapScheduler.read_block`.
+    """
+    readers: ThreadPoolExecutor | None = None
+    try:
+        for step in scheduler.steps(block):
+            if step is Instruction.READ:
+                scheduler.read_block(block)
+            elif step is Instruction.POLL_BUSY:
+                scheduler.poll_busy()
+            elif step is Instruction.WAIT:
+                scheduler.on_finished(scheduler.pool.wait() if scheduler.pool is not None else ())
+            elif not isinstance(step, ReadBlob):
+                yield step
+            elif scheduler.reads_ahead:
+                readers = readers or ThreadPoolExecutor(1 + AHEAD, "beautyspot-read")
+                scheduler.on_read(step.call, scheduler.ahead(step, readers.submit).result())
+            else:
+                scheduler.on_read(step.call, scheduler.core.cache.read(step.entry, step.call.key))
+    except GeneratorExit:  # the caller walks away
+        scheduler.let_running_calls_end()
+        raise
+    except BaseException as error:
+        scheduler.close(now=not isinstance(error, Exception))
+        raise
+    finally:
+        scheduler.close()
+        if readers is not None:
+            readers.shutdown(cancel_futures=True)
+
+
+def _unordered(scheduler: MapScheduler[Pool]) -> Iterator[Any]:
+    for _, value, error in _outcomes(scheduler):
         shown = scheduler.shown(value, error)
         if shown is not MISSING:
             yield shown
     scheduler.finish([])
 
 
-def _in_order(scheduler: MapScheduler) -> Iterator[Any]:
+def _in_order(scheduler: MapScheduler[Pool]) -> Iterator[Any]:
     waiting: dict[int, Any] = {}
     scheduler.consumed = 0
-    for number, value, error in scheduler.outcomes():
+    for number, value, error in _outcomes(scheduler):
         waiting[number] = scheduler.shown(value, error)
         while scheduler.consumed in waiting:
             shown = waiting.pop(scheduler.consumed)
@@ -178,14 +213,14 @@ def _in_order(scheduler: MapScheduler) -> Iterator[Any]:
     scheduler.finish([])
 
 
-def _pool_maker(engine: Any, workers: int | None) -> Callable[[Any, bool], Pool]:
-    """What makes a run's pool, its options checked before anything begins."""
+def _pool_maker(engine: Any, workers: int | None) -> Callable[[MappedTask, bool], Pool]:
+    """What makes the pool of a map; its options are checked before anything starts."""
     check_workers(workers)
     return lambda task, stop: make_pool(task, engine, workers, stop)
 
 
 def check_workers(workers: int | None) -> None:
-    """Refuse a number of workers that cannot be."""
+    """Refuse an impossible number of workers."""
     if workers is not None and (not isinstance(workers, int) or isinstance(workers, bool) or workers < 1):
         raise ConfigurationError(f"workers is a whole number of at least 1, not {workers!r}")
 
@@ -194,7 +229,7 @@ def in_step(iterables: tuple[Iterable[Any], ...]) -> Iterator[tuple[Any, ...]]:
     """The arguments of each call of a map.
 
     Raises:
-        TypeError: If there are none, or one of them cannot be gone through.
+        TypeError: If there are none, or one of them is no iterable.
     """
     if not iterables:
         raise TypeError("a map needs at least one iterable of inputs")
@@ -209,32 +244,45 @@ def in_step(iterables: tuple[Iterable[Any], ...]) -> Iterator[tuple[Any, ...]]:
 
 
 def _sync(task: Any, iterables: tuple[Iterable[Any], ...]) -> Any:
+    """*task*, unless it cannot be mapped by blocking."""
     check_mapped(task, iterables)
     if isinstance(getattr(task, "task", task), AsyncTask | BoundAsyncTask | AsyncBatchTask):
-        name = getattr(task, "__name__", "the task")
-        raise TypeError(f"{name} is async: write `await bs.amap({name}, ...)`")
+        raise _is_async(task)
     return task
 
 
-def make_pool(task: Any, engine: Any, workers: int | None, stop: bool) -> Pool:
-    """The pool that *engine* stands for: a name, an address, an object of an engine's library, or an engine.
+def _is_async(task: Any) -> TypeError:
+    name = getattr(task, "__name__", "the task")
+    return TypeError(f"{name} is async: write `await bs.amap({name}, ...)`")
+
+
+def make_pool(task: MappedTask, engine: Any, workers: int | None, stop: bool) -> Pool:
+    """The pool for *engine*: a name, an address, an object of an engine's library, or an engine.
+
+    Args:
+        task: The task.
+        engine: As for `map`.
+        workers: As for `map`.
+        stop: Whether no call starts after the first failure.
 
     Raises:
-        ConfigurationError: If nothing is known under that name, or the object is none of these.
+        ConfigurationError: If there is no engine of that name, or the object is none of these.
     """
     if isinstance(task, BatchTask):
         if engine != "threads":
             raise ConfigurationError(
                 f"a map of a batch task runs in threads of this process, and not on {engine!r}: leave engine= out"
             )
-        return BatchPool(ThreadPool(Lists(task, stop), workers or 8, stop=False), task.options.size)
+        return BatchPool(ThreadPool(ListRunner(task.core, stop), workers or 8, stop=False), task.options.size)
+    if not isinstance(task, Task):
+        raise _is_async(task)
     if engine == "threads":
-        return ThreadPool(task, workers or 8, stop)
+        return ThreadPool(task.core, workers or 8, stop)
     if isinstance(engine, ThreadPoolExecutor):
-        return ThreadPool(task, workers or engine._max_workers, stop, engine)
+        return ThreadPool(task.core, workers or engine._max_workers, stop, engine)
     made = _engine_of(engine, workers)
     if isinstance(made, Threads):
-        return ThreadPool(task, made.width, stop)
+        return ThreadPool(task.core, made.width, stop)
     return EnginePool(task, made, workers, stop)
 
 

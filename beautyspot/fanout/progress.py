@@ -1,4 +1,4 @@
-"""How far a map has come: counts, a bar on a terminal, and a row for viewers."""
+"""Progress: the counts of a map, its bar on a terminal, and its row for viewers."""
 
 from __future__ import annotations
 
@@ -9,67 +9,73 @@ from typing import Any
 
 from beautyspot.protocols.index import MapProgress
 from beautyspot.results.task_cache import worker
+from beautyspot.tasks.core import BaseCore
 
-_EVERY = 1.0  # seconds between two rows; a map that is over sooner writes none
+_EVERY = 1.0  # seconds between two updates of the row; a shorter map writes none
 
 
 class Progress:
-    """Counts what a map does.
+    """Counts the calls of a map.
 
     Args:
-        task: What is mapped.
-        total: How many inputs there are, if that is known.
-        show: A bar: always, never, or (``None``) on a terminal.
+        core: The core of the task.
+        total: The number of inputs, if that is known.
+        show: Whether to draw a bar; ``None``: on a terminal.
+
+    Attributes:
+        kept: Inputs whose results were cached.
+        run: Inputs whose calls ran.
+        failed: Inputs whose calls failed.
     """
 
-    def __init__(self, task: Any, total: int | None, show: bool | None) -> None:
+    def __init__(self, core: BaseCore, total: int | None, show: bool | None) -> None:
         self.kept = self.run = self.failed = 0
-        self._task = task
+        self._core = core
         self._total = total
         self._id = os.urandom(8).hex()
         self._started = time()
-        self._noted = monotonic()
-        self._written = False
+        self._updated = monotonic()
+        self._has_row = False
         self._bar: Any = None
         if show or (show is None and sys.stderr is not None and sys.stderr.isatty()):
             from tqdm.auto import tqdm
 
-            self._bar = tqdm(total=total, desc=task.__name__, unit="call")
+            self._bar = tqdm(total=total, desc=core.short_name, unit="call")
 
-    def recalled(self, count: int) -> None:
-        """*count* inputs were kept already: they do not belong to the rate and the time left."""
+    def on_hits(self, count: int) -> None:
+        """*count* results were cached; they count neither for the rate nor for the remaining time."""
         self.kept += count
         if self._bar is not None and count:
             self._bar.initial += count
             self._bar.last_print_n += count
             self._bar.n += count
             self._bar.set_postfix(self._counts(), refresh=True)
-        self._note()
+        self._update_row()
 
-    def finished(self, failed: bool) -> None:
-        """One input ran."""
+    def on_finished(self, failed: bool) -> None:
+        """The call of one input has ended."""
         self.run += not failed
         self.failed += failed
         if self._bar is not None:
             self._bar.set_postfix(self._counts(), refresh=False)
             self._bar.update()
-        self._note()
+        self._update_row()
 
     def close(self) -> None:
-        """The map is over."""
+        """Remove the bar, and mark the row as ended."""
         if self._bar is not None:
             self._bar.close()
-        if self._written:
-            self._note(time())
+        if self._has_row:
+            self._update_row(time())
 
     def _counts(self) -> dict[str, int]:
         return {"kept": self.kept, "run": self.run, "failed": self.failed}
 
-    def _note(self, ended: float | None = None) -> None:
+    def _update_row(self, ended: float | None = None) -> None:
         now = monotonic()
-        if now - self._noted < _EVERY and ended is None:
+        if now - self._updated < _EVERY and ended is None:
             return
-        self._noted, self._written = now, True
-        name = self._task._keyer.function_name
+        self._updated, self._has_row = now, True
         counts = (self._total, self.kept, self.run, self.failed)
-        self._task._cache.note_map(MapProgress(self._id, name, *counts, self._started, time(), ended, worker()))
+        progress = MapProgress(self._id, self._core.name, *counts, self._started, time(), ended, worker())
+        self._core.cache.record_map(progress)

@@ -1,4 +1,7 @@
-"""What crosses between a map and its workers: tasks, chunks of calls, and what became of them."""
+"""What crosses between a map and its workers: tasks, chunks of calls, and replies. Only bytes cross.
+
+An exception is pickled for itself, so that one that cannot travel does not take its chunk along.
+"""
 
 from __future__ import annotations
 
@@ -13,21 +16,21 @@ from typing import Any, NamedTuple
 from beautyspot.errors import RemoteError
 from beautyspot.protocols.index import Entry, InDirectory
 from beautyspot.results.events import Event
+from beautyspot.tasks.base import BaseTask
 from beautyspot.tasks.pickling import dumps
-from beautyspot.tasks.task import Task
 
 
 class CallReply(NamedTuple):
-    """What became of one call.
+    """What a worker says of one call.
 
     Attributes:
-        entry: Of the result; ``None`` if there is none.
-        blob: The bytes of a large result that is not kept.
+        entry: The entry of the result; ``None`` if there is none.
+        blob: The bytes of a large result that is not stored.
         error: The exception, pickled.
-        seconds: How long it took.
-        away: Whether the worker did not reach the index, so that the caller keeps.
-        told: Events of the worker, for those who listen at its caller, each with its exception, pickled.
-        key_busy: Whether someone else runs it just now, for whom the worker did not wait.
+        seconds: How long the call took.
+        index_unreachable: Whether the worker does not reach the index, so that the caller of the map stores the result.
+        events: Events for listeners at the caller, each with its exception, pickled.
+        key_busy: Whether another caller had locked the key, and the worker did not wait.
     """
 
     entry: Entry | None
@@ -40,56 +43,77 @@ class CallReply(NamedTuple):
 
 
 class ImportFailure(NamedTuple):
-    """What a worker says that cannot import what it is to run, or has other code of it."""
+    """The reply of a worker that cannot import the task, or has other code of it."""
 
     reason: str
 
 
-class _Other(Exception):
-    """A module that a worker imported has changed since, or is another one there."""
+class DifferentTask(Exception):
+    """The task that a worker imported is not the caller's: its module has changed, or is another one."""
 
 
 class RemoteTraceback(Exception):
-    """The traceback of an exception in the worker that raised it; stands as its cause."""
+    """The traceback of an exception in its worker; the cause of the exception."""
 
     def __str__(self) -> str:
         return f'\n"""\n{self.args[0]}"""'
 
 
-def pack_task(task: Task[..., Any]) -> bytes:
-    """What `run_chunk` takes as payload: a task, where it keeps its results, and the code that it has here.
+class Payload(NamedTuple):
+    """What `run_chunk` needs to run the calls of a task.
+
+    Attributes:
+        task: The task.
+        directories: Where its index and its blobs are, if they are in directories.
+        identities: These directories, as the caller sees them.
+        code: Fingerprints of the task's code.
+        has_listeners: Whether the caller listens to events.
+    """
+
+    task: BaseTask[..., Any]
+    directories: list[str]
+    identities: list[DirectoryIdentity]
+    code: tuple[bytes, bytes]
+    has_listeners: bool
+
+
+def pack_task(task: BaseTask[..., Any]) -> bytes:
+    """The payload of a task, pickled.
 
     Raises:
         ConfigurationError: If its project is of a kind that cannot be sent to another process.
     """
-    project = task.project
-    dumps(project)  # an index that cannot be sent is said now; a forked worker would keep to itself
-    directories = _directories(task)
-    return dumps((task, directories, list(map(identity_of, directories)), _code(task), project.events.active))
+    project = task.core.project
+    dumps(project)  # an index that cannot be sent raises now; a forked worker would store for itself alone
+    directories = directories_of(task)
+    identities = list(map(identity_of, directories))
+    return dumps(tuple(Payload(task, directories, identities, code_of(task), project.events.active)))
 
 
-def _code(task: Task[..., Any]) -> tuple[bytes, bytes]:
-    return task._keyer.code, task._keyer.follows
+def code_of(task: BaseTask[..., Any]) -> tuple[bytes, bytes]:
+    """Fingerprints of the task's code."""
+    return task.core.keyer.code, task.core.keyer.follows
 
 
-def _directories(task: Task[..., Any]) -> list[str]:
-    parts = (task.project.db, task.project.storage)
+def directories_of(task: BaseTask[..., Any]) -> list[str]:
+    """The directories of the task's index and blobs; none for a server."""
+    parts = (task.core.project.db, task.core.project.storage)
     return [part.directory for part in parts if isinstance(part, InDirectory)]
 
 
 def pack_chunk(calls: Sequence[tuple[bytes, tuple[Any, ...], bool]], stop: bool) -> bytes:
-    """A chunk: keys and arguments of calls, and whether they wait; with *stop*, those after a failure are not begun."""
+    """A chunk: keys and arguments of calls, and whether they wait; with *stop*, none starts after a failure."""
     return dumps((list(calls), stop))
 
 
 def unpack_replies(data: bytes) -> list[CallReply] | ImportFailure:
-    """What `run_chunk` gave; calls that were not begun have no answer."""
+    """The replies from `run_chunk`; calls that were not started have none."""
     replies: list[CallReply] | ImportFailure = pickle.loads(data)  # noqa: S301 - from our own worker
     return replies
 
 
 def unpack_error(data: bytes) -> BaseException:
-    """The exception of an answer, with the worker's traceback as its cause."""
+    """The exception of a reply, with the worker's traceback as its cause."""
     pickled, text = pickle.loads(data)  # noqa: S301 - from our own worker
     error: BaseException = pickle.loads(pickled)  # noqa: S301 - from our own worker
     if error.__cause__ is None:
@@ -97,7 +121,8 @@ def unpack_error(data: bytes) -> BaseException:
     return error
 
 
-def _packed(error: BaseException) -> bytes:
+def pack_error(error: BaseException) -> bytes:
+    """An exception and its traceback, pickled; a `RemoteError` in place of one that cannot travel."""
     try:
         pickled = dumps(error)
         pickle.loads(pickled)  # noqa: S301 - an exception whose constructor refuses its own arguments shows here
@@ -110,11 +135,14 @@ def _packed(error: BaseException) -> bytes:
 class DirectoryIdentity(NamedTuple):
     """A directory as one process sees it.
 
+    An SQLite index in WAL mode, and its locks, work among the processes of one kernel. So a directory is known by the
+    machine and by what its path leads to there; one that two machines share over a network has two identities.
+
     Attributes:
-        machine: Which kernel, since when.
+        machine: The kernel, and its boot.
         path: The directory, or the nearest one above it that exists.
-        device: Of that one.
-        inode: Of that one.
+        device: The device of *path*.
+        inode: The inode of *path*.
     """
 
     machine: str
@@ -124,7 +152,7 @@ class DirectoryIdentity(NamedTuple):
 
 
 def identity_of(directory: str) -> DirectoryIdentity:
-    """The place of *directory*, which need not exist yet."""
+    """The identity of *directory*, which need not exist yet."""
     path = os.path.abspath(directory)
     while True:
         try:
@@ -136,7 +164,7 @@ def identity_of(directory: str) -> DirectoryIdentity:
 
 
 def is_same_directory(identity: DirectoryIdentity) -> bool:
-    """Whether this process sees *place* as the one who sent it does."""
+    """Whether this process sees the directory as the sender does."""
     return identity_of(identity.path) == identity
 
 

@@ -1,4 +1,8 @@
-"""What a worker does: it runs the calls of a chunk and answers for each."""
+"""What a worker does: it runs the calls of a chunk and replies to each.
+
+A worker that reaches the index and the blobs stores its results, and the caller of the map reads them there. If they
+are on another machine, results come back as bytes, and the caller stores them.
+"""
 
 from __future__ import annotations
 
@@ -9,36 +13,37 @@ import pickle
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from beautyspot._internal.context import CallCancelled, CurrentMap, KeyBusy, current_map
 from beautyspot.errors import ConfigurationError
 from beautyspot.fanout.wire import (
     CallReply,
-    DirectoryIdentity,
+    DifferentTask,
     ImportFailure,
-    _code,
-    _directories,
-    _Other,
-    _packed,
+    Payload,
+    code_of,
+    directories_of,
     is_same_directory,
+    pack_error,
 )
-from beautyspot.keys.keyer import KeyedCall, pacing_layers
+from beautyspot.keys.keyer import KeyedCall
 from beautyspot.protocols.index import Entry
 from beautyspot.results.codec import EncodedResult
 from beautyspot.results.events import Event
+from beautyspot.tasks.core import TaskCore
 from beautyspot.tasks.task import Task
 
-stopping = threading.Event()  # set in a worker that is to end: calls that wait for a budget do not begin
+stopping = threading.Event()  # set in a worker that is to end: calls that wait for a budget do not start
 
 
 def run_chunk(payload: bytes, chunk: bytes, stopped: Callable[[], bool] = stopping.is_set) -> bytes:
-    """Run the calls of a chunk in a worker. Never raises: what fails is part of what comes back.
+    """Run the calls of a chunk in a worker. Never raises: failures are part of the replies.
 
     Args:
-        payload: A task, as `pack_task` packs it.
-        chunk: Calls, as `pack_chunk` packs them.
-        stopped: Whether nothing new is to begin any more.
+        payload: A task, from `pack_task`.
+        chunk: Calls, from `pack_chunk`.
+        stopped: Tells whether no further call may start.
     """
     return contextvars.copy_context().run(_run_chunk, payload, chunk, stopped)
 
@@ -46,94 +51,87 @@ def run_chunk(payload: bytes, chunk: bytes, stopped: Callable[[], bool] = stoppi
 def _run_chunk(payload: bytes, chunk: bytes, stopped: Callable[[], bool]) -> bytes:
     replies: list[CallReply] = []
     try:
-        task, index_unreachable, listened = _loaded(payload)
+        task, index_unreachable, has_listeners = _load(payload)
         calls, stop = pickle.loads(chunk)  # noqa: S301 - from our own caller, never from an index
-    except (ImportError, AttributeError, _Other) as error:
+    except (ImportError, AttributeError, DifferentTask) as error:
         return pickle.dumps(ImportFailure(f"{type(error).__name__}: {error}"))
     except BaseException as error:
-        return pickle.dumps([CallReply(None, None, _packed(error), 0.0)])
-    current_map.set(CurrentMap(pacing_layers(task.__wrapped__), stopped))
-    with task.project.events.collected(listened) as events:
+        return pickle.dumps([CallReply(None, None, pack_error(error), 0.0)])
+    current_map.set(CurrentMap(task.core.limiters, stopped))
+    with task.core.project.events.collected(has_listeners) as events:
         for key, args, waits in calls:
             if stopped():
                 break
             started = time.perf_counter()
             try:
-                entry, blob = run(task, key, args, index_unreachable, waits)
-                replies.append(
-                    CallReply(entry, blob, None, time.perf_counter() - started, index_unreachable, _taken(events))
-                )
+                entry, blob = _run(task.core, key, args, index_unreachable, waits)
+                seconds = time.perf_counter() - started
+                replies.append(CallReply(entry, blob, None, seconds, index_unreachable, _packed_events(events)))
             except CallCancelled:
                 break
             except KeyBusy:
                 replies.append(CallReply(None, None, None, time.perf_counter() - started, key_busy=True))
-            # SystemExit would end the worker, and KeyboardInterrupt is the caller's to handle.
+            # SystemExit would end the worker, and KeyboardInterrupt is for the caller to handle.
             except BaseException as error:
-                took = time.perf_counter() - started
-                replies.append(CallReply(None, None, _packed(error), took, index_unreachable, _taken(events)))
+                seconds = time.perf_counter() - started
+                packed = pack_error(error)
+                replies.append(CallReply(None, None, packed, seconds, index_unreachable, _packed_events(events)))
                 if stop or not isinstance(error, Exception):
                     break
     return pickle.dumps(replies)
 
 
-def _taken(events: list[Event]) -> tuple[tuple[Event, bytes | None], ...]:
-    """What was told since the last call, as it travels."""
-    taken, events[:] = list(events), []
+def _packed_events(events: list[Event]) -> tuple[tuple[Event, bytes | None], ...]:
+    """The events since the last call, and their exceptions, as they travel."""
+    collected, events[:] = list(events), []
     return tuple(
-        [
-            (dataclasses.replace(event, error=None), None if event.error is None else _packed(event.error))
-            for event in taken
-        ]
+        (dataclasses.replace(event, error=None), None if event.error is None else pack_error(event.error))
+        for event in collected
     )
 
 
 @functools.lru_cache(8)
-def _loaded(payload: bytes) -> tuple[Task[..., Any], bool, bool]:
+def _load(payload: bytes) -> tuple[Task[..., Any], bool, bool]:
     """The task of a payload, whether its index is out of reach, and whether its caller listens to events."""
-    task: Task[..., Any]
-    directories: list[str]
-    identities: list[DirectoryIdentity]
-    task, directories, identities, code, listened = pickle.loads(payload)  # noqa: S301 - from our own caller, never from an index
-    index_unreachable = not all(map(is_same_directory, identities))
-    if _code(task) != code:  # what it returned would be kept as a result of the caller's code
-        raise _Other(f"{task._keyer.function_name} has other code there")
-    if not index_unreachable and _directories(task) != directories:
-        raise _Other(f"its project is in {_directories(task)[0]} there; an absolute path as db= is one everywhere")
-    if index_unreachable and pacing_layers(task.__wrapped__) and task.project.budgets_are_local:
+    loaded = Payload(*pickle.loads(payload))  # noqa: S301 - from our own caller, never from an index
+    task: Any = loaded.task
+    core: TaskCore = task.core
+    index_unreachable = not all(map(is_same_directory, loaded.identities))
+    if code_of(task) != loaded.code:  # its results would be stored as those of the caller's code
+        raise DifferentTask(f"{core.name} has other code there")
+    if not index_unreachable and directories_of(task) != loaded.directories:
+        raise DifferentTask(
+            f"its project is in {directories_of(task)[0]} there; an absolute path as db= is one everywhere"
+        )
+    if index_unreachable and core.limiters and core.project.budgets_are_local:
         raise ConfigurationError(
-            f"calls of {task._keyer.function_name} are limited, and this worker does not reach the file of "
+            f"calls of {core.name} are limited, and this worker does not reach the file of "
             'their budget: name a store that all reach, as in Project(limiter_uri="redis://host:6379/0")'
         )
-    return task, index_unreachable, listened
+    return task, index_unreachable, loaded.has_listeners
 
 
-def run(
-    task: Any, key: bytes, args: tuple[Any, ...], index_unreachable: bool, waits: bool
+def _run(
+    core: TaskCore, key: bytes, args: tuple[Any, ...], index_unreachable: bool, waits: bool
 ) -> tuple[Entry, bytes | None]:
-    """Run a call for a caller in another process: the entry of its result, and the blob where it is not kept.
-
-    Args:
-        task: What is called.
-        key: Of the call, as its caller computed it.
-        args: All arguments, by position.
-        away: Whether the index is out of reach.
-        waits: Whether someone else who runs it just now is waited for.
+    """Run a call for a caller in another process: the entry of its result, and the blob if it is not stored.
 
     Raises:
-        KeyBusy: If he is not.
+        KeyBusy: If another caller has locked the key, and this call does not wait.
     """
     if index_unreachable:
-        encoded = task._cache.encode(task._run(*args))
-        return _sent(task, encoded)
-    entry = task._cache.results.find(key)
+        return _as_bytes(core, core.cache.encode(core.function(*args)))
+    entry = core.cache.results.find(key)
     if entry is not None:  # the caller reads it
         blob = entry.location is not None
-        task.project.events.tell("hit", task.function_name, key, size=entry.size, blob=blob)
+        core.project.events.emit("hit", core.name, key, size=entry.size, blob=blob)
         return entry, None
-    computed = task._compute_locked(KeyedCall(key, task._keyer(args, {})[1], args, {}), wait=waits)
-    return (computed.entry, None) if computed.entry is not None else _sent(task, computed.encoded)
+    computed = core.run(KeyedCall(key, core.keyer(args, {})[1], args, {}), wait=waits)
+    if computed.entry is None and computed.encoded is not None:
+        return _as_bytes(core, computed.encoded)
+    return cast("Entry", computed.entry), None
 
 
-def _sent(task: Any, encoded: EncodedResult) -> tuple[Entry, bytes | None]:
-    entry = Entry(encoded.value, None, encoded.checksum, encoded.size, None, task._keyer.code)
+def _as_bytes(core: TaskCore, encoded: EncodedResult) -> tuple[Entry, bytes | None]:
+    entry = Entry(encoded.value, None, encoded.checksum, encoded.size, None, core.keyer.code)
     return entry, None if encoded.value is not None else b"".join(encoded.parts)

@@ -131,7 +131,7 @@ def _take(task: Any, bind: _Binding, page: list[Kept], told: ImportReport) -> No
     told.already += len(there)
     for (args, named), kept in (call for key, call in calls.items() if key not in there):
         try:
-            task._put(args, named, _read(kept))
+            task.core.put(args, named, _read(kept))
         except (Skipped, SerializationError) as reason:
             told.leave_out(str(reason))
         else:
@@ -165,7 +165,7 @@ class _Binding:
         for reading in readings:
             try:
                 call = self._completed(*reading)
-                calls[self._task._keyer(*call)[0]] = call
+                calls[self._task.core.keyer(*call)[0]] = call
             except TypeError as error:  # UnkeyableError is one
                 reason = str(error)
         if len(calls) > 1:

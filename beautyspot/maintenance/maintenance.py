@@ -34,7 +34,6 @@ from beautyspot.protocols.index import (
 from beautyspot.protocols.locks import KeyLocks
 from beautyspot.protocols.serializer import Buffer, Serializer
 from beautyspot.protocols.storage import BlobStorage, MapsBlobs
-from beautyspot.results.codec import codec_for
 from beautyspot.results.signing import is_signed, signer_for
 from beautyspot.results.singleflight import SingleFlight
 from beautyspot.results.store import Results, is_expired
@@ -77,7 +76,7 @@ class Maintenance:
         usual = serializer is None or isinstance(serializer, MsgpackSerializer)
         # Values are looked at as they lie: the classes of the program that kept them are seldom here.
         own: Serializer = ClasslessDecoder(serializer) if usual else serializer  # type: ignore[arg-type,assignment]
-        self.codec = codec_for(own, mmap=isinstance(storage, MapsBlobs))
+        self.codec = self.results.codec_for(own, mmap=isinstance(storage, MapsBlobs))
         self._single_flight = single_flight or SingleFlight(db if isinstance(db, KeyLocks) else None)
         self._retention = retention
         self._retention_worker = retention_worker
@@ -130,13 +129,13 @@ class Maintenance:
     def _decoded(self, entry: Entry) -> Any:
         if entry.value is not None:
             check_row(entry)
-            return self.codec.serializer.loads(entry.value)
-        return self.results.from_blob(self.results.checked_blob(entry, self.codec), self.codec)
+            return self.codec.decode(entry.value)
+        return self.codec.decode_blob(self.results.blob(entry, self.codec.mmap))
 
     def stored(self, key: bytes) -> Buffer:
         """The bytes of a result as they are kept; raises as `value` does."""
         entry = self.entry(key)
-        return entry.value if entry.value is not None else self.results.checked_blob(entry, self.codec)
+        return entry.value if entry.value is not None else self.results.blob(entry, self.codec.mmap)
 
     def selected(self, selection: Selection) -> Iterator[Summary]:
         """The results of a selection, newest first."""

@@ -20,7 +20,7 @@ from beautyspot.errors import DamagedBlobError, MissingBlobError, StorageError, 
 from beautyspot.maintenance.pruning import drop_keys
 from beautyspot.protocols.index import Entry, InDirectory, IntegrityCheck, Record
 from beautyspot.protocols.storage import Evicts, MapsBlobs
-from beautyspot.results.codec import Codec, codec_for
+from beautyspot.results.codec import Codec
 from beautyspot.results.signing import is_signed
 from beautyspot.results.singleflight import SingleFlight
 from beautyspot.results.store import Results, unreferenced
@@ -189,7 +189,7 @@ class _Look:
     def __init__(self, results: Results, codec: Codec) -> None:
         self._results = results
         # Mapped where that can be: a blob of any size then costs no memory.
-        self._form = codec_for(codec.serializer, mmap=isinstance(results.storage, MapsBlobs))
+        self._form = results.codec_for(codec.serializer, mmap=isinstance(results.storage, MapsBlobs))
         self.unknown = self.evicted = 0
         self._has_blobs = False
 
@@ -239,7 +239,7 @@ class _Look:
         elif entry.location is None:
             raise DamagedBlobError("its row has neither a value nor a location")
         else:
-            self._results.from_blob(self._results.checked_blob(entry, self._form), self._form)
+            self._form.decode_blob(self._results.blob(entry, self._form.mmap))
 
     def _is_the_storage_there(self, error: StorageError) -> None:
         """A directory that is not there at all is a wrong path or an unmounted disk, and not a thousand lost blobs."""

@@ -16,9 +16,9 @@ from beautyspot.keys.keyer import function_name
 from beautyspot.keys.policies import Policy
 from beautyspot.protocols.serializer import BufferSerializer, Serializer
 from beautyspot.protocols.storage import BlobStorage, MapsBlobs
-from beautyspot.tasks.base import BaseTask, TaskOptions
+from beautyspot.tasks.base import BaseTask
 from beautyspot.tasks.batch import AsyncBatchTask, BatchTask
-from beautyspot.tasks.options import Options, batch_options
+from beautyspot.tasks.options import Options, TaskOptions, batch_options
 from beautyspot.tasks.task import AsyncTask, Task
 
 A = TypeVar("A")

@@ -1,41 +1,111 @@
-"""How the results of one task are kept and read, and what a result is once it is serialized."""
+"""Codec: how one task's results become bytes, in the index or as a blob, and come back."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from itertools import chain, islice
+from typing import Any, NamedTuple
 
 from beautyspot.protocols.serializer import Buffer, BufferSerializer, ItemSerializer, Serializer
-
-
-@dataclass(frozen=True, slots=True)
-class Codec:
-    """How one task's results are kept and read.
-
-    Attributes:
-        serializer: Of this task, or of its project.
-        save_blob: Always in blob storage, never, or (``None``) by size.
-        mmap: Whether blobs are mapped into memory instead of read.
-    """
-
-    serializer: Serializer
-    save_blob: bool | None = None
-    mmap: bool = False
-    buffers: BufferSerializer | None = None  # the serializer, if it keeps buffers apart
-    items: ItemSerializer | None = None  # the serializer, if it reads the items of a list one by one
-
-
-def codec_for(serializer: Serializer, save_blob: bool | None = None, mmap: bool = False) -> Codec:
-    """A form; what the serializer is able to is looked up here, once."""
-    buffers = serializer if isinstance(serializer, BufferSerializer) else None
-    return Codec(serializer, save_blob, mmap, buffers, serializer if isinstance(serializer, ItemSerializer) else None)
+from beautyspot.serialization import blob_format
 
 
 class EncodedResult(NamedTuple):
-    """A serialized result: inline, or the parts of its blob."""
+    """A serialized result.
+
+    Attributes:
+        value: Its bytes, if it is stored in the index; ``None`` for a blob.
+        parts: The parts of its blob.
+        checksum: CRC-32 of *value* (4 bytes), or the digest of the blob (16 bytes).
+        size: In bytes.
+    """
 
     value: bytes | None
     parts: Sequence[Buffer]
     checksum: bytes
     size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Codec:
+    """How one task's results become bytes and come back; made by `Results.codec_for`.
+
+    Attributes:
+        serializer: Of the task, or of its project.
+        save_blob: ``True``: each result is a blob; ``False``: none is; ``None``: those above *blob_threshold*.
+        mmap: Whether blobs are mapped into memory instead of read.
+        blob_threshold: In bytes.
+        hasher: Makes the hash of a blob from the blob's size in bytes.
+        buffers: The serializer, if it stores buffers apart.
+        item_serializer: The serializer, if it decodes the items of a list one by one.
+    """
+
+    serializer: Serializer
+    save_blob: bool | None
+    mmap: bool
+    blob_threshold: int
+    hasher: Callable[[int], Any]
+    buffers: BufferSerializer | None
+    item_serializer: ItemSerializer | None
+
+    def encode(self, value: Any) -> EncodedResult:
+        """Serialize a result, for the index or for blob storage.
+
+        Raises:
+            SerializationError: If *value* cannot be serialized; the error carries it.
+        """
+        buffers: list[memoryview] = []
+        if self.save_blob is False or self.buffers is None:
+            data = self.serializer.dumps(value)
+        else:
+            data, buffers = self.buffers.dump_parts(value)
+        size = len(data) + sum([buffer.nbytes for buffer in buffers])
+        if self._is_blob(size):
+            return self._as_blob(blob_format.join(data, buffers))
+        return _inline(self.serializer.dumps(value) if buffers else data)
+
+    def encode_items(self, items: Sequence[bytes]) -> EncodedResult:
+        """Serialize a list whose *items* were serialized one by one."""
+        if self.item_serializer is None:
+            return self.encode([self.serializer.loads(item) for item in items])
+        data = self.item_serializer.join_items(items)
+        return self._as_blob(blob_format.join(data, [])) if self._is_blob(len(data)) else _inline(data)
+
+    def decode(self, data: bytes) -> Any:
+        """The result that was stored in the index as *data*."""
+        return self.serializer.loads(data)
+
+    def decode_blob(self, blob: Buffer) -> Any:
+        """The result that was stored as *blob*; arrays in it are views of the blob's bytes."""
+        head, buffers = blob_format.split(blob)
+        if self.buffers is not None:
+            return self.buffers.load_parts(head, buffers)
+        return self.serializer.loads(bytes(head))
+
+    def decode_items(self, data: Buffer, is_blob: bool) -> Iterator[Any]:
+        """The items of a list, decoded as they are asked for; a list that cannot be decoded at all raises here."""
+        if self.item_serializer is None:
+            return iter(list(self.decode_blob(data) if is_blob else self.decode(bytes(data))))
+        if is_blob:
+            head, buffers = blob_format.split(data)
+            if buffers:  # the list was stored as a whole, by `put`
+                return iter(list(self.decode_blob(data)))
+            data = head
+        items = self.item_serializer.load_items(data)
+        return chain(list(islice(items, 1)), items)
+
+    def _is_blob(self, size: int) -> bool:
+        return bool(self.save_blob) or (self.save_blob is None and size > self.blob_threshold)
+
+    def _as_blob(self, parts: Sequence[Buffer]) -> EncodedResult:
+        size = sum(memoryview(part).nbytes for part in parts)
+        digest = self.hasher(size)
+        for part in parts:
+            digest.update(part)
+        return EncodedResult(None, parts, digest.digest(16), size)
+
+
+def _inline(data: bytes) -> EncodedResult:
+    return EncodedResult(data, (), zlib.crc32(data).to_bytes(4, "big"), len(data))

@@ -1,7 +1,6 @@
-"""Events: what becomes of the calls of a project, told to whoever listens.
+"""Events: what happens to the calls of a project, for its listeners.
 
-While nobody listens, all that a call does for it is to look whether anybody does. What a listener does harms nothing
-but itself.
+Without a listener, a call pays for one look at a flag. A listener that raises is logged, and the call goes on.
 """
 
 from __future__ import annotations
@@ -24,30 +23,29 @@ __all__ = ["Event", "Kind", "listen"]
 Kind = Literal["hit", "miss", "run", "keep", "error", "wait"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
-# Whether a listener runs just now: what it calls is not told, or it would hear of itself for ever.
+# Whether a listener is running: its own calls emit nothing, or they would call it again without end.
 _listening: ContextVar[bool] = ContextVar("beautyspot_listening", default=False)
-# Where the events of a project go in a worker: to its caller, who listens, and not to whom the worker's copy has.
+# In a worker process: the list in which the events of a project are collected for its caller.
 _collected: ContextVar[tuple[Events, list[Event]] | None] = ContextVar("beautyspot_events", default=None)
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What became of a call. What is not known, or means nothing for its kind, is ``None`` or empty.
+    """What happened to a call. A field that its kind does not have is ``None`` or empty.
 
     Attributes:
-        kind: ``"hit"``: a kept result was given; ``"miss"``: none was, and the function is about to run; ``"run"``: it
-            ran to its end; ``"keep"``: a result was committed; ``"error"``: it raised, or what it returned could not
-            be kept and the call raises that; ``"wait"``: the call waited for another one that runs the same key, or
-            for a budget.
+        kind: ``"hit"``: a cached result was returned; ``"miss"``: there was none, and the function is about to run;
+            ``"run"``: it returned; ``"keep"``: a result was committed; ``"error"``: it raised, or its result cannot be
+            stored and the call raises that; ``"wait"``: the call waited for another run of its key, or for a budget.
         project: The name of the project.
         function: ``module.qualname``; empty for a ``with project.limit(...)`` block.
-        key: The call's key, 32 hexadecimal digits; empty for what waits for a budget outside of any task.
-        input: The call's arguments, readable and cut short; not known of a hit.
+        key: The call's key, 32 hexadecimal digits; empty for a wait for a budget outside of any task.
+        input: A preview of the call's arguments; empty for a hit.
         seconds: How long the function ran, or the call waited.
-        size: Bytes of the serialized result.
-        blob: Whether the result lies in blob storage.
-        error: What was raised.
-        budget: Which budget was waited for; empty where another call was.
+        size: Size of the serialized result in bytes.
+        blob: Whether the result is a blob.
+        error: The exception.
+        budget: The budget that the call waited for; empty if it waited for another run.
     """
 
     kind: Kind
@@ -65,8 +63,8 @@ class Event:
 Listener = Callable[[Event], object]
 
 
-class _Told:
-    """A listener, and whether it has failed before."""
+class _GuardedListener:
+    """A listener whose exceptions are logged, the first with its traceback."""
 
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
@@ -84,6 +82,9 @@ class _Told:
             self._has_failed = True
 
 
+_Listeners = tuple[_GuardedListener, ...]
+
+
 class Events(SurvivesFork):
     """The listeners of a project.
 
@@ -91,14 +92,14 @@ class Events(SurvivesFork):
         project: Its name.
 
     Attributes:
-        active: Whether anybody listens, to whatever kind, here or where the caller of this worker is. A hit looks at
-            it, so it is no method: a call of one would take as long as ten of these.
+        active: Whether there is a listener of any kind, here or at the caller of this worker. An attribute, since every
+            hit reads it: calling a method would take ten times as long.
     """
 
     def __init__(self, project: str) -> None:
         self._project = project
-        self._listeners: dict[Kind, tuple[_Told, ...]] = {}
-        self._collecting = 0  # chunks of callers who listen
+        self._listeners: dict[Kind, _Listeners] = {}
+        self._collecting = 0  # chunks whose caller has listeners
         self.active = False
         self._lock = threading.Lock()
         self.survive_forks()
@@ -113,23 +114,23 @@ class Events(SurvivesFork):
             raise ConfigurationError(f"there is no event {kind!r}: it is one of {', '.join(map(repr, KINDS))}")
         if not callable(listener) or inspect.iscoroutinefunction(listener):
             raise ConfigurationError(f"a listener is a plain function of one event, not {listener!r}")
-        told = _Told(listener)
-        self._listen(kind, lambda others: (*others, told))
-        return functools.partial(self._listen, kind, lambda all_: tuple([one for one in all_ if one is not told]))
+        guarded = _GuardedListener(listener)
+        self._change(kind, lambda others: (*others, guarded))
+        return functools.partial(self._change, kind, lambda all_: tuple([each for each in all_ if each is not guarded]))
 
-    def _listen(self, kind: Kind, change: Callable[[tuple[_Told, ...]], tuple[_Told, ...]]) -> None:
+    def _change(self, kind: Kind, change: Callable[[_Listeners], _Listeners]) -> None:
         with self._lock:
-            listeners: dict[Kind, tuple[_Told, ...]] = {**self._listeners, kind: change(self._listeners.get(kind, ()))}
-            self._listeners = {each: those for each, those in listeners.items() if those}
+            listeners: dict[Kind, _Listeners] = {**self._listeners, kind: change(self._listeners.get(kind, ()))}
+            self._listeners = {kind: some for kind, some in listeners.items() if some}
             self.active = bool(self._listeners or self._collecting)
 
-    def tell(self, kind: Kind, function: str, key: bytes | None, **more: Any) -> None:
-        """Tell of a call, if anybody listens to that."""
+    def emit(self, kind: Kind, function: str, key: bytes | None, **more: Any) -> None:
+        """Make an `Event` of a call, if its kind has a listener."""
         if self._collecting or kind in self._listeners:
-            self.hand_on(Event(kind, self._project, function, "" if key is None else key.hex(), **more))
+            self.deliver(Event(kind, self._project, function, "" if key is None else key.hex(), **more))
 
-    def hand_on(self, event: Event) -> None:
-        """Give *event* to those who listen to its kind, or to the list of the worker that this is."""
+    def deliver(self, event: Event) -> None:
+        """Call the listeners of this kind; in a worker process, collect the event for the caller."""
         collected = _collected.get()
         if collected is not None and collected[0] is self:
             collected[1].append(event)
@@ -138,26 +139,26 @@ class Events(SurvivesFork):
             return
         token = _listening.set(True)
         try:
-            for told in self._listeners.get(event.kind, ()):
-                told(event)
+            for listener in self._listeners.get(event.kind, ()):
+                listener(event)
         finally:
             _listening.reset(token)
 
     def waited(self, function: str, budget: str, seconds: float) -> None:
-        """Tell that *function* waited for a budget."""
-        self.tell("wait", function, current_key(), seconds=seconds, budget=budget)
+        """Emit that *function* waited for a budget."""
+        self.emit("wait", function, current_key(), seconds=seconds, budget=budget)
 
     @contextmanager
     def collected(self, wanted: bool) -> Iterator[list[Event]]:
-        """Within, what is told of this project goes into a list, if that is *wanted*: by the caller of this worker."""
-        told: list[Event] = []
+        """Context: collect the events of this project in a list, if the caller of this worker *wanted* them."""
+        events: list[Event] = []
         if not wanted:
-            yield told
+            yield events
             return
         self._collect(1)
-        token = _collected.set((self, told))
+        token = _collected.set((self, events))
         try:
-            yield told
+            yield events
         finally:
             _collected.reset(token)
             self._collect(-1)
@@ -174,17 +175,17 @@ class Observed:
     events: Events
 
     def on(self, kind: Kind, listener: Listener) -> Callable[[], None]:
-        """Call *listener* with an `Event` whenever something becomes of a call of a task of this project.
+        """Call *listener* with an `Event` whenever something happens to a call of a task of this project.
 
-        It runs where the call runs, which waits for it, in any thread. What it raises is logged and harms nothing;
-        calls that it makes itself are not told. It is no part of what a pickled project takes along.
+        The listener runs in the thread of the call, which waits for it. An exception in it is logged, and the call goes
+        on; its own calls emit no events. Pickling a project leaves its listeners behind.
 
         Args:
             kind: ``"hit"``, ``"miss"``, ``"run"``, ``"keep"``, ``"error"`` or ``"wait"``: see `Event`.
             listener: A plain function of the event.
 
         Returns:
-            A function that takes the listener away again.
+            A function that removes the listener.
 
         Raises:
             ConfigurationError: If there is no such kind, or the listener is no plain function.
@@ -193,14 +194,14 @@ class Observed:
 
 
 def listen(project: Observed, listeners: Mapping[Kind, Listener]) -> Callable[[], None]:
-    """Add several listeners to a project: to each kind its own.
+    """Add several listeners to a project, one for each kind.
 
     Args:
-        project: To listen to.
-        listeners: By kind.
+        project: The project.
+        listeners: A listener by kind.
 
     Returns:
-        A function that takes all of them away again.
+        A function that removes all of them.
 
     Raises:
         ConfigurationError: As `Project.on` does.

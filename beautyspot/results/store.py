@@ -1,7 +1,7 @@
-"""Results: index, blobs and serializer as one. A result exists from its row's commit.
+"""Results: the index and the blobs of a project, in step. A result exists from its row's commit.
 
-What cannot be read is no result: it is said once, and the call runs again. What cannot be written is an
-error of this module's callers, who decide what to do with the value.
+A result that cannot be read counts as a miss: one warning says so, and the call runs again. A result that cannot be
+written raises: the caller decides what to do with the value.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 import threading
 import zlib
 from collections.abc import Callable, Collection, Iterator, Sequence
-from itertools import chain, islice
+from itertools import islice
 from time import time
 from typing import Any, Final
 
@@ -27,11 +27,10 @@ from beautyspot.errors import (
     UnreadableWarning,
 )
 from beautyspot.protocols.index import BlobInfo, Entry, InDirectory, QuickLookup, Record, Summary, TaskDB
-from beautyspot.protocols.serializer import Buffer
+from beautyspot.protocols.serializer import Buffer, BufferSerializer, ItemSerializer, Serializer
 from beautyspot.protocols.storage import BlobStorage, Evicts, MapsBlobs
 from beautyspot.results.codec import Codec, EncodedResult
 from beautyspot.results.signing import Signer, is_signed
-from beautyspot.serialization import blob_format
 
 _CHUNK = 1 << 24  # bytes that are checked at a time
 _KEY = re.compile(r"[0-9a-f]{32}")
@@ -51,15 +50,15 @@ MISSING: Final = Missing.MISSING
 
 
 class Results:
-    """The kept results of a project.
+    """The cached results of a project.
 
     Args:
         db: The index.
-        storage: Where large results lie.
-        blob_threshold: Bytes above which a result goes to blob storage by itself.
-        seal: Signs what is kept, and without its signature nothing is a result; ``None``: nothing is signed.
-        on_read: Called with the keys of entries that were looked up and found.
-        on_write: Called with records when they are committed.
+        storage: The blobs.
+        blob_threshold: Bytes above which a result becomes a blob by itself.
+        signer: Signs results; a result without its signature counts as a miss. ``None``: nothing is signed.
+        on_read: Called with the keys whose entries were looked up and found.
+        on_write: Called with the records that were committed.
     """
 
     def __init__(
@@ -81,7 +80,7 @@ class Results:
         self._get: Callable[[bytes], Entry | None] = db.get if isinstance(db, QuickLookup) else self._look_up
         self._hasher: Callable[[int], Any] = hasher if signer is None else signer.hasher
         self._evicts = isinstance(storage, Evicts)
-        self._checked: set[str] = set()  # locations whose mapped blobs this process has checked
+        self._checked: set[str] = set()  # locations of mapped blobs whose checksums this process has compared
         self._checking = threading.Lock()
 
     def _look_up(self, key: bytes) -> Entry | None:
@@ -99,7 +98,7 @@ class Results:
         return bare
 
     def entry(self, key: bytes) -> Entry | None:
-        """The entry of *key*, expired or not; ``None`` also where the index cannot be read (said once)."""
+        """The entry of *key*, expired or not; ``None`` also if the index cannot be read (one warning says so)."""
         try:
             entry = self._get(key)
         except RejectedIndexError:
@@ -138,45 +137,59 @@ class Results:
             self._on_read(found)
         return found
 
+    def codec_for(self, serializer: Serializer, save_blob: bool | None = None, mmap: bool = False) -> Codec:
+        """How results become bytes here.
+
+        Args:
+            serializer: Of a task, or of the project.
+            save_blob: ``True``: each result is a blob; ``False``: none is; ``None``: by size.
+            mmap: Whether blobs are mapped into memory instead of read.
+        """
+        buffers = serializer if isinstance(serializer, BufferSerializer) else None
+        items = serializer if isinstance(serializer, ItemSerializer) else None
+        return Codec(
+            serializer, save_blob, mmap and buffers is not None, self.blob_threshold, self._hasher, buffers, items
+        )
+
     def read(self, entry: Entry, codec: Codec) -> Any:
-        """The value of *entry*, a fresh object; ``MISSING`` where it cannot be read (said once), or was evicted."""
+        """The value of *entry*, a fresh object; ``MISSING`` if evicted or unreadable (one warning says so)."""
         try:
             if entry.value is None:
-                return self.from_blob(self.checked_blob(entry, codec), codec)
-            return codec.serializer.loads(_checked(entry))
+                return codec.decode_blob(self.blob(entry, codec.mmap))
+            return codec.decode(_intact_value(entry))
         except Exception as error:
             return self._no_result(error)
 
-    def items(self, entry: Entry, codec: Codec) -> Iterator[Any] | Missing:
-        """The items of a kept list, decoded when they are asked for; ``MISSING`` as `read` gives it."""
-        if codec.items is None:
-            whole = self.read(entry, codec)
-            return MISSING if whole is MISSING else iter(list(whole))
+    def read_items(self, entry: Entry, codec: Codec) -> Iterator[Any] | Missing:
+        """The items of a cached list, decoded as they are asked for; ``MISSING`` as from `read`."""
         try:
-            if entry.value is not None:
-                data: Buffer = _checked(entry)
-            else:
-                blob = self.checked_blob(entry, codec)
-                data, buffers = blob_format.split(blob)
-                if buffers:  # it was not made item by item, but put
-                    return iter(list(self.from_blob(blob, codec)))
-            items = codec.items.load_items(data)
-            return chain(list(islice(items, 1)), items)  # what cannot be read at all is told now
+            if entry.value is None:
+                return codec.decode_items(self.blob(entry, codec.mmap), is_blob=True)
+            return codec.decode_items(_intact_value(entry), is_blob=False)
         except Exception as error:
             return self._no_result(error)
 
     def _no_result(self, error: Exception) -> Missing:
-        """Say why there is no result, unless its storage drops what it can do without."""
+        """Warn that a result cannot be read, unless its storage evicts blobs by itself."""
         if not (self._evicts and isinstance(error, MissingBlobError)):
             self._unreadable(error)
         return MISSING
 
-    def checked_blob(self, entry: Entry, codec: Codec) -> Buffer:
-        """The bytes of the blob of *entry*, mapped into memory where its form says so; an error unless it is whole."""
+    def blob(self, entry: Entry, mmap: bool = False) -> Buffer:
+        """The bytes of the blob of *entry*.
+
+        Args:
+            entry: Of a result that is stored as a blob.
+            mmap: Whether to map the blob into memory, if the storage can.
+
+        Raises:
+            DeserializationError: If the entry has neither a value nor a blob.
+            MissingBlobError, DamagedBlobError: If the blob is gone, or its checksum does not fit.
+        """
         location = entry.location
         if location is None:
             raise DeserializationError("a row of the index has neither a value nor a location")
-        if codec.mmap and codec.buffers is not None and isinstance(self.storage, MapsBlobs):
+        if mmap and isinstance(self.storage, MapsBlobs):
             blob: Buffer = self.storage.map(location, entry.size)
             self._check(blob, location, entry.checksum, once=True)
         else:
@@ -184,15 +197,8 @@ class Results:
             self._check(blob, location, entry.checksum, once=False)
         return blob
 
-    def from_blob(self, blob: Buffer, codec: Codec) -> Any:
-        """The value of a blob's bytes; arrays in it are views of them."""
-        head, buffers = blob_format.split(blob)
-        if codec.buffers is not None:
-            return codec.buffers.load_parts(head, buffers)
-        return codec.serializer.loads(bytes(head))
-
     def _check(self, blob: Buffer, location: str, checksum: bytes, once: bool) -> None:
-        """Compare the checksum of a blob; of a mapped one once a process, and its pages are given back."""
+        """Compare the checksum of a blob; of a mapped one *once* a process, giving its pages back."""
         if once and location in self._checked:
             return
         view, digest = memoryview(blob), self._hasher(len(blob))
@@ -206,52 +212,17 @@ class Results:
             with self._checking:
                 self._checked.add(location)
 
-    def encode(self, value: Any, codec: Codec) -> EncodedResult:
-        """*value* serialized, for the index or for blob storage.
-
-        Raises:
-            SerializationError: Carrying *value*, if it cannot be.
-        """
-        serializer = codec.serializer
-        buffers: list[memoryview] = []
-        if codec.save_blob is False or codec.buffers is None:
-            data = serializer.dumps(value)
-        else:
-            data, buffers = codec.buffers.dump_parts(value)
-        size = len(data) + sum([buffer.nbytes for buffer in buffers])
-        if codec.save_blob or (codec.save_blob is None and size > self.blob_threshold):
-            return self._as_blob(blob_format.join(data, buffers))
-        if buffers:
-            data = serializer.dumps(value)
-        return EncodedResult(data, (), zlib.crc32(data).to_bytes(4, "big"), len(data))
-
-    def encode_items(self, items: Sequence[bytes], codec: Codec) -> EncodedResult:
-        """A list, serialized, whose *items* were serialized one by one."""
-        if codec.items is None:
-            return self.encode([codec.serializer.loads(item) for item in items], codec)
-        data = codec.items.join_items(items)
-        if codec.save_blob or (codec.save_blob is None and len(data) > self.blob_threshold):
-            return self._as_blob(blob_format.join(data, []))
-        return EncodedResult(data, (), zlib.crc32(data).to_bytes(4, "big"), len(data))
-
-    def _as_blob(self, parts: Sequence[Buffer]) -> EncodedResult:
-        size = sum(memoryview(part).nbytes for part in parts)
-        digest = self._hasher(size)
-        for part in parts:
-            digest.update(part)
-        return EncodedResult(None, parts, digest.digest(16), size)
-
-    def keep(self, encoded: EncodedResult, summary: Summary, code: bytes, replaced: str | None = None) -> Entry:
-        """Make *encoded* the result of ``summary.key``: the blob first, then the row, and it exists.
+    def write(self, encoded: EncodedResult, summary: Summary, code: bytes, replaced: str | None = None) -> Entry:
+        """Store *encoded* as the result of ``summary.key``: first the blob, then the row.
 
         Args:
             encoded: The result.
-            summary: What viewers list of it.
+            summary: What viewers list about it.
             code: The fingerprint of the function's code.
-            replaced: The location of the blob that the row referred to until now; removed after the commit.
+            replaced: The location of the blob that the row refers to so far; deleted after the commit.
 
         Raises:
-            Exception: Whatever the storage or the index raises; nothing is left behind then.
+            Exception: What the storage or the index raised; nothing is left behind.
         """
         location = self.storage.save(summary.key.hex(), encoded.parts) if encoded.value is None else None
         entry = Entry(encoded.value, location, encoded.checksum, encoded.size, summary.expires, code)
@@ -263,13 +234,13 @@ class Results:
                 self.storage.delete(location)
             raise
         if replaced is not None and replaced != location:
-            self._remove(replaced)
-        if self._on_write is not None:  # a failure in there must not remove the blob of what is committed
+            self._delete_blob(replaced)
+        if self._on_write is not None:  # if this fails, the blob of a committed row must stay
             self._on_write(records)
         return entry
 
-    def keep_rows(self, records: Sequence[Record]) -> None:
-        """Make *records* results, all or none; their blobs, if they have any, are there already."""
+    def write_records(self, records: Sequence[Record]) -> None:
+        """Commit *records* in one transaction; their blobs, if they have any, are stored already."""
         self._commit(records)
         if self._on_write is not None:
             self._on_write(records)
@@ -280,24 +251,24 @@ class Results:
         self.db.upsert(records)
 
     def location(self, key: bytes) -> str | None:
-        """Where the blob of *key* lies just now, if it has one, expired or not, whoever signed it."""
+        """The current location of the blob of *key*, expired or not, whatever signed it; ``None`` without a blob."""
         entry = self._get(key)
         return None if entry is None else entry.location
 
-    def forget(self, key: bytes) -> bool:
-        """Drop what is kept under *key*: the row first, then the blob. Says whether there was anything."""
+    def delete(self, key: bytes) -> bool:
+        """Delete the result of *key*, first the row, then the blob; whether there was one."""
         location = self.location(key)
-        dropped = self.db.delete([key]) > 0
+        deleted = self.db.delete([key]) > 0
         if location is not None:
-            self._remove(location)
-        return dropped
+            self._delete_blob(location)
+        return deleted
 
     def garbage(self) -> Iterator[BlobInfo]:
-        """Blobs that no row refers to: what a killed writer left, or what is being written just now."""
+        """Blobs that no row refers to: left by a killed writer, or being written at this moment."""
         return unreferenced(self.storage.blobs(), self.db)
 
-    def _remove(self, location: str) -> None:
-        """Remove a blob that no row refers to any more; where that fails it is garbage, and harms nobody."""
+    def _delete_blob(self, location: str) -> None:
+        """Delete a blob that no row refers to any more; a blob that cannot be deleted is garbage for `gc`."""
         try:
             self.storage.delete(location)
         except Exception as error:
@@ -317,8 +288,8 @@ class Results:
         )
 
 
-def _checked(entry: Entry) -> bytes:
-    """The bytes of a result that lies in the index."""
+def _intact_value(entry: Entry) -> bytes:
+    """The bytes of a result that is stored in the index."""
     if is_signed(entry):
         raise DeserializationError("a result is signed with a secret, and this project has none: give it secret=")
     if entry.value is None or zlib.crc32(entry.value).to_bytes(4, "big") != entry.checksum:
@@ -327,7 +298,7 @@ def _checked(entry: Entry) -> bytes:
 
 
 def unreferenced(blobs: Iterator[BlobInfo], db: TaskDB) -> Iterator[BlobInfo]:
-    """Those *blobs* that no row of an index refers to."""
+    """The *blobs* that no row of an index refers to."""
     while some := list(islice(blobs, _MANY)):
         names = [_KEY.search(blob.location) for blob in some]
         keys = [None if name is None else bytes.fromhex(name[0]) for name in names]

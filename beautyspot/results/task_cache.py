@@ -8,7 +8,7 @@ from time import perf_counter, time
 from typing import Any, Literal
 from zlib import crc32
 
-from beautyspot._internal import text as preview
+from beautyspot._internal.text import of_call
 from beautyspot._internal.warn import warn_once
 from beautyspot.errors import ChangedCodeWarning, NotKeptWarning, SerializationError
 from beautyspot.keys.keyer import KeyedCall, Keyer
@@ -20,25 +20,25 @@ from beautyspot.results.store import MISSING, Results
 OnSaveError = Literal["warn", "raise"]
 
 _HOST = os.uname().nodename
-_LONGEST = 20_000  # characters of a noted traceback
+_LONGEST = 20_000  # characters of a traceback in the index
 
 
 def worker() -> str:
-    """Who keeps a result: ``host:pid``."""
+    """This process, as viewers list it: ``host:pid``."""
     return f"{_HOST}:{os.getpid()}"
 
 
 class TaskCache:
-    """Reads and keeps the results of one task.
+    """Reads and writes the results of one task.
 
     Args:
-        results: Of the project.
-        keyer: Of the task.
-        form: How its results are kept and read.
+        results: The results of the project.
+        keyer: The keyer of the task.
+        codec: How the task's results become bytes.
         content_type: How viewers show them.
-        ttl: Seconds for which they are kept, or ``None``.
-        on_save_error: What to do with a result that cannot be written.
-        events: Of the project: what becomes of the calls is told there.
+        ttl: Seconds until a result expires, or ``None``.
+        on_save_error: ``"warn"`` or ``"raise"``, for a result that cannot be written.
+        events: The events of the project.
     """
 
     def __init__(
@@ -59,49 +59,52 @@ class TaskCache:
         self._ttl = ttl
         self._on_save_error = on_save_error
         self._events = events
-        self._says_changed = True
+        self._warns_of_changed_code = True
 
     def read(self, entry: Entry, key: bytes | None = None) -> Any:
-        """The value of *entry* or ``MISSING``; says once that the code has changed since it was kept.
+        """The value of *entry*, or ``MISSING``; warns once if the code has changed since the result was stored.
 
         Args:
-            entry: What is read.
-            key: Under which it was found, where giving its value is a hit; ``None``: it is none.
+            entry: The entry to read.
+            key: The key under which the entry was found; ``None``: reading it is no hit, and no event says so.
         """
-        if entry.code != self._keyer.code and self._says_changed:
-            self._changed(entry)
+        if entry.code != self._keyer.code and self._warns_of_changed_code:
+            self._warn_of_changed_code(entry)
         data = entry.value
         if data is not None and crc32(data).to_bytes(4, "big") == entry.checksum:
             try:
                 value = self._loads(data)
-            except Exception:  # read once more, where it is reported
+            except Exception:  # read once more by `Results`, which reports it
                 value = self.results.read(entry, self.codec)
         else:
             value = self.results.read(entry, self.codec)
         if self._events.active:
-            self._tell_of_hit(entry, key, value)
+            self._emit_hit(entry, key, value)
         return value
 
-    def recall(self, key: bytes) -> Any:
-        """The kept result of *key*, or ``MISSING``."""
+    def read_items(self, entry: Entry, key: bytes) -> Any:
+        """An iterator over the items of a cached stream, or ``MISSING``; see `read`."""
+        if entry.code != self._keyer.code and self._warns_of_changed_code:
+            self._warn_of_changed_code(entry)
+        items = self.results.read_items(entry, self.codec)
+        if self._events.active:
+            self._emit_hit(entry, key, items)
+        return items
+
+    def find(self, key: bytes) -> Any:
+        """The cached result of *key*, or ``MISSING``."""
         entry = self.results.find(key)
         return MISSING if entry is None else self.read(entry, key)
 
-    def holds(self, key: bytes) -> bool:
-        """Whether a usable result is kept under *key*: a question, and no hit."""
+    def has(self, key: bytes) -> bool:
+        """Whether a usable result of *key* is cached; asking is no hit."""
         entry = self.results.find(key)
         return entry is not None and self.read(entry) is not MISSING
 
-    def begin(self, summary: Summary) -> float:
-        """Say that a call was not kept and its function is to run; when that is, by `time.perf_counter`."""
-        if self._events.active:
-            self._tell("miss", summary)
-        return perf_counter()
-
-    def _changed(self, entry: Entry) -> None:
+    def _warn_of_changed_code(self, entry: Entry) -> None:
         if not entry.code or not self._keyer.code:
             return
-        self._says_changed = False
+        self._warns_of_changed_code = False
         name = self._keyer.function_name
         warn_once(
             ("changed", repr(self.results.db), name),
@@ -112,13 +115,13 @@ class TaskCache:
         )
 
     def describe(self, call: KeyedCall) -> Summary:
-        """What viewers will list of a call, as far as it is known before it runs."""
+        """What viewers list about a call, as far as it is known before the function runs."""
         keyer, now = self._keyer, time()
         return Summary(
             call.key,
             keyer.function_name,
             keyer.version,
-            preview.of_call(keyer.names, keyer.values(call.args, call.kwargs)),
+            of_call(keyer.names, keyer.values(call.args, call.kwargs)),
             keyer.fingerprints(call.parts),
             self._content_type,
             0,
@@ -128,36 +131,31 @@ class TaskCache:
             worker(),
         )
 
-    def items(self, entry: Entry, key: bytes) -> Any:
-        """An iterator over what a stream yielded, or ``MISSING``; see `read`."""
-        if entry.code != self._keyer.code and self._says_changed:
-            self._changed(entry)
-        items = self.results.items(entry, self.codec)
-        if self._events.active:
-            self._tell_of_hit(entry, key, items)
-        return items
-
     def encode(self, value: Any) -> EncodedResult:
-        """*value* serialized; a `SerializationError` carries it."""
+        """Serialize a result.
+
+        Raises:
+            SerializationError: If that is impossible; the error carries *value*.
+        """
         try:
-            return self.results.encode(value, self.codec)
+            return self.codec.encode(value)
         except SerializationError as error:
             raise self._carrying(error, value, "returned") from None
-        except Exception as cause:  # a serializer of the user's
+        except Exception as cause:  # from a serializer of the user's own
             raise self._carrying(self._broken(cause), value, "returned") from cause
 
     def encode_item(self, value: Any, number: int) -> bytes:
-        """What a stream yielded, serialized for itself; a `SerializationError` carries it."""
+        """Serialize one item of a stream.
+
+        Raises:
+            SerializationError: If that is impossible; the error carries *value*.
+        """
         try:
             return self.codec.serializer.dumps(value)
         except SerializationError as error:
             raise self._carrying(error.inside(f"[{number}]"), value, "yielded") from None
         except Exception as cause:  # as in `encode`
             raise self._carrying(self._broken(cause).inside(f"[{number}]"), value, "yielded") from cause
-
-    def encode_items(self, items: Sequence[bytes]) -> EncodedResult:
-        """The list of what a stream yielded, serialized, of what `encode_item` gave."""
-        return self.results.encode_items(items, self.codec)
 
     def _broken(self, cause: Exception) -> SerializationError:
         kind = type(self.codec.serializer).__name__
@@ -170,13 +168,16 @@ class TaskCache:
         error.add_note(f"the value was {came} by {self._keyer.function_name} and is at .value of this error")
         return error
 
-    def keep(
+    def store(
         self, summary: Summary, value: Any, seconds: float | None, replaced: str | None = None
     ) -> tuple[Entry | None, EncodedResult]:
-        """Keep what a run returned; where it cannot be written, warn or raise as the project says.
+        """Serialize and write what a run returned: see `encode` and `write`.
 
-        Returns:
-            What `write` and `encode` do.
+        Args:
+            summary: The call, from `describe`.
+            value: What the function returned.
+            seconds: How long it ran; ``None`` where that is unknown.
+            replaced: The location of the blob that this result replaces.
 
         Raises:
             SerializationError: If *value* cannot be serialized; the error carries it.
@@ -184,21 +185,25 @@ class TaskCache:
         try:
             encoded = self.encode(value)
         except Exception as error:
-            self._tell("error", summary, seconds=seconds, error=error)
+            self._emit("error", summary, seconds=seconds, error=error)
             raise
         return self.write(summary, encoded, seconds, replaced), encoded
 
     def write(
         self, summary: Summary, encoded: EncodedResult, seconds: float | None, replaced: str | None
     ) -> Entry | None:
-        """Write what `encode` gave; the entry, or ``None`` where it could not be written (said once)."""
+        """Write a serialized result.
+
+        Returns:
+            Its entry; ``None`` if it cannot be written and the project only warns (once).
+        """
         try:
             entry = self._write(summary, encoded, seconds, replaced)
         except Exception as error:
-            self._tell("error", summary, seconds=seconds, error=error)
+            self._emit("error", summary, seconds=seconds, error=error)
             raise
         if self._events.active:
-            self._tell_of_run(summary, encoded, seconds, kept=entry is not None)
+            self._emit_run(summary, encoded, seconds, stored=entry is not None)
         return entry
 
     def _write(
@@ -206,7 +211,7 @@ class TaskCache:
     ) -> Entry | None:
         summary = self._complete(summary, encoded, seconds)
         try:
-            return self.results.keep(encoded, summary, self._keyer.code, replaced)
+            return self.results.write(encoded, summary, self._keyer.code, replaced)
         except Exception as error:
             if self._on_save_error == "raise":
                 raise
@@ -219,17 +224,25 @@ class TaskCache:
             return None
 
     def record(self, summary: Summary, encoded: EncodedResult, seconds: float | None) -> Record:
-        """The record of a result that lies in the index."""
+        """The record of a result that is stored in the index."""
         summary = self._complete(summary, encoded, seconds)
         entry = Entry(encoded.value, None, encoded.checksum, encoded.size, summary.expires, self._keyer.code)
         return Record(entry, summary)
 
-    def write_together(self, records: Sequence[Record]) -> None:
-        """Commit what `record` gave, all or none."""
-        self.results.keep_rows(records)
+    def try_write_group(self, records: Sequence[Record]) -> bool:
+        """Commit records from `record` in one transaction; whether that worked.
+
+        Where it did not, each is to be written for itself: one of them may be the reason, and `write` reports it.
+        """
+        try:
+            if records:
+                self.results.write_records(records)
+        except Exception:
+            return False
         if self._events.active:
             for entry, summary in records:
-                self._tell_of_run(summary, entry, summary.seconds, kept=True)
+                self._emit_run(summary, entry, summary.seconds, stored=True)
+        return True
 
     def _complete(self, summary: Summary, encoded: EncodedResult, seconds: float | None) -> Summary:
         now = time()
@@ -238,18 +251,29 @@ class TaskCache:
         return Summary(*summary[:6], encoded.size, now, expires, seconds, summary.worker)
 
     def put(self, summary: Summary, value: Any) -> Entry:
-        """Keep a value that was computed elsewhere, or raise."""
+        """Store a value that was computed elsewhere, or raise."""
         encoded, replaced = self.encode(value), self.results.location(summary.key)
-        entry = self.results.keep(encoded, summary._replace(size=encoded.size), self._keyer.code, replaced)
-        self._tell("keep", summary, size=entry.size, blob=entry.value is None)
+        entry = self.results.write(encoded, summary._replace(size=encoded.size), self._keyer.code, replaced)
+        self._emit("keep", summary, size=entry.size, blob=entry.value is None)
         return entry
 
-    def failed(self, summary: Summary, error: Exception, seconds: float) -> None:
-        """Note a failure for viewers; that this does not work must not hide the failure itself."""
-        self._note_failure(summary, error, seconds)
-        self._tell("error", summary, seconds=seconds, error=error)
+    def on_miss(self, summary: Summary) -> float:
+        """The function is about to run: emit ``miss``; the time on `time.perf_counter`."""
+        if self._events.active:
+            self._emit("miss", summary)
+        return perf_counter()
 
-    def _note_failure(self, summary: Summary, error: Exception, seconds: float) -> None:
+    def on_wait(self, summary: Summary, seconds: float) -> None:
+        """The call waited *seconds* for another run of its key: emit ``wait``."""
+        if seconds:
+            self._emit("wait", summary, seconds=seconds)
+
+    def on_failure(self, summary: Summary, error: Exception, seconds: float) -> None:
+        """The function raised: record the failure for viewers and emit ``error``; neither hides the exception."""
+        self._record_failure(summary, error, seconds)
+        self._emit("error", summary, seconds=seconds, error=error)
+
+    def _record_failure(self, summary: Summary, error: Exception, seconds: float) -> None:
         db = self.results.db
         if not isinstance(db, FailureLog):
             return
@@ -269,34 +293,34 @@ class TaskCache:
             seconds,
             summary.worker,
         )
-        self._note(lambda: db.note_failure(failure))
+        self._try_to_record(lambda: db.note_failure(failure))
 
-    def note_map(self, progress: MapProgress) -> None:
-        """Note how far a map has come, for viewers."""
+    def record_map(self, progress: MapProgress) -> None:
+        """Record for viewers how far a map has come."""
         db = self.results.db
         if isinstance(db, MapLog):
-            self._note(lambda: db.note_map(progress))
+            self._try_to_record(lambda: db.note_map(progress))
 
-    def _note(self, note: Callable[[], None]) -> None:
-        """What is only for viewers must not hold up the job; that it cannot be written is said once."""
+    def _try_to_record(self, write: Callable[[], None]) -> None:
+        """Write what only viewers need; a failure must not hold up the job, and one warning says so."""
         try:
-            note()
+            write()
         except Exception as cause:
             db = repr(self.results.db)
             warn_once(("not noted", db), f"nothing can be noted for viewers in {db}: {cause}", NotKeptWarning)
 
-    def _tell_of_hit(self, entry: Entry, key: bytes | None, value: Any) -> None:
+    def _emit_hit(self, entry: Entry, key: bytes | None, value: Any) -> None:
         if key is not None and value is not MISSING:
             blob = entry.location is not None
-            self._events.tell("hit", self._keyer.function_name, key, size=entry.size, blob=blob)
+            self._events.emit("hit", self._keyer.function_name, key, size=entry.size, blob=blob)
 
-    def _tell_of_run(self, summary: Summary, result: EncodedResult | Entry, seconds: float | None, kept: bool) -> None:
-        """Tell of a run and of its commit, both when the result is safe."""
+    def _emit_run(self, summary: Summary, result: EncodedResult | Entry, seconds: float | None, stored: bool) -> None:
+        """Emit ``run`` and ``keep``, both once the result is committed."""
         size, blob = result.size, result.value is None
         if seconds is not None:
-            self._tell("run", summary, seconds=seconds, size=size)
-        if kept:
-            self._tell("keep", summary, size=size, blob=blob)
+            self._emit("run", summary, seconds=seconds, size=size)
+        if stored:
+            self._emit("keep", summary, size=size, blob=blob)
 
-    def _tell(self, kind: Kind, summary: Summary, **more: Any) -> None:
-        self._events.tell(kind, summary.function, summary.key, input=summary.input, **more)
+    def _emit(self, kind: Kind, summary: Summary, **more: Any) -> None:
+        self._events.emit(kind, summary.function, summary.key, input=summary.input, **more)

@@ -1,15 +1,16 @@
-"""AsyncStreamTask: an async generator whose items reach the caller as they come; see `streams`."""
+"""AsyncStreamTask: an async generator whose items reach the caller as they come; see `stream`."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 
 from beautyspot.keys.keyer import KeyedCall
 from beautyspot.results.store import MISSING, is_expired
 from beautyspot.tasks.bound import BoundAsyncStreamTask
+from beautyspot.tasks.core import AsyncTaskCore, CoreParts
 from beautyspot.tasks.stream import Recording, Turn
 from beautyspot.tasks.task import AsyncTask
 
@@ -27,79 +28,87 @@ S = TypeVar("S")
 
 
 class _AsyncTurn(Turn):
-    """As `Turn`; it ends too where the stream is collected after its event loop, which cannot close it any more."""
+    """As `Turn`; it also ends if the stream is collected after its event loop, which cannot close it any more."""
 
     _has_ended = False
 
-    def end_after(self, keeping: asyncio.Future[None] | None) -> None:
-        """Give the key back when the result is written, as it is even where the reader is cancelled meanwhile."""
+    def end_after(self, writing: asyncio.Future[None] | None) -> None:
+        """Release the key once the result is written, also if the reader is cancelled meanwhile."""
         self._has_ended = True
-        if keeping is None or keeping.done():
+        if writing is None or writing.done():
             self.end(self._single_flight.release_async)
         else:
             self._single_flight.unmark_held(self._key)
-            keeping.add_done_callback(lambda _: self.end(self._single_flight.release_async))
+            writing.add_done_callback(lambda _: self.end(self._single_flight.release_async))
 
     def __del__(self) -> None:
         if not self._has_ended:
             self.end(self._single_flight.release)
 
 
-class AsyncStreamTask(AsyncTask[P, list[T]]):
-    """An async generator function whose items are kept; calling it gives an async iterator, as the function does."""
+class AsyncStreamCore(AsyncTaskCore):
+    """The core of an async stream: in a map, the function returns the list of its items."""
 
     __slots__ = ()
 
-    def _setup(self, function: Callable[..., Any], project: Any, options: Any) -> None:
-        super()._setup(function, project, options)
+    def put(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], value: Any) -> None:
+        """As for any task; *value* is an iterable of the items."""
+        super().put(args, kwargs, list(value))
 
+
+class AsyncStreamTask(AsyncTask[P, list[T]]):
+    """An async generator function whose items are cached; calling it gives an async iterator, as the function does."""
+
+    __slots__ = ()
+
+    def _make_core(self, parts: CoreParts) -> AsyncStreamCore:
         async def items(*args: Any, **kwargs: Any) -> list[Any]:
-            return [item async for item in function(*args, **kwargs)]
+            return [item async for item in parts.function(*args, **kwargs)]
 
-        self._run = items  # for a map
+        return AsyncStreamCore(*parts._replace(function=items))
 
-    def _look_like_a_coroutine_function(self) -> None:
-        """It is none: what it returns is iterated over, and not awaited."""
+    def _mark_as_coroutine_function(self) -> None:
+        """An async stream is none: what it returns is iterated over, not awaited."""
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[T, None]:  # type: ignore[override]
-        """The items, as the function yields them, or from what is kept. Nothing runs before the first is asked for."""
-        self._keyer.values(args, kwargs)  # what does not fit is said now, as by the function itself
+        """The items, as the function yields them, or from the cache. Nothing runs before the first is asked for."""
+        self.core.keyer.values(args, kwargs)  # arguments that do not fit raise now, as with the function itself
         return self._stream(args, kwargs, fresh=False)
 
     def refresh(self, *args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[T, None]:  # type: ignore[override]
-        """The items of a new run, which replaces the kept result when it has come to its end."""
-        self._keyer.values(args, kwargs)
+        """The items of a new run, which replaces the cached result when it has come to its end."""
+        self.core.keyer.values(args, kwargs)
         return self._stream(args, kwargs, fresh=True)
 
     async def _stream(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], fresh: bool) -> AsyncGenerator[T, None]:
-        call = self._keyed(args, kwargs)
-        kept = MISSING if fresh else await self._kept_items(call.key, await self._entry_of(call.key))
-        if kept is MISSING:
-            recording = Recording(self._cache, call)
-            waited = await self._single_flight.acquire_async(call.key)
-            turn, keeping = _AsyncTurn(self._single_flight, call.key), None
+        core = self.core
+        call = core.call(args, kwargs)
+        items = MISSING if fresh else await self._cached_items(call.key, await self._entry(call.key))
+        if items is MISSING:
+            recording = Recording(core.cache, call)
+            waited = await core.locks.acquire_async(call.key)
+            turn, writing = _AsyncTurn(core.locks, call.key), None
             try:
-                if waited:
-                    self._waited(recording.summary, waited)
-                entry = await self._entry_of(call.key)
-                kept = MISSING if fresh else await self._kept_items(call.key, entry)
-                if kept is MISSING:
+                core.cache.on_wait(recording.summary, waited)
+                entry = await self._entry(call.key)
+                items = MISSING if fresh else await self._cached_items(call.key, entry)
+                if items is MISSING:
                     async with aclosing(self._live(call, recording, turn)) as live:
                         async for item in live:
                             yield item
-                    keeping = self.project.run_io(recording.keep, entry and entry.location)
-                    await asyncio.shield(keeping)
+                    writing = core.project.run_io(recording.store, entry and entry.location)
+                    await asyncio.shield(writing)
             finally:
-                turn.end_after(keeping)
-        if kept is not MISSING:
-            for item in kept:
+                turn.end_after(writing)
+        if items is not MISSING:
+            for item in items:
                 yield item
 
     async def _live(self, call: KeyedCall, recording: Recording, turn: Turn) -> AsyncGenerator[T, None]:
-        self._cache.begin(recording.summary)
+        self.core.cache.on_miss(recording.summary)
         generator: Any = self.__wrapped__(*call.args, **call.kwargs)
         try:
-            while (value := await self._drawn(generator, recording)) is not MISSING:
+            while (value := await self._next_item(generator, recording)) is not MISSING:
                 turn.pause()
                 try:
                     yield value
@@ -109,21 +118,25 @@ class AsyncStreamTask(AsyncTask[P, list[T]]):
             if hasattr(generator, "aclose"):
                 await generator.aclose()
 
-    async def _drawn(self, generator: Any, recording: Recording) -> Any:
+    async def _next_item(self, generator: Any, recording: Recording) -> Any:
         try:
             with recording:
                 value = await anext(generator, MISSING)
                 if value is not MISSING:
                     recording.add(value)
         except Exception as error:
-            await self.project.run_io(self._cache.failed, recording.summary, error, recording.seconds)
+            await self.core.project.run_io(self.core.cache.on_failure, recording.summary, error, recording.seconds)
             raise
         return value
 
-    async def _kept_items(self, key: bytes, entry: Entry | None) -> Any:
+    async def _entry(self, key: bytes) -> Entry | None:
+        entry, _ = await self.core.find_async(key, fresh=True)
+        return entry
+
+    async def _cached_items(self, key: bytes, entry: Entry | None) -> Any:
         if entry is None or is_expired(entry):
             return MISSING
-        return await self.project.run_io(self._cache.items, entry, key)
+        return await self.core.project.run_io(self.core.cache.read_items, entry, key)
 
     @overload
     def __get__(self, instance: None, owner: type | None = None) -> Self: ...

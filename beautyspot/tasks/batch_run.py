@@ -1,8 +1,8 @@
-"""BatchRun: one list of a batch task on its way, whoever drives it.
+"""BatchRun: one list of a batch task while it is processed.
 
-The items of the list that are not kept run in batches. A batch takes the keys of its items without waiting, so that
-two lists that have items in common never wait for each other in a circle; what someone else has is waited for while
-nothing is held. A thread drives it by blocking, an event loop by awaiting: see `batch_task`.
+Items without a cached result run in batches. A batch takes the locks of its items' keys without waiting, so that two
+lists with common items never wait for each other in a circle; a key that another caller has locked is waited for while
+this list holds none. `batch` drives it, in a thread that blocks or on an event loop.
 """
 
 from __future__ import annotations
@@ -14,30 +14,31 @@ from typing import Any
 
 from beautyspot.errors import BatchError
 from beautyspot.keys.keyer import KeyedCall
-from beautyspot.protocols.index import Entry, Record, Summary
+from beautyspot.protocols.index import Entry, Summary
 from beautyspot.protocols.storage import MapsBlobs
 from beautyspot.results.codec import EncodedResult
 from beautyspot.results.store import MISSING, is_expired
+from beautyspot.tasks.core import BaseCore
 
 Arguments = tuple[tuple[Any, ...], Mapping[str, Any]]
 
-_READERS = 8  # blobs that are read at a time where they come over a network
+_READERS = 8  # blobs that are read at a time from a server
 
 
 @dataclass(slots=True)
 class Item:
-    """One item of a list, and the numbers of those that are equal to it."""
+    """One item of a list, with the positions of all equal ones."""
 
     value: Any
     key: bytes
     parts: list[bytes]
     numbers: list[int]
-    replaced: str | None = None  # the blob of a result that is to be replaced
+    replaced: str | None = None  # location of the blob that the item's result replaces
 
 
 @dataclass(slots=True)
 class _Returned:
-    """What a batch returned for one item."""
+    """The result of one item of a batch, serialized."""
 
     item: Item
     summary: Summary
@@ -46,50 +47,53 @@ class _Returned:
 
 
 class BatchRun:
-    """One list of a batch task on its way.
+    """One list of a batch task while it is processed.
 
     Args:
-        task: The task.
-        call: Gives the arguments of a call whose list is as given; for keys and viewers, of one whose list is an item.
-        count: How many results there are to be.
-        fresh: Whether kept results are to be replaced.
+        core: The core of the task.
+        size: How many items the function is called with at most.
+        call: Gives the arguments of a call with another list; for keys and viewers, of a call with one item.
+        count: How many results there will be.
+        fresh: Whether to replace cached results.
 
     Attributes:
-        results: By number; ``MISSING`` where there is none yet.
-        held: Items of the batch in hand, whose keys are ours.
+        results: By position; ``MISSING`` where there is none yet.
+        held: The items of the current batch, whose keys this run has locked.
     """
 
-    def __init__(self, task: Any, call: Callable[[Any], Arguments], count: int, fresh: bool = False) -> None:
-        self._cache = task._cache
-        self._single_flight = task._single_flight
-        self._size: int = task.options.size
-        self._name: str = task.function_name
+    def __init__(
+        self, core: BaseCore, size: int, call: Callable[[Any], Arguments], count: int, fresh: bool = False
+    ) -> None:
+        self._cache = core.cache
+        self._locks = core.locks
+        self._size = size
+        self._name = core.name
         self._call = call
         self._fresh = fresh
         self._queue: deque[Item] = deque()
-        self._elsewhere: deque[Item] = deque()  # whose keys someone else has
+        self._busy: deque[Item] = deque()  # items whose keys other callers have locked
         self._summaries: list[Summary] = []
         self.results: list[Any] = [MISSING] * count
         self.held: list[Item] = []
 
     def enlist(self, items: Sequence[Item]) -> None:
-        """Have *items* run, unless they are kept when their turn comes."""
+        """Queue *items*; those whose results are cached when their turn comes do not run."""
         self._queue.extend(items)
 
-    def recall(self, items: Sequence[Item]) -> None:
-        """Read those *items* that are kept, and enlist the others."""
+    def look_up(self, items: Sequence[Item]) -> None:
+        """Read the cached results of *items*, and queue the rest."""
         entries = self._cache.results.find_many([item.key for item in items])
-        there = self._read([(item, entries[item.key]) for item in items if item.key in entries])
-        self.enlist([item for item in items if item.key not in there])
+        cached = self._read([(item, entries[item.key]) for item in items if item.key in entries])
+        self.enlist([item for item in items if item.key not in cached])
 
     def _read(self, found: Sequence[tuple[Item, Entry]]) -> set[bytes]:
-        """Fill in the results of *found*, a fresh one for each number; the keys of those that could be read."""
+        """Fill in the results of *found*, a fresh object for each position; returns the keys that could be read."""
         wanted = [(number, item, entry) for item, entry in found for number in item.numbers]
         keys = [item.key for _, item, _ in wanted]
         entries = [entry for _, _, entry in wanted]
-        far = not isinstance(self._cache.results.storage, MapsBlobs)
-        if far and sum(entry.value is None for entry in entries) > 1:
-            from concurrent.futures import ThreadPoolExecutor  # as in `results._log`: slow to import
+        on_server = not isinstance(self._cache.results.storage, MapsBlobs)
+        if on_server and sum(entry.value is None for entry in entries) > 1:
+            from concurrent.futures import ThreadPoolExecutor  # slow to import, and seldom needed
 
             with ThreadPoolExecutor(_READERS, "beautyspot-read") as readers:
                 values = list(readers.map(self._cache.read, entries, keys))
@@ -101,34 +105,35 @@ class BatchRun:
 
     def is_over(self) -> bool:
         """Whether every item has its result."""
-        return not self._queue and not self._elsewhere
+        return not self._queue and not self._busy
 
     def take(self) -> bool:
-        """Take the next batch: items that nobody has and that are not kept; whether there are any."""
+        """Lock the next batch: items without a cached result whose keys are free. Returns whether there are any."""
         while self._queue and len(self.held) < self._size:
-            room = min(self._size - len(self.held), len(self._queue))
-            some = [self._queue.popleft() for _ in range(room)]
-            free = self._single_flight.try_acquire_many([item.key for item in some], anyway=True)
-            mine = [item for item in some if item.key in free]
-            self.held += mine
-            self._elsewhere += [item for item in some if item.key not in free]
-            self._drop_kept(mine)
+            count = min(self._size - len(self.held), len(self._queue))
+            some = [self._queue.popleft() for _ in range(count)]
+            free = self._locks.try_acquire_many([item.key for item in some], anyway=True)
+            locked = [item for item in some if item.key in free]
+            self.held += locked
+            self._busy += [item for item in some if item.key not in free]
+            self._fill_in_cached(locked)
         return bool(self.held)
 
-    def _drop_kept(self, mine: Sequence[Item]) -> None:
-        """Read what someone kept before we had its key."""
-        raw = self._cache.results.find_raw([item.key for item in mine])
-        for item in mine:
-            item.replaced = raw[item.key].location if item.key in raw else None
-        found = [(item, raw[item.key]) for item in mine if item.key in raw and not is_expired(raw[item.key])]
-        there = set() if self._fresh else self._read(found)
-        self.held = [item for item in self.held if item.key not in there]
-        if there:
-            self._single_flight.release_many(list(there))
+    def _fill_in_cached(self, locked: Sequence[Item]) -> None:
+        """Read results that other callers stored before the keys were locked here."""
+        entries = self._cache.results.find_raw([item.key for item in locked])
+        for item in locked:
+            item.replaced = entries[item.key].location if item.key in entries else None
+        found = [(item, entries[item.key]) for item in locked if item.key in entries]
+        usable = [(item, entry) for item, entry in found if not is_expired(entry)]
+        cached = set() if self._fresh else self._read(usable)
+        self.held = [item for item in self.held if item.key not in cached]
+        if cached:
+            self._locks.release_many(list(cached))
 
     def waits_for(self) -> Summary:
-        """The call to wait for, where all that is left is someone else's; what is left is asked for again then."""
-        self._queue, self._elsewhere = self._elsewhere, deque()
+        """The call to wait for when other callers have locked all remaining keys; after that, they are tried again."""
+        self._queue, self._busy = self._busy, deque()
         return self._describe(self._queue[0])
 
     def _describe(self, item: Item) -> Summary:
@@ -136,18 +141,18 @@ class BatchRun:
         return summary
 
     def begin(self) -> Arguments:
-        """The arguments of the batch in hand; it is described before the function may change them."""
+        """The arguments for the current batch; its calls are described before the function can change them."""
         self._summaries = [self._describe(item) for item in self.held]
         for summary in self._summaries:
-            self._cache.begin(summary)
-        self._single_flight.mark_held_many([item.key for item in self.held])
+            self._cache.on_miss(summary)
+        self._locks.mark_held_many([item.key for item in self.held])
         return self._call([item.value for item in self.held])
 
     def checked(self, returned: Any) -> list[Any]:
-        """What the function returned, as a list.
+        """The returned results, as a list.
 
         Raises:
-            BatchError: If that is not one result for each item.
+            BatchError: If there is not one result for each item.
         """
         values = _as_list(returned)
         if values is None or len(values) != len(self.held):
@@ -157,16 +162,16 @@ class BatchRun:
             raise BatchError(self._name, len(self.held), what)
         return values
 
-    def failed(self, error: Exception, seconds: float) -> None:
-        """Note that the batch in hand failed, for each of its items."""
+    def on_failure(self, error: Exception, seconds: float) -> None:
+        """Record for each item of the current batch that the function raised *error* after *seconds*."""
         for summary in self._summaries:
-            self._cache.failed(summary, error, seconds)
+            self._cache.on_failure(summary, error, seconds)
 
-    def keep(self, values: Sequence[Any], seconds: float) -> None:
-        """Keep what the batch in hand returned, rows in one transaction, and fill it in.
+    def store(self, values: Sequence[Any], seconds: float) -> None:
+        """Store and fill in the results of the current batch; those in the index share a transaction.
 
         Raises:
-            Exception: The first of a result that could not be kept and must be; the others are kept all the same.
+            Exception: The first error of a result that cannot be stored; all others are stored nevertheless.
         """
         errors: list[Exception] = []
         returned: list[_Returned] = []
@@ -176,14 +181,21 @@ class BatchRun:
                 returned.append(_Returned(item, summary, value, self._cache.encode(value)))
             except Exception as error:
                 error.add_note(f"it is the result for {summary.input}")
-                self._cache.failed(summary, error, each)
+                self._cache.on_failure(summary, error, each)
                 errors.append(error)
-        rows = [one for one in returned if one.encoded.value is not None and one.item.replaced is None]
-        together = self._kept_together(rows, each)
+        group = {
+            one.item.key: self._cache.record(one.summary, one.encoded, each)
+            for one in returned
+            if one.encoded.value is not None and one.item.replaced is None
+        }
+        if not self._cache.try_write_group(list(group.values())):
+            group = {}
         for one in returned:
-            entry = together.get(one.item.key)
             try:
-                entry = entry or self._cache.write(one.summary, one.encoded, each, one.item.replaced)
+                if one.item.key in group:
+                    entry: Entry | None = group[one.item.key].entry
+                else:
+                    entry = self._cache.write(one.summary, one.encoded, each, one.item.replaced)
             except Exception as error:
                 errors.append(error)
                 continue
@@ -191,36 +203,26 @@ class BatchRun:
         if errors:
             raise errors[0]
 
-    def _kept_together(self, rows: Collection[_Returned], seconds: float) -> dict[bytes, Entry]:
-        if not rows:
-            return {}
-        records: list[Record] = [self._cache.record(one.summary, one.encoded, seconds) for one in rows]
-        try:
-            self._cache.write_together(records)
-        except Exception:  # one of them may be the reason, and is told of when each is kept for itself
-            return {}
-        return {record.summary.key: record.entry for record in records}
-
     def _fill_in(self, one: _Returned, entry: Entry | None) -> None:
         first, *others = one.item.numbers
         self.results[first] = one.value
-        for number in others:  # to each a fresh one
+        for number in others:  # a fresh object each
             again = MISSING if entry is None else self._cache.read(entry)
             self.results[number] = one.value if again is MISSING else again
 
     def unmark_held(self) -> None:
-        """Say that the code which runs from here on does not have the keys of the batch in hand."""
-        self._single_flight.unmark_held_many([item.key for item in self.held])
+        """The code that runs from here on does not hold the keys of the current batch."""
+        self._locks.unmark_held_many([item.key for item in self.held])
 
     def release(self) -> list[bytes]:
-        """The keys of the batch in hand, which is over; someone will land them."""
+        """End the current batch; returns its keys, which the caller releases."""
         self.unmark_held()
         keys, self.held = [item.key for item in self.held], []
         return keys
 
 
 def _as_list(returned: Any) -> list[Any] | None:
-    """The results of a batch, in their order; ``None`` for what has no order, or another one (a dict, a frame)."""
+    """The results of a batch, in their order; ``None`` for an object without that order (a set, dict, frame)."""
     if not isinstance(returned, Collection) or isinstance(returned, str | bytes | Set) or hasattr(returned, "keys"):
         return None
     try:

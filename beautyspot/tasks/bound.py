@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
     from beautyspot.results.explain import Explanation
+    from beautyspot.tasks.base import BaseTask
 
 __all__ = ["BoundAsyncStreamTask", "BoundAsyncTask", "BoundStreamTask", "BoundTask"]
 
@@ -16,24 +17,24 @@ T = TypeVar("T")
 
 
 def arguments(args: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """What ``put`` was given for a call's arguments."""
+    """The arguments of a call as ``put`` takes them: a tuple, a dict, or a single one."""
     if isinstance(args, dict):
         return (), args
     return (args if isinstance(args, tuple) else (args,)), {}
 
 
 class RayFunctionMarker:
-    """Ray takes what is no plain function only if it is one of Cython's, and knows these by this type's name."""
+    """Ray accepts an object that is no plain function only if it is a Cython function, known by this type's name."""
 
 
 RayFunctionMarker.__name__ = "cython_function_or_method"
 
 
-class _Bound(Generic[P, T]):
+class Bound(Generic[P, T]):
     """A task with its object: what a method is when it is looked up on an instance."""
 
-    def __init__(self, task: Any, instance: Any) -> None:
-        self.task = task
+    def __init__(self, task: BaseTask[..., Any], instance: Any) -> None:
+        self.task: Any = task  # of the kind that the subclass says: declared so, type checkers would bind it once more
         self.instance = instance
         self.__doc__ = task.__doc__
 
@@ -44,8 +45,8 @@ class _Bound(Generic[P, T]):
         return f"<{self.task!r} bound to {self.instance!r}>"
 
     def __getattr__(self, name: str) -> Any:
-        # Not set yet, while it is being unpickled; and a method is not the function that it is made of, to Ray or
-        # to who asks for its signature.
+        # The first two are not set yet while this is unpickled. A method is not the function that it is made of: Ray
+        # and `inspect.signature` must not find that one.
         if name in ("task", "instance", "__func__", "__signature__"):
             raise AttributeError(name)
         return getattr(self.task, name)
@@ -59,43 +60,43 @@ class _Bound(Generic[P, T]):
         return str(self.task.key(self.instance, *args, **kwargs))
 
     def cached(self, *args: P.args, **kwargs: P.kwargs) -> bool:
-        """Whether a usable result is kept; runs nothing."""
+        """Whether a usable result is cached; runs nothing."""
         return bool(self.task.cached(self.instance, *args, **kwargs))
 
     def peek(self, *args: Any, default: Any = None, **kwargs: Any) -> Any:
-        """The kept result, or *default*; runs nothing."""
+        """The cached result, or *default*; runs nothing."""
         return self.task.peek(self.instance, *args, default=default, **kwargs)
 
     def forget(self, *args: P.args, **kwargs: P.kwargs) -> bool:
-        """Drop the kept result; says whether there was one."""
+        """Delete the cached result; returns whether there was one."""
         return bool(self.task.forget(self.instance, *args, **kwargs))
 
     def put(self, args: Any, value: T) -> None:
-        """Keep a value that was computed elsewhere; see `Task.put`."""
+        """Store a value that was computed elsewhere; see `Task.put`."""
         given, named = arguments(args)
-        self.task._put((self.instance, *given), named, value)
+        self.task.core.put((self.instance, *given), named, value)
 
     def explain(self, *args: P.args, **kwargs: P.kwargs) -> Explanation:
-        """Whether the call is kept and, if not, why; see `Task.explain`."""
+        """Whether the call is cached and, if not, why; see `Task.explain`."""
         found: Explanation = self.task.explain(self.instance, *args, **kwargs)
         return found
 
     def map(self, *iterables: Iterable[Any], **options: Any) -> list[T]:
         """``bs.map(task, *iterables, **options)``."""
-        mapped: list[T] = self.task.project.fan_out(self, *iterables, **options)
+        mapped: list[T] = self.task.core.project.fan_out(self, *iterables, **options)
         return mapped
 
 
-class BoundTask(_Bound[P, T]):
+class BoundTask(Bound[P, T]):
     """A `Task` with its object."""
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
-        """The kept result, or the method's, which is kept then."""
+        """The cached result; after a miss the method's, which is stored."""
         value: T = self.task(self.instance, *args, **kwargs)
         return value
 
     def refresh(self, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run the method and replace the kept result."""
+        """Run the method and replace the cached result."""
         value: T = self.task.refresh(self.instance, *args, **kwargs)
         return value
 
@@ -104,39 +105,39 @@ class BoundStreamTask(BoundTask[P, list[T]]):
     """A `StreamTask` with its object."""
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Generator[T, None, None]:  # type: ignore[override]
-        """The items, as the method yields them, or from what is kept."""
+        """The items, as the method yields them, or from the cache."""
         items: Generator[T, None, None] = self.task(self.instance, *args, **kwargs)
         return items
 
     def refresh(self, *args: P.args, **kwargs: P.kwargs) -> Generator[T, None, None]:  # type: ignore[override]
-        """The items of a new run, which replaces the kept result."""
+        """The items of a new run, which replaces the cached result."""
         items: Generator[T, None, None] = self.task.refresh(self.instance, *args, **kwargs)
         return items
 
 
-class BoundAsyncTask(_Bound[P, T]):
+class BoundAsyncTask(Bound[P, T]):
     """An `AsyncTask` with its object."""
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, T]:
-        """The kept result, or the method's, which is kept then."""
-        running: Coroutine[Any, Any, T] = self.task(self.instance, *args, **kwargs)
-        return running
+        """The cached result; after a miss the method's, which is stored."""
+        coroutine: Coroutine[Any, Any, T] = self.task(self.instance, *args, **kwargs)
+        return coroutine
 
     def refresh(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, T]:
-        """Run the method and replace the kept result."""
-        running: Coroutine[Any, Any, T] = self.task.refresh(self.instance, *args, **kwargs)
-        return running
+        """Run the method and replace the cached result."""
+        coroutine: Coroutine[Any, Any, T] = self.task.refresh(self.instance, *args, **kwargs)
+        return coroutine
 
 
 class BoundAsyncStreamTask(BoundAsyncTask[P, list[T]]):
     """An `AsyncStreamTask` with its object."""
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[T, None]:  # type: ignore[override]
-        """The items, as the method yields them, or from what is kept."""
+        """The items, as the method yields them, or from the cache."""
         items: AsyncGenerator[T, None] = self.task(self.instance, *args, **kwargs)
         return items
 
     def refresh(self, *args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[T, None]:  # type: ignore[override]
-        """The items of a new run, which replaces the kept result."""
+        """The items of a new run, which replaces the cached result."""
         items: AsyncGenerator[T, None] = self.task.refresh(self.instance, *args, **kwargs)
         return items

@@ -1,4 +1,4 @@
-"""Calls that someone else runs: recalled before, and kept after."""
+"""Calls that someone else runs: looked up before, and stored after."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any
 from beautyspot._internal.warn import warn_once
 from beautyspot.errors import NotKeptWarning
 from beautyspot.results.store import MISSING
+from beautyspot.tasks.base import BaseTask
+from beautyspot.tasks.core import Services
 
 __all__ = ["ExternalCall", "warn_uncached"]
 
@@ -15,10 +17,10 @@ __all__ = ["ExternalCall", "warn_uncached"]
 class ExternalCall:
     """A call of a task whose function someone else runs.
 
-    It is described here and now: the function may change its arguments.
+    The call is described here and now: the function may change its arguments.
 
     Args:
-        task: Whose call it is.
+        task: The task.
         args: Arguments by position.
         kwargs: Arguments by name.
 
@@ -27,30 +29,30 @@ class ExternalCall:
         TypeError: If the arguments do not fit.
     """
 
-    def __init__(self, task: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    def __init__(self, task: BaseTask[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         self.task = task
-        self._summary = task._cache.describe(task._keyed(args, kwargs))
+        self._cache = task.core.cache
+        self._summary = self._cache.describe(task.core.call(args, kwargs))
 
-    def recall(self, default: Any) -> Any:
-        """The kept result, or *default*."""
-        value = self.task._cache.recall(self._summary.key)
+    def find(self, default: Any) -> Any:
+        """The cached result, or *default*, which counts as a miss."""
+        value = self._cache.find(self._summary.key)
         if value is not MISSING:
             return value
-        self.task._cache.begin(self._summary)
+        self._cache.on_miss(self._summary)
         return default
 
-    def keep(self, value: Any) -> None:
-        """Keep what the function returned; where it cannot be written, warn or raise as the project says.
+    def store(self, value: Any) -> None:
+        """Store what the function returned; if it cannot be written, warn or raise as the project says.
 
         Raises:
             SerializationError: If it cannot be serialized.
         """
-        cache = self.task._cache
-        cache.keep(self._summary, value, None, cache.results.location(self._summary.key))
+        self._cache.store(self._summary, value, None, self._cache.results.location(self._summary.key))
 
 
-def warn_uncached(project: Any, function: Any, error: Exception) -> None:
-    """Say, once for each function, that its calls are not kept, and why."""
+def warn_uncached(project: Services, function: Any, error: Exception) -> None:
+    """Warn, once for each function, that its calls run without the cache, and why."""
     name = getattr(function, "__qualname__", None) or repr(function)
     warn_once(
         ("simply runs", project.name, name), f"calls of {name} are not kept and simply run: {error}", NotKeptWarning

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
-from typing import (
-    TYPE_CHECKING,
-    Any,
-    get_args,
-    get_origin,
-)
+from datetime import timedelta
+from typing import Any, TypedDict, get_args, get_origin
 
 from beautyspot._internal.names import full_name
 from beautyspot._internal.signatures import signature_of
 from beautyspot.errors import ConfigurationError
 from beautyspot.keys.dependencies import NOTHING, Deps
 from beautyspot.keys.policies import Policy
+from beautyspot.protocols import Serializer
 
-if TYPE_CHECKING:
-    pass
+
+class TaskOptions(TypedDict, total=False):
+    """The options of ``@project.task`` as they are given, for type checkers and editors."""
+
+    save_blob: bool | None
+    version: str | int | None
+    key: Callable[..., Any] | Policy | None
+    ignore: str | tuple[str, ...]
+    content_type: str | None
+    ttl: str | float | timedelta | None
+    serializer: Serializer | str | None
+    mmap: bool
+    deps: Iterable[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +40,7 @@ class Options:
     ignore: tuple[str, ...] = ()
     content_type: str | None = None
     ttl: float | None = None
-    serializer: Any = None
+    serializer: Serializer | None = None
     mmap: bool = False
     deps: Deps = NOTHING
 
@@ -40,7 +48,7 @@ class Options:
 _LISTS = frozenset({"list", "List", "Sequence", "MutableSequence", "Collection", "Iterable"})
 
 
-_SCALARS = frozenset({"str", "bytes", "int", "float", "bool"})
+SCALARS = frozenset({"str", "bytes", "int", "float", "bool"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +102,7 @@ def _is_list(annotation: Any) -> bool:
     return annotation.strip("\"' ").partition("[")[0].rpartition(".")[2] in _LISTS
 
 
-def _item_of(annotation: Any) -> str:
+def item_type(annotation: Any) -> str:
     """What a list's annotation says of its items: ``"str"`` for ``list[str]``."""
     if isinstance(annotation, str):
         return annotation.strip("\"' ").partition("[")[2].removesuffix("]")

@@ -1,8 +1,8 @@
-"""StreamTask: a generator whose items reach the caller as they come, and are kept when it has run to its end.
+"""StreamTask: a generator whose items reach the caller as they come; the list of them is cached at its end.
 
-A stream has its key from its first item to its end: who asks for the key meanwhile waits, and replays what was kept, or
-runs in his turn if the reader has walked away. Kept is the list of the items: what `peek` gives, `put` takes, maps
-return and viewers show.
+A stream holds its key from its first item to its end: another caller of the key waits, and then replays the cached
+items, or runs the function itself if the first reader has walked away. `peek` gives the list, `put` takes it, maps
+return it and viewers show it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from beautyspot.results.singleflight import SingleFlight
 from beautyspot.results.store import MISSING, is_expired
 from beautyspot.results.task_cache import TaskCache
 from beautyspot.tasks.bound import BoundStreamTask
+from beautyspot.tasks.core import CoreParts, TaskCore
 from beautyspot.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -33,11 +34,15 @@ S = TypeVar("S")
 
 
 class Recording:
-    """What a stream has yielded, each item serialized as it was then. As a context it is the time that passes within.
+    """The items that a stream has yielded, each serialized as it was then. As a context manager, it adds up time.
 
     Args:
-        cache: Of the task.
-        call: Whose items they are.
+        cache: The cache of the task.
+        call: The call.
+
+    Attributes:
+        summary: What viewers list about the call.
+        seconds: How long the generator has run.
     """
 
     def __init__(self, cache: TaskCache, call: KeyedCall) -> None:
@@ -57,21 +62,21 @@ class Recording:
         """Record an item.
 
         Raises:
-            SerializationError: Carrying *value*, if it cannot be kept.
+            SerializationError: If it cannot be serialized; the error carries *value*.
         """
         self._items.append(self._cache.encode_item(value, len(self._items)))
 
-    def keep(self, replaced: str | None) -> None:
-        """Keep the list of the items, in place of a blob that lies at *replaced*."""
-        self._cache.write(self.summary, self._cache.encode_items(self._items), self.seconds, replaced)
+    def store(self, replaced: str | None) -> None:
+        """Store the list of the items; it replaces the blob at *replaced*."""
+        self._cache.write(self.summary, self._cache.codec.encode_items(self._items), self.seconds, replaced)
 
 
 class Turn:
-    """The right to run a stream: its key, from the first item to the end.
+    """The lock of a stream's key, held from the first item to the end.
 
     Args:
-        flights: Of the project.
-        key: Of the call; it was taken for the code that runs from here on.
+        single_flight: The locks of the project.
+        key: The key of the call; the running code has acquired it.
     """
 
     def __init__(self, single_flight: SingleFlight, key: bytes) -> None:
@@ -80,64 +85,73 @@ class Turn:
         self._process = os.getpid()
 
     def pause(self) -> None:
-        """An item is handed out: the key is the stream's, and not that of the code which reads it."""
+        """An item is handed out: the stream holds the key, and the code that reads the item does not."""
         self._single_flight.lend(self._key)
 
     def go_on(self) -> None:
-        """The next item is wanted, or the end."""
+        """The reader wants the next item, or the end."""
         self._single_flight.take_back(self._key)
 
     def end(self, release: Callable[[bytes], None]) -> None:
-        """Give the key back; where a fork copied the stream, it is the parent's."""
+        """Release the key; in a forked child, where the stream is a copy, the parent holds it."""
         self._single_flight.unmark_held(self._key)
         if self._process == os.getpid():
             release(self._key)
 
 
-class StreamTask(Task[P, list[T]]):
-    """A generator function whose items are kept; calling it gives an iterator, as the function does."""
+class StreamCore(TaskCore):
+    """The core of a stream: in a map and in a worker process, the function returns the list of its items."""
 
     __slots__ = ()
 
-    def _setup(self, function: Callable[..., Any], project: Any, options: Any) -> None:
-        super()._setup(function, project, options)
-        self._run = lambda *args, **kwargs: list(function(*args, **kwargs))  # for a map
+    def put(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], value: Any) -> None:
+        """As for any task; *value* is an iterable of the items."""
+        super().put(args, kwargs, list(value))
+
+
+class StreamTask(Task[P, list[T]]):
+    """A generator function whose items are cached; calling it gives an iterator, as the function does."""
+
+    __slots__ = ()
+
+    def _make_core(self, parts: CoreParts) -> StreamCore:
+        return StreamCore(*parts._replace(function=lambda *args, **kwargs: list(parts.function(*args, **kwargs))))
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Generator[T, None, None]:  # type: ignore[override]
-        """The items, as the function yields them, or from what is kept. Nothing runs before the first is asked for."""
-        self._keyer.values(args, kwargs)  # what does not fit is said now, as by the function itself
+        """The items, as the function yields them, or from the cache. Nothing runs before the first is asked for."""
+        self.core.keyer.values(args, kwargs)  # arguments that do not fit raise now, as with the function itself
         return self._stream(args, kwargs, fresh=False)
 
     def refresh(self, *args: P.args, **kwargs: P.kwargs) -> Generator[T, None, None]:  # type: ignore[override]
-        """The items of a new run, which replaces the kept result when it has come to its end."""
-        self._keyer.values(args, kwargs)
+        """The items of a new run, which replaces the cached result when it has come to its end."""
+        self.core.keyer.values(args, kwargs)
         return self._stream(args, kwargs, fresh=True)
 
     def _stream(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], fresh: bool) -> Generator[T, None, None]:
-        call = self._keyed(args, kwargs)
-        kept = MISSING if fresh else self._kept_items(call.key, self._entry(call.key))
-        if kept is MISSING:
-            recording = Recording(self._cache, call)
-            waited = self._single_flight.acquire(call.key)
-            turn = Turn(self._single_flight, call.key)
+        core = self.core
+        call = core.call(args, kwargs)
+        items = MISSING if fresh else self._cached_items(call.key, core.cache.results.entry(call.key))
+        if items is MISSING:
+            recording = Recording(core.cache, call)
+            waited = core.locks.acquire(call.key)
+            turn = Turn(core.locks, call.key)
             try:
-                if waited:
-                    self._waited(recording.summary, waited)
-                entry = self._entry(call.key)
-                kept = MISSING if fresh else self._kept_items(call.key, entry)
-                if kept is MISSING:
+                core.cache.on_wait(recording.summary, waited)
+                entry = core.cache.results.entry(call.key)
+                items = MISSING if fresh else self._cached_items(call.key, entry)
+                if items is MISSING:
                     yield from self._live(call, recording, turn)
-                    recording.keep(entry and entry.location)
+                    recording.store(entry and entry.location)
             finally:
-                turn.end(self._single_flight.release)
-        if kept is not MISSING:
-            yield from kept
+                turn.end(core.locks.release)
+        if items is not MISSING:
+            yield from items
 
     def _live(self, call: KeyedCall, recording: Recording, turn: Turn) -> Generator[T, None, None]:
-        self._cache.begin(recording.summary)
+        self.core.cache.on_miss(recording.summary)
         generator: Any = iter(self.__wrapped__(*call.args, **call.kwargs))
         try:
-            while (value := self._drawn(generator, recording)) is not MISSING:
+            while (value := self._next_item(generator, recording)) is not MISSING:
                 turn.pause()
                 try:
                     yield value
@@ -147,22 +161,19 @@ class StreamTask(Task[P, list[T]]):
             if hasattr(generator, "close"):
                 generator.close()
 
-    def _drawn(self, generator: Any, recording: Recording) -> Any:
+    def _next_item(self, generator: Any, recording: Recording) -> Any:
         try:
             with recording:
                 value = next(generator, MISSING)
                 if value is not MISSING:
                     recording.add(value)
         except Exception as error:
-            self._cache.failed(recording.summary, error, recording.seconds)
+            self.core.cache.on_failure(recording.summary, error, recording.seconds)
             raise
         return value
 
-    def _kept_items(self, key: bytes, entry: Entry | None) -> Any:
-        return MISSING if entry is None or is_expired(entry) else self._cache.items(entry, key)
-
-    def _put(self, args: tuple[Any, ...], kwargs: dict[str, Any], value: Any) -> None:
-        super()._put(args, kwargs, list(value))
+    def _cached_items(self, key: bytes, entry: Entry | None) -> Any:
+        return MISSING if entry is None or is_expired(entry) else self.core.cache.read_items(entry, key)
 
     @overload
     def __get__(self, instance: None, owner: type | None = None) -> Self: ...

@@ -273,7 +273,7 @@ def growth(directory: Path) -> str:
 
 def _fill(project: bs.Project, task: bs.Task[[str, int], str], numbers: range) -> None:
     """Keep results as a map would, a quarter of a million to a transaction and in the order of their rows."""
-    cache, keyer = task._cache, task._keyer
+    cache, keyer = task.core.cache, task.core.keyer
     encoded = cache.encode("some text")
     call = cache.describe(KeyedCall(b"", [], ("some text", 0), {}))
     records = []

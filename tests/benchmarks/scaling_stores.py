@@ -245,7 +245,7 @@ def lots(size: int) -> Iterator[range]:
 
 def calls_of(task: Any, numbers: Sequence[int]) -> list[Record]:
     """Rows of calls of *task*, as it keeps them itself."""
-    cache, keyer = task._cache, task._keyer
+    cache, keyer = task.core.cache, task.core.keyer
     encoded = cache.encode(TEXT)
     call = cache.describe(KeyedCall(b"", [], ("some text", 0), {}))
     records = []

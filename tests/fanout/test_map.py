@@ -483,10 +483,10 @@ def test_the_bar_counts_kept_run_and_failed(project: bs.Project, capsys: pytest.
 def test_kept_inputs_do_not_distort_the_time_left(project: bs.Project) -> None:
     from beautyspot.fanout.progress import Progress
 
-    progress = Progress(project.task(lambda x: x), 1000, True)
-    progress.recalled(900)
+    progress = Progress(project.task(lambda x: x).core, 1000, True)
+    progress.on_hits(900)
     time.sleep(0.2)
-    progress.finished(failed=False)
+    progress.on_finished(failed=False)
     bar = progress._bar
     assert bar.n == 901
     assert (bar.n - bar.initial) / bar.format_dict["elapsed"] < 10

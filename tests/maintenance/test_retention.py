@@ -22,9 +22,9 @@ from beautyspot.db.sqlite import schema
 from beautyspot.db.sqlite.schema import MIGRATIONS
 from beautyspot.errors import ConfigurationError, IndexUnavailableError
 from beautyspot.maintenance import background
-from beautyspot.results import last_used
 from beautyspot.maintenance.pruning import Dropped
 from beautyspot.protocols.index import AccessLog, Record, Summary
+from beautyspot.results import last_used
 from beautyspot.testing import Count, make_key, make_record
 from tests.maintenance.test_maintenance import in_process
 
@@ -617,7 +617,7 @@ def test_many_uses_are_written_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(last_used, "_MANY", 10)
     with bs.Project("p", retention=bs.Retention(max_bytes="1GB")) as project:
         task = bytes_of(project)
-        bs.map(task, range(20))
+        bs.map(task, range(20), workers=1)  # in their order
         age(project, 100)
         bs.map(task, range(10))
         assert isinstance(project.db, AccessLog)

@@ -229,7 +229,7 @@ def test_what_a_worker_finds_kept_is_told_as_one_hit(project: bs.Project) -> Non
     stop = project.on("hit", heard.append)
     pool = EnginePool(task, ProcessEngine(1), 1, stop=True)
     try:  # as if another process had run it after the map looked it up
-        pool.submit(Call(0, (1,), *task._keyer((1,), {})))
+        pool.submit(Call(0, (1,), *task.core.keyer((1,), {})))
         (outcome,) = pool.wait()
     finally:
         pool.close()
@@ -242,9 +242,9 @@ def test_a_chunk_that_runs_in_a_thread_of_its_caller_leaves_nothing_that_tells(p
     heard: list[bs.Event] = []
     task = project.task(double)
     stop = project.on("miss", heard.append)
-    payload, chunk = pack_task(task), pack_chunk([(task._keyer((1,), {})[0], (1,), True)], True)
+    payload, chunk = pack_task(task), pack_chunk([(task.core.keyer((1,), {})[0], (1,), True)], True)
     (reply,) = unpack_replies(run_chunk(payload, chunk))
-    assert [event.kind for event, _ in reply.told] == ["miss", "run", "keep"]
+    assert [event.kind for event, _ in reply.events] == ["miss", "run", "keep"]
     assert heard == []  # until the answer arrives
     stop()
     assert not project.events.active
@@ -334,7 +334,7 @@ def test_async_calls_tell_that_they_waited_for_another(project: bs.Project, hear
 
     async def main() -> None:
         calls = [asyncio.create_task(slow(1)) for _ in range(3)]
-        while sum(len(flight.callbacks) for flight in slow._single_flight._in_flight.values()) < 2:
+        while sum(len(flight.callbacks) for flight in slow.core.locks._in_flight.values()) < 2:
             await asyncio.sleep(0.001)
         leave.append(True)
         await asyncio.gather(*calls)
@@ -406,7 +406,7 @@ def test_a_hit_tells_nothing_before_anybody_listens_nor_once_nobody_does_any_mor
 ) -> None:
     task = project.task(double)
     made: list[str] = []
-    monkeypatch.setattr(project.events, "tell", lambda kind, *_, **__: made.append(kind))
+    monkeypatch.setattr(project.events, "emit", lambda kind, *_, **__: made.append(kind))
     task(1)
     task(1)
     assert made == []

@@ -683,14 +683,14 @@ class TestAsync:
 
     def test_what_ran_is_kept_though_its_waiter_is_cancelled_while_it_is_written(self, project: bs.Project) -> None:
         writing, go_on = threading.Event(), threading.Event()
-        keep_rows = project.results.keep_rows
+        write_records = project.results.write_records
 
         def slowly(records: Any) -> None:
             writing.set()
             assert go_on.wait(30)
-            keep_rows(records)
+            write_records(records)
 
-        project.results.keep_rows = slowly  # type: ignore[method-assign]
+        project.results.write_records = slowly  # type: ignore[method-assign]
 
         @project.batch_task
         async def same(xs: list[int]) -> list[int]:

@@ -516,7 +516,7 @@ def test_the_warning_of_changed_code_says_how_to_decide(project: bs.Project) -> 
         return x
 
     function(1)
-    function._keyer.__dict__["code"] = b"changed!"
+    function.core.keyer.__dict__["code"] = b"changed!"
     with pytest.warns(ChangedCodeWarning, match='Set version="2" .* version="auto"') as caught:
         function(1)
     assert caught[0].filename == __file__
