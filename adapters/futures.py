@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExecutor
 from queue import SimpleQueue
+from threading import TIMEOUT_MAX
 from types import FunctionType
 from typing import Any, ParamSpec, TypeVar
 
@@ -120,7 +121,8 @@ class ExecutorEngine:
 
     def finished(self) -> list[tuple[int, bytes | EngineLost]]:
         """Wait for a chunk, and take all that came back."""
-        numbers = [self._done.get()]
+        # A wait that has an end is broken off by Ctrl-C, even where a library has the system restart all others.
+        numbers = [self._done.get(timeout=TIMEOUT_MAX)]
         while not self._done.empty():
             numbers.append(self._done.get())
         return [(number, _result(self._under_way.pop(number))) for number in numbers if number in self._under_way]

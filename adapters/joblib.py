@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from queue import SimpleQueue
+from threading import TIMEOUT_MAX
 from typing import Any
 
 from beautyspot.errors import ConfigurationError
@@ -63,7 +64,8 @@ class JoblibEngine:
 
     def finished(self) -> list[tuple[int, bytes | EngineLost]]:
         """Wait for a chunk, and take all that came back."""
-        came = [self._done.get()]
+        # A wait that has an end is broken off by Ctrl-C, even where a library has the system restart all others.
+        came = [self._done.get(timeout=TIMEOUT_MAX)]
         while not self._done.empty():
             came.append(self._done.get())
         return [(number, self._result(self._jobs.pop(number), out)) for number, out in came]
