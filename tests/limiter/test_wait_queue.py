@@ -470,7 +470,7 @@ WAITERS = """
 import sys, threading, time
 import beautyspot as bs
 project = bs.Project("p", tpm=6000, limiter_uri=sys.argv[1])
-budget = project.budgets.gate("tokens", "")
+budget = project.budgets.budget("tokens", "")
 budget.acquire(int(sys.argv[2]))
 print("charged", flush=True)
 threads = [threading.Thread(target=budget.acquire, args=(200,)) for _ in range(20)]
