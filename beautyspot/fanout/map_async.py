@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator, Iterable
 from typing import Any, TypeVar
 
 from beautyspot._internal.context import CallCancelled, CurrentMap, KeyBusy, current_map
+from beautyspot._internal.pricing import pacing_layers
 from beautyspot.fanout.batch_pool import BatchPool, Lists
 from beautyspot.fanout.calls import Call, Outcome
 from beautyspot.fanout.map_sync import check_workers, in_step
 from beautyspot.fanout.scheduler import InputOutcome, Instruction, MapScheduler, OnError, ReadBlob
-from beautyspot.keys.keyer import pacing_layers
 from beautyspot.results.store import MISSING
 from beautyspot.tasks.batch import AsyncBatchTask, check_mapped
 from beautyspot.tasks.bound import BoundAsyncTask

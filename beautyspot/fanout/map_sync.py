@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from beautyspot._internal.pricing import pacing_layers
 from beautyspot._internal.text import of_value
 from beautyspot.errors import ConfigurationError
 from beautyspot.fanout.batch_pool import BatchPool, Lists
@@ -20,7 +21,6 @@ from beautyspot.fanout.engine_pool import EnginePool
 from beautyspot.fanout.engines import ENGINES, ENGINES_OF, Engine, Threads
 from beautyspot.fanout.scheduler import MapScheduler, OnError, unbound
 from beautyspot.fanout.thread_pool import ThreadPool
-from beautyspot.keys.keyer import pacing_layers
 from beautyspot.protocols.index import FailureLog, Statistics
 from beautyspot.results.store import MISSING
 from beautyspot.tasks.batch import AsyncBatchTask, BatchTask, calls_of, check_mapped

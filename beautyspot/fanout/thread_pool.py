@@ -12,9 +12,9 @@ from time import monotonic
 from typing import Any
 
 from beautyspot._internal.context import CallCancelled, CurrentMap, KeyBusy, current_map
+from beautyspot._internal.pricing import pacing_layers
 from beautyspot.fanout.calls import Call, Outcome
 from beautyspot.fanout.group_commit import CommitGroup
-from beautyspot.keys.keyer import pacing_layers
 
 _GRACE = 1.0  # seconds that running calls are given after Ctrl-C
 _TELL = 0.002  # seconds after which a thread tells what it finished

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from beautyspot._internal.context import CallCancelled, CurrentMap, KeyBusy, current_map
+from beautyspot._internal.pricing import pacing_layers
 from beautyspot.errors import ConfigurationError
 from beautyspot.fanout.wire import (
     CallReply,
@@ -23,7 +24,7 @@ from beautyspot.fanout.wire import (
     _packed,
     is_same_directory,
 )
-from beautyspot.keys.keyer import KeyedCall, pacing_layers
+from beautyspot.keys.keyer import KeyedCall
 from beautyspot.protocols.index import Entry
 from beautyspot.results.codec import EncodedResult
 from beautyspot.results.events import Event

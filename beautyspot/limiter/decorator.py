@@ -9,6 +9,7 @@ from contextlib import aclosing
 from typing import Any
 
 from beautyspot._internal.names import full_name
+from beautyspot._internal.pricing import mark_limited
 from beautyspot._internal.signatures import asker, signature_of
 from beautyspot.errors import ConfigurationError
 from beautyspot.limiter.budget import Budget
@@ -114,11 +115,11 @@ def limited(function: Callable[..., Any], pricing: CallPricing) -> Callable[...,
     plain = inspect.unwrap(function)
     streams = inspect.isgeneratorfunction(plain) or inspect.isasyncgenfunction(plain)
     made = _limited_stream(function, pricing) if streams else _limited_call(function, pricing)
-    made.__beautyspot_pricing__ = pricing  # for `bs.plan`
-    return made  # type: ignore[no-any-return]
+    mark_limited(made, pricing)  # for keys, maps and `bs.plan`
+    return made
 
 
-def _limited_call(function: Callable[..., Any], pricing: CallPricing) -> Any:
+def _limited_call(function: Callable[..., Any], pricing: CallPricing) -> Callable[..., Any]:
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
         with pricing.permit(args, kwargs, call) as permit:
@@ -136,7 +137,7 @@ def _limited_call(function: Callable[..., Any], pricing: CallPricing) -> Any:
     return call_async if inspect.iscoroutinefunction(inspect.unwrap(function)) else call
 
 
-def _limited_stream(function: Callable[..., Any], pricing: CallPricing) -> Any:
+def _limited_stream(function: Callable[..., Any], pricing: CallPricing) -> Callable[..., Any]:
     """A generator function: its calls pay before the first item, and settle after the last by the list of all."""
 
     @functools.wraps(function)
