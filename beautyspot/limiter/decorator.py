@@ -6,7 +6,7 @@ import functools
 import inspect
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import aclosing
-from typing import Any
+from typing import Any, Protocol
 
 from beautyspot._internal.names import full_name
 from beautyspot._internal.pricing import mark_limited
@@ -16,6 +16,28 @@ from beautyspot.limiter.budget import Budget
 from beautyspot.limiter.budgets import COMMON, Budgets, named
 from beautyspot.limiter.permit import Permit, at_least_said
 from beautyspot.limiter.rates import Limit, checked_cost, checked_seconds
+
+
+class WaitListener(Protocol):
+    """Is told when a call waited for a budget."""
+
+    def waited(self, function: str, budget: str, seconds: float) -> None:
+        """Tell that *function* waited for a budget."""
+        ...
+
+
+class LimitedProject(Protocol):
+    """What the limited functions of a project need of it; it is pickled with them."""
+
+    @property
+    def budgets(self) -> Budgets:
+        """Its budgets."""
+        ...
+
+    @property
+    def events(self) -> WaitListener:
+        """Where waits are told."""
+        ...
 
 
 class CallPricing:
@@ -36,7 +58,7 @@ class CallPricing:
 
     def __init__(
         self,
-        project: Any,
+        project: LimitedProject,
         function: Callable[..., Any],
         limit: Limit | None,
         cost: Any,
@@ -58,23 +80,18 @@ class CallPricing:
         self.asks_key = callable(key)
         self._key: Any = asks(key, option="key") if self.asks_key else self._declared(named(key))
         if self.asks_key and limit is not None:
-            self._budgets.declare_for_any(limit)
-        self._gate: Budget | None = None  # of the key that all calls have
+            self._project.budgets.declare_for_any(limit)
+        self._budget: Budget | None = None  # of the key that all calls have
 
     def __reduce__(self) -> tuple[Any, ...]:
         return CallPricing, self._given
-
-    @property
-    def _budgets(self) -> Budgets:
-        budgets: Budgets = self._project.budgets
-        return budgets
 
     def _declared(self, key: str | None) -> str:
         """The key of all calls: a limit of its own has a key of its own where none was given."""
         if self._limit is None:
             return COMMON if key is None else key
         own = self.name if key is None else key
-        self._budgets.declare(self._limit, own, alone=key is None)
+        self._project.budgets.declare(self._limit, own, alone=key is None)
         return own
 
     def seconds(self, calls: Iterable[tuple[Any, ...]]) -> float:
@@ -90,10 +107,10 @@ class CallPricing:
         """Where a call waits."""
         if self.asks_key:
             key = named(self._key(*args, **kwargs))
-            return self._budgets.budget(self._kind, COMMON if key is None else key, self._limit)
-        if self._gate is None:
-            self._gate = self._budgets.budget(self._kind, self._key, self._limit)
-        return self._gate
+            return self._project.budgets.budget(self._kind, COMMON if key is None else key, self._limit)
+        if self._budget is None:
+            self._budget = self._project.budgets.budget(self._kind, self._key, self._limit)
+        return self._budget
 
     def permit(self, args: tuple[Any, ...], kwargs: dict[str, Any], function: Callable[..., Any]) -> Permit:
         """Leave for one call of *function*, which is what `limited` made."""

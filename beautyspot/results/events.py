@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Protocol, get_args
 
 from beautyspot._internal.context import current_key
 from beautyspot._internal.fork_safety import SurvivesFork
@@ -168,31 +168,15 @@ class Events(SurvivesFork):
             self.active = bool(self._listeners or self._collecting)
 
 
-class Observed:
-    """The part of a project that others listen to."""
-
-    events: Events
+class Observable(Protocol):
+    """What has events to listen to: a project."""
 
     def on(self, kind: Kind, listener: Listener) -> Callable[[], None]:
-        """Call *listener* with an `Event` whenever something becomes of a call of a task of this project.
-
-        It runs where the call runs, which waits for it, in any thread. What it raises is logged and harms nothing;
-        calls that it makes itself are not told. It is no part of what a pickled project takes along.
-
-        Args:
-            kind: ``"hit"``, ``"miss"``, ``"run"``, ``"keep"``, ``"error"`` or ``"wait"``: see `Event`.
-            listener: A plain function of the event.
-
-        Returns:
-            A function that takes the listener away again.
-
-        Raises:
-            ConfigurationError: If there is no such kind, or the listener is no plain function.
-        """
-        return self.events.on(kind, listener)
+        """Add a listener; see `Project.on`."""
+        ...
 
 
-def listen(project: Observed, listeners: Mapping[Kind, Listener]) -> Callable[[], None]:
+def listen(project: Observable, listeners: Mapping[Kind, Listener]) -> Callable[[], None]:
     """Add several listeners to a project: to each kind its own.
 
     Args:
