@@ -9,6 +9,7 @@ from typing import Any
 from beautyspot._internal.fork_safety import SurvivesFork
 from beautyspot.errors import ConfigurationError
 from beautyspot.limiter.budget import Budget
+from beautyspot.limiter.memory import MemoryStorage
 from beautyspot.limiter.rates import Limit, Rate, TokenLimit, checked_seconds
 from beautyspot.limiter.stores import Store, open_store
 
@@ -126,8 +127,8 @@ class Budgets(SurvivesFork):
     def _opened(self) -> Store:
         if self._store is None:
             self._store = open_store(self._uri)
-            if self._is_copy and self._uri.startswith("memory:"):
-                self._store.sync.is_copy = True  # type: ignore[attr-defined]
+            if self._is_copy and isinstance(self._store.sync, MemoryStorage):
+                self._store.sync.is_copy = True
         return self._store
 
     def defer(self, seconds: float, key: str | None = None) -> None:
