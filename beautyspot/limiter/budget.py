@@ -1,6 +1,6 @@
 """Gate: the way of a call to its budgets, for threads and for event loops.
 
-Only the first of the line is charged and holds a place in the future; who settles or is cancelled meanwhile
+Only the first of the queue is charged and holds a place in the future; who settles or is cancelled meanwhile
 moves all others. `_admission` decides, and yields instructions; `_block` and `_await` carry them out, by blocking or
 by awaiting.
 """
@@ -23,7 +23,7 @@ from beautyspot.limiter.stores import Store
 from beautyspot.limiter.wait_queue import AsyncWaker, ThreadWaker, Waiter, WaitQueue
 
 logger = logging.getLogger("beautyspot")
-_TOLD = 30.0  # seconds
+_LOGGED_FROM = 30.0  # seconds
 _LARGEST = sys.float_info.max  # tokens: what is finite and not limited
 
 Answer = tuple[bool, float]  # of the store: whether the call was charged, and after how many seconds it begins
@@ -73,24 +73,24 @@ class Budget(SurvivesFork):
     def __init__(self, store: Store, rates: Iterable[Rate], name: str, limit: Limit | None = None) -> None:
         rates = tuple(rates)
         counted = [rate for rate in rates if rate.counts_calls]
-        self._costed = [rate for rate in rates if not rate.counts_calls]
+        self._token_rates = [rate for rate in rates if not rate.counts_calls]
         self.name = name
         self.limit = limit
-        self.keys = [rate.key for rate in (*self._costed, *counted)]
+        self.keys = [rate.key for rate in (*self._token_rates, *counted)]
         self._store = store
-        self._prices = [(rate.key, rate.emission, rate.tolerance) for rate in self._costed]
-        self._calls = tuple([(rate.key, rate.emission, rate.tolerance, 1.0) for rate in counted])
-        self._most = min((rate.most for rate in self._costed), default=_LARGEST)
+        self._prices = [(rate.key, rate.emission, rate.tolerance) for rate in self._token_rates]
+        self._call_requests = tuple([(rate.key, rate.emission, rate.tolerance, 1.0) for rate in counted])
+        self._max_cost = min((rate.max_cost for rate in self._token_rates), default=_LARGEST)
         self._queue = WaitQueue()
         self._lost: tuple[float, LimiterUnavailableError] | None = None  # when the store was found to be gone
         # A call that costs nothing does not stand behind those that wait for tokens.
-        self._free = Budget(store, counted, name) if self._costed and counted else None
+        self._calls_only = Budget(store, counted, name) if self._token_rates and counted else None
         self.survive_forks()
 
     @property
     def is_idle(self) -> bool:
         """Whether nobody is in the line."""
-        return not self._queue and (self._free is None or self._free.is_idle)
+        return not self._queue and (self._calls_only is None or self._calls_only.is_idle)
 
     def acquire(self, cost: float, max_wait: float | None = None, function: Function | None = None) -> float:
         """Wait until a call that costs *cost* tokens may begin, and charge it.
@@ -109,16 +109,16 @@ class Budget(SurvivesFork):
             ValueError, TypeError: If the cost cannot be.
         """
         requests = self.requests(cost)
-        if not cost and self._costed:
-            return self._free.acquire(1, max_wait, function) if self._free else 0.0
-        line, store = self._queue, self._store
-        if store.is_instant and not line and store.sync.acquire_gcra(requests)[0]:
+        if not cost and self._token_rates:
+            return self._calls_only.acquire(1, max_wait, function) if self._calls_only else 0.0
+        queue, store = self._queue, self._store
+        if store.is_instant and not queue and store.sync.acquire_gcra(requests)[0]:
             return 0.0
         waiter = Waiter(requests)
         try:
-            line.append(waiter)
+            queue.append(waiter)
             answer = None
-            if line[0] is waiter:
+            if queue[0] is waiter:
                 answer = store.sync.acquire_gcra(requests, inf if max_wait is None else max_wait)
                 if answer[0] and answer[1] <= 0:
                     return 0.0
@@ -127,25 +127,25 @@ class Budget(SurvivesFork):
             self._block(self._admission(waiter, waker, max_wait, function, answer), waker)
             return monotonic() - began
         except store.errors as error:
-            raise self._lose(error) from error
+            raise self._store_lost(error) from error
         finally:
-            line.leave(waiter)
+            queue.leave(waiter)
 
     async def acquire_async(
         self, cost: float, max_wait: float | None = None, function: Function | None = None
     ) -> float:
         """As `acquire`, awaited."""
         requests = self.requests(cost)
-        if not cost and self._costed:
-            return await self._free.acquire_async(1, max_wait, function) if self._free else 0.0
-        line, store = self._queue, self._store
-        if store.is_instant and not line and store.sync.acquire_gcra(requests)[0]:
+        if not cost and self._token_rates:
+            return await self._calls_only.acquire_async(1, max_wait, function) if self._calls_only else 0.0
+        queue, store = self._queue, self._store
+        if store.is_instant and not queue and store.sync.acquire_gcra(requests)[0]:
             return 0.0
         waiter = Waiter(requests)
         try:
-            line.append(waiter)
+            queue.append(waiter)
             answer = None
-            if line[0] is waiter:
+            if queue[0] is waiter:
                 answer = await store.aio.acquire_gcra(requests, inf if max_wait is None else max_wait)
                 if answer[0] and answer[1] <= 0:
                     return 0.0
@@ -154,11 +154,11 @@ class Budget(SurvivesFork):
             await self._await(self._admission(waiter, waker, max_wait, function, answer), waker)
             return monotonic() - began
         except store.errors as error:
-            raise self._lose(error) from error
+            raise self._store_lost(error) from error
         finally:
-            line.leave(waiter)
+            queue.leave(waiter)
 
-    def _lose(self, error: Exception) -> LimiterUnavailableError:
+    def _store_lost(self, error: Exception) -> LimiterUnavailableError:
         """What is raised where the store cannot be reached; those who wait already need not try it for themselves."""
         self._lost = (monotonic(), self._store.unavailable(error))
         return self._store.unavailable(error)
@@ -166,12 +166,12 @@ class Budget(SurvivesFork):
     def requests(self, cost: float) -> tuple[Request, ...]:
         """What a call that costs *cost* asks of each budget; a cost that cannot be is refused."""
         kind = type(cost)
-        if not ((kind is int or kind is float) and 0 <= cost <= self._most):
-            cost = checked_cost(cost, self._most, self.name)
+        if not ((kind is int or kind is float) and 0 <= cost <= self._max_cost):
+            cost = checked_cost(cost, self._max_cost, self.name)
         if len(self._prices) == 1:
             key, emission, tolerance = self._prices[0]
-            return ((key, emission, tolerance, cost), *self._calls)
-        return (*[(key, emission, tolerance, cost) for key, emission, tolerance in self._prices], *self._calls)
+            return ((key, emission, tolerance, cost), *self._call_requests)
+        return (*[(key, emission, tolerance, cost) for key, emission, tolerance in self._prices], *self._call_requests)
 
     def _admission(
         self,
@@ -188,14 +188,14 @@ class Budget(SurvivesFork):
         ending = current_map.get()
         if ending is not None and function in ending.before:
             waiter.may_give_up = ending.has_ended
-        waiter.waits_for(waker)
+        waiter.set_waker(waker)
         if answer is None:
             yield from self._wait_for_turn(waiter, max_wait, deadline)
         back = [(key, -cost * emission) for key, emission, _, cost in requests]
         while True:
             left = max(0.0, deadline - monotonic())
-            taken, wait = answer or (yield Charge(requests, left))
-            if not taken:
+            charged, wait = answer or (yield Charge(requests, left))
+            if not charged:
                 raise RateLimitExceeded(self.name, wait, max_wait or 0.0)
             if wait <= 0:
                 return
@@ -217,15 +217,15 @@ class Budget(SurvivesFork):
         if max_wait is not None and (owed := (yield from self._expected_wait(waiter))) > max_wait:
             raise RateLimitExceeded(self.name, owed, max_wait)
         waiter.check()
-        came = monotonic()
+        joined = monotonic()
         while self._queue[0] is not waiter:
             left = deadline - monotonic()
             if max_wait is not None and left <= 0:
                 raise RateLimitExceeded(self.name, (yield from self._expected_wait(waiter)), max_wait)
-            yield Wait(waiter.patience(left))
+            yield Wait(waiter.time_slice(left))
             waiter.check()
-            self._queue.drop_gone()
-        if self._lost is not None and self._lost[0] > came:
+            self._queue.remove_gone()
+        if self._lost is not None and self._lost[0] > joined:
             # The one before has tried for as long as it makes sense.
             raise LimiterUnavailableError(self._lost[1].place, self._lost[1].cause)
 
@@ -236,10 +236,10 @@ class Budget(SurvivesFork):
         waiter.check()
         begins = monotonic() + wait
         while (left := begins - monotonic()) > 0:
-            yield Wait(waiter.patience(left))
+            yield Wait(waiter.time_slice(left))
             waiter.check()
-            if waiter.may_hurry:  # something was given back: is there an earlier place?
-                waiter.may_hurry = False
+            if waiter.has_refund:  # something was given back: is there an earlier place?
+                waiter.has_refund = False
                 levels: Levels = yield ReadLevels(self.keys)
                 earliest = max(owed + own for (owed, _), (_, own) in zip(levels, back, strict=True))
                 if earliest < begins - monotonic() - SLACK:
@@ -317,7 +317,7 @@ class Budget(SurvivesFork):
         try:
             if shifts:
                 self._store.sync.shift_gcra(shifts)
-                self._queue.tell_first(may_hurry=actual < cost)
+                self._queue.wake_first(has_refund=actual < cost)
         except self._store.errors as error:
             raise self._store.unavailable(error) from error
 
@@ -327,13 +327,13 @@ class Budget(SurvivesFork):
         try:
             if shifts:
                 await self._store.aio.shift_gcra(shifts)
-                self._queue.tell_first(may_hurry=actual < cost)
+                self._queue.wake_first(has_refund=actual < cost)
         except self._store.errors as error:
             raise self._store.unavailable(error) from error
 
     def _shifts(self, cost: float, actual: float) -> list[tuple[str, float]]:
         more = checked_cost(actual, inf, self.name) - cost
-        return [(rate.key, more * rate.emission) for rate in self._costed] if more else []
+        return [(rate.key, more * rate.emission) for rate in self._token_rates] if more else []
 
     def defer(self, seconds: float) -> None:
         """Let nobody begin before *seconds* have passed, in any process.
@@ -341,7 +341,7 @@ class Budget(SurvivesFork):
         Raises:
             LimiterUnavailableError: If the store cannot be reached.
         """
-        self._say_deferred(seconds)
+        self._log_deferral(seconds)
         try:
             self._store.sync.defer_gcra(self.keys, seconds)
         except self._store.errors as error:
@@ -349,14 +349,14 @@ class Budget(SurvivesFork):
 
     async def defer_async(self, seconds: float) -> None:
         """As `defer`, awaited."""
-        self._say_deferred(seconds)
+        self._log_deferral(seconds)
         try:
             await self._store.aio.defer_gcra(self.keys, seconds)
         except self._store.errors as error:
             raise self._store.unavailable(error) from error
 
-    def _say_deferred(self, seconds: float) -> None:
-        if seconds >= _TOLD:  # else a job would stand still without a word
+    def _log_deferral(self, seconds: float) -> None:
+        if seconds >= _LOGGED_FROM:  # else a job would stand still without a word
             logger.warning("%s asks to be left alone: no call of it begins for %.0f s", self.name, seconds)
 
     def after_fork_in_child(self) -> None:

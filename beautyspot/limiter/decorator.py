@@ -13,8 +13,8 @@ from beautyspot._internal.pricing import mark_limited
 from beautyspot._internal.signatures import asker, signature_of
 from beautyspot.errors import ConfigurationError
 from beautyspot.limiter.budget import Budget
-from beautyspot.limiter.budgets import COMMON, Budgets, named
-from beautyspot.limiter.permit import Permit, at_least_said
+from beautyspot.limiter.budgets import COMMON, Budgets, key_text
+from beautyspot.limiter.permit import Permit, warn_on_failure
 from beautyspot.limiter.rates import Limit, checked_cost, checked_seconds
 
 
@@ -78,9 +78,9 @@ class CallPricing:
         self.asks_cost = callable(cost)
         self.cost: Any = asks(cost, option="cost") if self.asks_cost else checked_cost(cost, float("inf"), self.name)
         self.asks_key = callable(key)
-        self._key: Any = asks(key, option="key") if self.asks_key else self._declared(named(key))
+        self._key: Any = asks(key, option="key") if self.asks_key else self._declared(key_text(key))
         if self.asks_key and limit is not None:
-            self._project.budgets.declare_for_any(limit)
+            self._project.budgets.declare_for_computed_keys(limit)
         self._budget: Budget | None = None  # of the key that all calls have
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -91,7 +91,7 @@ class CallPricing:
         if self._limit is None:
             return COMMON if key is None else key
         own = self.name if key is None else key
-        self._project.budgets.declare(self._limit, own, alone=key is None)
+        self._project.budgets.declare(self._limit, own, is_keyless=key is None)
         return own
 
     def seconds(self, calls: Iterable[tuple[Any, ...]]) -> float:
@@ -106,7 +106,7 @@ class CallPricing:
     def budget(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Budget:
         """Where a call waits."""
         if self.asks_key:
-            key = named(self._key(*args, **kwargs))
+            key = key_text(self._key(*args, **kwargs))
             return self._project.budgets.budget(self._kind, COMMON if key is None else key, self._limit)
         if self._budget is None:
             self._budget = self._project.budgets.budget(self._kind, self._key, self._limit)
@@ -120,7 +120,7 @@ class CallPricing:
     def settled(self, permit: Permit, result: Any) -> None:
         """Say what a call really cost, by its *result*."""
         if self.settle is not None:
-            with at_least_said(self.name):
+            with warn_on_failure(self.name):
                 permit.settle(self.settle(result))
 
     def _waited(self, budget: Budget, seconds: float) -> None:

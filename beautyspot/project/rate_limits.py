@@ -74,12 +74,12 @@ class RateLimits:
                 from beautyspot.limiter.budgets import Budgets
                 from beautyspot.limiter.rates import TokenLimit
 
-                self._say_if_alone()
+                self._warn_if_unshared()
                 common = TokenLimit(self.tpm, self.rpm, self.burst)
                 self._budgets = Budgets(self._name, common, self._place(), is_copy=self._made_in != os.getpid())
             return self._budgets
 
-    def _say_if_alone(self) -> None:
+    def _warn_if_unshared(self) -> None:
         """An index on a server is shared by machines, and by default its budgets are not: that must not pass unseen."""
         if self.limiter_uri is None and isinstance(self._db, KeyLocks) and not isinstance(self._db, LocalFile):
             warn_once(
@@ -146,10 +146,10 @@ class RateLimits:
 
     def limit(self, cost: float, key: str | int | None, max_wait: float | None) -> Permit:
         """What `Project.limit` returns."""
-        from beautyspot.limiter.budgets import COMMON, named
+        from beautyspot.limiter.budgets import COMMON, key_text
         from beautyspot.limiter.permit import Permit
 
-        budget = self.budgets.budget("tokens", named(key) or COMMON)
+        budget = self.budgets.budget("tokens", key_text(key) or COMMON)
         return Permit(budget, cost, max_wait, self._waited)
 
     def _waited(self, budget: Budget, seconds: float) -> None:
@@ -157,9 +157,9 @@ class RateLimits:
 
     def defer(self, seconds: float, key: str | int | None) -> None:
         """As `Project.defer`."""
-        from beautyspot.limiter.budgets import named
+        from beautyspot.limiter.budgets import key_text
 
-        self.budgets.defer(seconds, named(key))
+        self.budgets.defer(seconds, key_text(key))
 
     def close(self) -> None:
         """Release the budgets; a later call opens them again."""

@@ -22,9 +22,9 @@ from beautyspot.db.sqlite import schema
 from beautyspot.db.sqlite.schema import MIGRATIONS
 from beautyspot.errors import ConfigurationError, IndexUnavailableError
 from beautyspot.maintenance import background
-from beautyspot.results import last_used
 from beautyspot.maintenance.pruning import Dropped
 from beautyspot.protocols.index import AccessLog, Record, Summary
+from beautyspot.results import last_used
 from beautyspot.testing import Count, make_key, make_record
 from tests.maintenance.test_maintenance import in_process
 
