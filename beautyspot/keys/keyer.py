@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from beautyspot._internal.fork_safety import computed_once
 from beautyspot._internal.names import full_name, is_interactive, module_name
+from beautyspot._internal.pricing import is_limited
 from beautyspot._internal.signatures import asker, binder, signature_of
 from beautyspot.errors import ConfigurationError, UnkeyableError
 from beautyspot.keys.dependencies import NOTHING, Deps, followed
@@ -28,7 +29,6 @@ __all__ = ["KeyedCall", "Keyer"]
 # Types that are packed as they are; int and bytes too, but for their largest values.
 _SCALARS = frozenset({type(None), bool, int, float, str})
 _CAPTURED = "captured variables"
-_LIMITER = "beautyspot.limiter.decorator"  # what paces a function says nothing of its results
 
 # Code of the functions that this process has seen, by identity: a redefinition is told apart by its code.
 _defined: dict[bytes, bytes] = {}
@@ -268,23 +268,10 @@ def _holders(function: Any, left_out: frozenset[str]) -> Iterator[Callable[[], A
         elif isinstance(layer, types.MethodType):
             yield functools.partial(getattr, layer, "__self__")
         elif hasattr(layer, "__wrapped__"):
-            if not _paces(layer):
+            if not is_limited(layer):  # what limits a function says nothing of its results
                 yield functools.partial(list, list(_keyable(layer)))
         elif getattr(layer, "__closure__", None):
             yield functools.partial(captured, layer, left_out)
-
-
-def _paces(layer: Any) -> bool:
-    return getattr(layer, "__globals__", {}).get("__name__") == _LIMITER
-
-
-def pacing_layers(function: Any) -> tuple[Any, ...]:
-    """What ``@project.limiter`` made around *function*: it runs before the function has begun."""
-    layers = []
-    while _paces(function):
-        layers.append(function)
-        function = function.__wrapped__
-    return tuple(layers)
 
 
 def _keyable(wrapper: Any) -> Iterator[bytes]:

@@ -1,17 +1,18 @@
 """Gate: the way of a call to its budgets, for threads and for event loops.
 
-Only the first of the line is charged and holds a place in the future; who settles or is cancelled meanwhile
-moves all others. `_way` decides; `_block` and `_await` do what it asks for, by blocking or by awaiting.
+Only the first of the queue is charged and holds a place in the future; who settles or is cancelled meanwhile
+moves all others. `_admission` decides, and yields instructions; `_block` and `_await` carry them out, by blocking or
+by awaiting.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from math import inf
 from time import monotonic
-from typing import Any
+from typing import Any, NamedTuple
 
 from beautyspot._internal.context import current_map, flush_current_group
 from beautyspot._internal.fork_safety import SurvivesFork
@@ -21,11 +22,42 @@ from beautyspot.limiter.rates import Limit, Rate, checked_cost
 from beautyspot.limiter.stores import Store
 from beautyspot.limiter.wait_queue import AsyncWaker, ThreadWaker, Waiter, WaitQueue
 
-Step = tuple[str, tuple[Any, ...]]  # what `_way` asks for: a method of the store with its arguments, or a wait
 logger = logging.getLogger("beautyspot")
-_TOLD = 30.0  # seconds
+_LOGGED_FROM = 30.0  # seconds
 _LARGEST = sys.float_info.max  # tokens: what is finite and not limited
+
 Answer = tuple[bool, float]  # of the store: whether the call was charged, and after how many seconds it begins
+Levels = list[tuple[float, float]]  # for each budget the seconds that it owes, and is deferred by
+
+
+class Charge(NamedTuple):
+    """Charge the call to all of its budgets, or to none; the reply is an `Answer`."""
+
+    requests: Sequence[Request]
+    max_wait: float
+
+
+class GiveBack(NamedTuple):
+    """Give back what the call was charged."""
+
+    shifts: Sequence[tuple[str, float]]
+
+
+class ReadLevels(NamedTuple):
+    """Read what the budgets owe; the reply is their `Levels`."""
+
+    keys: Sequence[str]
+
+
+class Wait(NamedTuple):
+    """Wait until woken, for so many seconds at most."""
+
+    seconds: float
+
+
+Instruction = Charge | GiveBack | ReadLevels | Wait
+Steps = Generator[Instruction, Any, None]  # each is sent the reply to the instruction that it yielded
+Function = Callable[..., Any]
 
 
 class Budget(SurvivesFork):
@@ -41,26 +73,26 @@ class Budget(SurvivesFork):
     def __init__(self, store: Store, rates: Iterable[Rate], name: str, limit: Limit | None = None) -> None:
         rates = tuple(rates)
         counted = [rate for rate in rates if rate.counts_calls]
-        self._costed = [rate for rate in rates if not rate.counts_calls]
+        self._token_rates = [rate for rate in rates if not rate.counts_calls]
         self.name = name
         self.limit = limit
-        self.keys = [rate.key for rate in (*self._costed, *counted)]
+        self.keys = [rate.key for rate in (*self._token_rates, *counted)]
         self._store = store
-        self._prices = [(rate.key, rate.emission, rate.tolerance) for rate in self._costed]
-        self._calls = tuple([(rate.key, rate.emission, rate.tolerance, 1.0) for rate in counted])
-        self._most = min((rate.most for rate in self._costed), default=_LARGEST)
+        self._prices = [(rate.key, rate.emission, rate.tolerance) for rate in self._token_rates]
+        self._call_requests = tuple([(rate.key, rate.emission, rate.tolerance, 1.0) for rate in counted])
+        self._max_cost = min((rate.max_cost for rate in self._token_rates), default=_LARGEST)
         self._queue = WaitQueue()
         self._lost: tuple[float, LimiterUnavailableError] | None = None  # when the store was found to be gone
         # A call that costs nothing does not stand behind those that wait for tokens.
-        self._free = Budget(store, counted, name) if self._costed and counted else None
+        self._calls_only = Budget(store, counted, name) if self._token_rates and counted else None
         self.survive_forks()
 
     @property
     def is_idle(self) -> bool:
         """Whether nobody is in the line."""
-        return not self._queue and (self._free is None or self._free.is_idle)
+        return not self._queue and (self._calls_only is None or self._calls_only.is_idle)
 
-    def acquire(self, cost: float, max_wait: float | None = None, function: Any = None) -> float:
+    def acquire(self, cost: float, max_wait: float | None = None, function: Function | None = None) -> float:
         """Wait until a call that costs *cost* tokens may begin, and charge it.
 
         Args:
@@ -77,54 +109,56 @@ class Budget(SurvivesFork):
             ValueError, TypeError: If the cost cannot be.
         """
         requests = self.requests(cost)
-        if not cost and self._costed:
-            return self._free.acquire(1, max_wait, function) if self._free else 0.0
-        line, store = self._queue, self._store
-        if store.is_instant and not line and store.sync.acquire_gcra(requests)[0]:
+        if not cost and self._token_rates:
+            return self._calls_only.acquire(1, max_wait, function) if self._calls_only else 0.0
+        queue, store = self._queue, self._store
+        if store.is_instant and not queue and store.sync.acquire_gcra(requests)[0]:
             return 0.0
         waiter = Waiter(requests)
         try:
-            line.append(waiter)
+            queue.append(waiter)
             answer = None
-            if line[0] is waiter:
+            if queue[0] is waiter:
                 answer = store.sync.acquire_gcra(requests, inf if max_wait is None else max_wait)
                 if answer[0] and answer[1] <= 0:
                     return 0.0
             waker = ThreadWaker()
             began = monotonic()
-            self._block(self._way(waiter, waker, max_wait, function, answer), waker)
+            self._block(self._admission(waiter, waker, max_wait, function, answer), waker)
             return monotonic() - began
         except store.errors as error:
-            raise self._lose(error) from error
+            raise self._store_lost(error) from error
         finally:
-            line.leave(waiter)
+            queue.leave(waiter)
 
-    async def acquire_async(self, cost: float, max_wait: float | None = None, function: Any = None) -> float:
+    async def acquire_async(
+        self, cost: float, max_wait: float | None = None, function: Function | None = None
+    ) -> float:
         """As `acquire`, awaited."""
         requests = self.requests(cost)
-        if not cost and self._costed:
-            return await self._free.acquire_async(1, max_wait, function) if self._free else 0.0
-        line, store = self._queue, self._store
-        if store.is_instant and not line and store.sync.acquire_gcra(requests)[0]:
+        if not cost and self._token_rates:
+            return await self._calls_only.acquire_async(1, max_wait, function) if self._calls_only else 0.0
+        queue, store = self._queue, self._store
+        if store.is_instant and not queue and store.sync.acquire_gcra(requests)[0]:
             return 0.0
         waiter = Waiter(requests)
         try:
-            line.append(waiter)
+            queue.append(waiter)
             answer = None
-            if line[0] is waiter:
+            if queue[0] is waiter:
                 answer = await store.aio.acquire_gcra(requests, inf if max_wait is None else max_wait)
                 if answer[0] and answer[1] <= 0:
                     return 0.0
             waker = AsyncWaker()
             began = monotonic()
-            await self._await(self._way(waiter, waker, max_wait, function, answer), waker)
+            await self._await(self._admission(waiter, waker, max_wait, function, answer), waker)
             return monotonic() - began
         except store.errors as error:
-            raise self._lose(error) from error
+            raise self._store_lost(error) from error
         finally:
-            line.leave(waiter)
+            queue.leave(waiter)
 
-    def _lose(self, error: Exception) -> LimiterUnavailableError:
+    def _store_lost(self, error: Exception) -> LimiterUnavailableError:
         """What is raised where the store cannot be reached; those who wait already need not try it for themselves."""
         self._lost = (monotonic(), self._store.unavailable(error))
         return self._store.unavailable(error)
@@ -132,21 +166,21 @@ class Budget(SurvivesFork):
     def requests(self, cost: float) -> tuple[Request, ...]:
         """What a call that costs *cost* asks of each budget; a cost that cannot be is refused."""
         kind = type(cost)
-        if not ((kind is int or kind is float) and 0 <= cost <= self._most):
-            cost = checked_cost(cost, self._most, self.name)
+        if not ((kind is int or kind is float) and 0 <= cost <= self._max_cost):
+            cost = checked_cost(cost, self._max_cost, self.name)
         if len(self._prices) == 1:
             key, emission, tolerance = self._prices[0]
-            return ((key, emission, tolerance, cost), *self._calls)
-        return (*[(key, emission, tolerance, cost) for key, emission, tolerance in self._prices], *self._calls)
+            return ((key, emission, tolerance, cost), *self._call_requests)
+        return (*[(key, emission, tolerance, cost) for key, emission, tolerance in self._prices], *self._call_requests)
 
-    def _way(
+    def _admission(
         self,
         waiter: Waiter,
         waker: ThreadWaker | AsyncWaker,
         max_wait: float | None,
-        function: Any,
+        function: Function | None,
         answer: Answer | None,
-    ) -> Generator[Step, Any, None]:
+    ) -> Steps:
         """What is to be done until the call may begin; *answer* is the store's, if it was asked already."""
         requests = waiter.requests
         deadline = inf if max_wait is None else monotonic() + max_wait
@@ -154,100 +188,124 @@ class Budget(SurvivesFork):
         ending = current_map.get()
         if ending is not None and function in ending.before:
             waiter.may_give_up = ending.has_ended
-        waiter.waits_for(waker)
+        waiter.set_waker(waker)
         if answer is None:
-            yield from self._turn(waiter, max_wait, deadline)
+            yield from self._wait_for_turn(waiter, max_wait, deadline)
         back = [(key, -cost * emission) for key, emission, _, cost in requests]
         while True:
             left = max(0.0, deadline - monotonic())
-            taken, wait = answer or (yield ("acquire_gcra", (requests, left)))
-            if not taken:
+            charged, wait = answer or (yield Charge(requests, left))
+            if not charged:
                 raise RateLimitExceeded(self.name, wait, max_wait or 0.0)
             if wait <= 0:
                 return
             waiter.requests = ()
             try:
-                if (yield from self._place(waiter, back, wait)):
+                if (yield from self._wait_for_start(waiter, back, wait)):
                     return
             except GeneratorExit:  # dropped together with whoever would do what is asked for
                 self._store.sync.shift_gcra(back)
                 raise
             except BaseException:
-                yield ("shift_gcra", (back,))
+                yield GiveBack(back)
                 raise
-            yield ("shift_gcra", (back,))
+            yield GiveBack(back)
             waiter.requests, answer = requests, None
 
-    def _turn(self, waiter: Waiter, max_wait: float | None, deadline: float) -> Generator[Step, Any, None]:
+    def _wait_for_turn(self, waiter: Waiter, max_wait: float | None, deadline: float) -> Steps:
         """Wait until *waiter* is the first; whoever would be too late is refused as he comes."""
-        if max_wait is not None and (owed := (yield from self._owed(waiter))) > max_wait:
+        if max_wait is not None and (owed := (yield from self._expected_wait(waiter))) > max_wait:
             raise RateLimitExceeded(self.name, owed, max_wait)
         waiter.check()
-        came = monotonic()
+        joined = monotonic()
         while self._queue[0] is not waiter:
             left = deadline - monotonic()
             if max_wait is not None and left <= 0:
-                raise RateLimitExceeded(self.name, (yield from self._owed(waiter)), max_wait)
-            yield ("wait", (waiter.patience(left),))
+                raise RateLimitExceeded(self.name, (yield from self._expected_wait(waiter)), max_wait)
+            yield Wait(waiter.time_slice(left))
             waiter.check()
-            self._queue.drop_gone()
-        if self._lost is not None and self._lost[0] > came:
+            self._queue.remove_gone()
+        if self._lost is not None and self._lost[0] > joined:
             # The one before has tried for as long as it makes sense.
             raise LimiterUnavailableError(self._lost[1].place, self._lost[1].cause)
 
-    def _place(self, waiter: Waiter, back: list[tuple[str, float]], wait: float) -> Generator[Step, Any, bool]:
+    def _wait_for_start(
+        self, waiter: Waiter, back: list[tuple[str, float]], wait: float
+    ) -> Generator[Instruction, Any, bool]:
         """Wait for the place of *waiter*, the first; whether it came, or he is to take another one."""
         waiter.check()
         begins = monotonic() + wait
         while (left := begins - monotonic()) > 0:
-            yield ("wait", (waiter.patience(left),))
+            yield Wait(waiter.time_slice(left))
             waiter.check()
-            if waiter.may_hurry:  # something was given back: is there an earlier place?
-                waiter.may_hurry = False
-                levels = yield ("get_gcra", (self.keys,))
+            if waiter.has_refund:  # something was given back: is there an earlier place?
+                waiter.has_refund = False
+                levels: Levels = yield ReadLevels(self.keys)
                 earliest = max(owed + own for (owed, _), (_, own) in zip(levels, back, strict=True))
                 if earliest < begins - monotonic() - SLACK:
                     return False
-        levels = yield ("get_gcra", (self.keys,))
+        levels = yield ReadLevels(self.keys)
         # Where everyone was told to come back later meanwhile, this place lies before that.
         return not any(held > 0 for _, held in levels)
 
-    def _owed(self, waiter: Waiter) -> Generator[Step, Any, float]:
+    def _expected_wait(self, waiter: Waiter) -> Generator[Instruction, Any, float]:
         """Seconds after which *waiter* could begin, by what is owed and will be charged to those before him."""
-        levels = yield ("get_gcra", (self.keys,))
+        levels: Levels = yield ReadLevels(self.keys)
         ahead = self._queue.seconds_ahead(waiter) or [0.0] * len(levels)
-        seconds: list[float] = [owed + more for (owed, _), more in zip(levels, ahead, strict=True)]
+        seconds = [owed + more for (owed, _), more in zip(levels, ahead, strict=True)]
         return max(0.0, *seconds)
 
-    def _block(self, steps: Generator[Step, Any, None], waker: ThreadWaker) -> None:
-        """Do what *steps* ask for, blocking."""
+    def _block(self, steps: Steps, waker: ThreadWaker) -> None:
+        """Carry out *steps*, blocking."""
         try:
-            name, given = next(steps)
+            instruction = next(steps)
             while True:
                 try:
-                    act = waker.wait if name == "wait" else getattr(self._store.sync, name)
-                    value = act(*given)
+                    reply = self._perform(instruction, waker)
                 except BaseException as error:
-                    name, given = steps.throw(error)
+                    instruction = steps.throw(error)
                 else:
-                    name, given = steps.send(value)
+                    instruction = steps.send(reply)
         except StopIteration:
             return
 
-    async def _await(self, steps: Generator[Step, Any, None], waker: AsyncWaker) -> None:
-        """Do what *steps* ask for, awaiting."""
+    def _perform(self, instruction: Instruction, waker: ThreadWaker) -> Answer | Levels | None:
+        match instruction:
+            case Wait(seconds):
+                waker.wait(seconds)
+            case Charge(requests, max_wait):
+                return self._store.sync.acquire_gcra(requests, max_wait)
+            case GiveBack(shifts):
+                self._store.sync.shift_gcra(shifts)
+            case ReadLevels(keys):
+                return self._store.sync.get_gcra(keys)
+        return None
+
+    async def _await(self, steps: Steps, waker: AsyncWaker) -> None:
+        """Carry out *steps*, awaiting."""
         try:
-            name, given = next(steps)
+            instruction = next(steps)
             while True:
                 try:
-                    act = waker.wait if name == "wait" else getattr(self._store.aio, name)
-                    value = await act(*given)
+                    reply = await self._perform_async(instruction, waker)
                 except BaseException as error:
-                    name, given = steps.throw(error)
+                    instruction = steps.throw(error)
                 else:
-                    name, given = steps.send(value)
+                    instruction = steps.send(reply)
         except StopIteration:
             return
+
+    async def _perform_async(self, instruction: Instruction, waker: AsyncWaker) -> Answer | Levels | None:
+        match instruction:
+            case Wait(seconds):
+                await waker.wait(seconds)
+            case Charge(requests, max_wait):
+                return await self._store.aio.acquire_gcra(requests, max_wait)
+            case GiveBack(shifts):
+                await self._store.aio.shift_gcra(shifts)
+            case ReadLevels(keys):
+                return await self._store.aio.get_gcra(keys)
+        return None
 
     def settle(self, cost: float, actual: float) -> None:
         """Charge what a call really cost, in place of what was estimated.
@@ -259,7 +317,7 @@ class Budget(SurvivesFork):
         try:
             if shifts:
                 self._store.sync.shift_gcra(shifts)
-                self._queue.tell_first(may_hurry=actual < cost)
+                self._queue.wake_first(has_refund=actual < cost)
         except self._store.errors as error:
             raise self._store.unavailable(error) from error
 
@@ -269,13 +327,13 @@ class Budget(SurvivesFork):
         try:
             if shifts:
                 await self._store.aio.shift_gcra(shifts)
-                self._queue.tell_first(may_hurry=actual < cost)
+                self._queue.wake_first(has_refund=actual < cost)
         except self._store.errors as error:
             raise self._store.unavailable(error) from error
 
     def _shifts(self, cost: float, actual: float) -> list[tuple[str, float]]:
         more = checked_cost(actual, inf, self.name) - cost
-        return [(rate.key, more * rate.emission) for rate in self._costed] if more else []
+        return [(rate.key, more * rate.emission) for rate in self._token_rates] if more else []
 
     def defer(self, seconds: float) -> None:
         """Let nobody begin before *seconds* have passed, in any process.
@@ -283,7 +341,7 @@ class Budget(SurvivesFork):
         Raises:
             LimiterUnavailableError: If the store cannot be reached.
         """
-        self._say_deferred(seconds)
+        self._log_deferral(seconds)
         try:
             self._store.sync.defer_gcra(self.keys, seconds)
         except self._store.errors as error:
@@ -291,14 +349,14 @@ class Budget(SurvivesFork):
 
     async def defer_async(self, seconds: float) -> None:
         """As `defer`, awaited."""
-        self._say_deferred(seconds)
+        self._log_deferral(seconds)
         try:
             await self._store.aio.defer_gcra(self.keys, seconds)
         except self._store.errors as error:
             raise self._store.unavailable(error) from error
 
-    def _say_deferred(self, seconds: float) -> None:
-        if seconds >= _TOLD:  # else a job would stand still without a word
+    def _log_deferral(self, seconds: float) -> None:
+        if seconds >= _LOGGED_FROM:  # else a job would stand still without a word
             logger.warning("%s asks to be left alone: no call of it begins for %.0f s", self.name, seconds)
 
     def after_fork_in_child(self) -> None:

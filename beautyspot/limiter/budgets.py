@@ -9,14 +9,15 @@ from typing import Any
 from beautyspot._internal.fork_safety import SurvivesFork
 from beautyspot.errors import ConfigurationError
 from beautyspot.limiter.budget import Budget
+from beautyspot.limiter.memory import MemoryStorage
 from beautyspot.limiter.rates import Limit, Rate, TokenLimit, checked_seconds
 from beautyspot.limiter.stores import Store, open_store
 
-_MOST = 4096  # gates that are kept; idle ones are dropped beyond
+_MAX_BUDGETS = 4096  # gates that are kept; idle ones are dropped beyond
 COMMON = ""  # the key of what is limited without one
 
 
-def named(key: Any) -> str | None:
+def key_text(key: Any) -> str | None:
     """A key as text.
 
     Raises:
@@ -53,18 +54,18 @@ class Budgets(SurvivesFork):
         self._store: Store | None = None
         self._lock = threading.Lock()
         self._declared: dict[tuple[str, str], Limit] = {}
-        self._asked: list[Limit] = []  # limits whose keys are known only when a call is made
-        self._alone: set[tuple[str, str]] = {("tokens", COMMON)}
+        self._for_computed_keys: list[Limit] = []  # limits whose keys are known only when a call is made
+        self._without_key: set[tuple[str, str]] = {("tokens", COMMON)}
         self._budgets_by_key: dict[tuple[str, str], Budget] = {}
         self.survive_forks()
 
-    def declare(self, limit: Limit, key: str, alone: bool = False) -> None:
+    def declare(self, limit: Limit, key: str, is_keyless: bool = False) -> None:
         """Say that *limit* holds for *key*.
 
         Args:
             limit: What holds.
             key: For what.
-            alone: Whether the user gave no key: `defer` without a key means this one too.
+            is_keyless: Whether the user gave no key: `defer` without a key means this one too.
 
         Raises:
             ConfigurationError: If another limit holds for that key already.
@@ -75,14 +76,14 @@ class Budgets(SurvivesFork):
             known = self._declared.setdefault(place, budget.limit if budget and budget.limit else limit)
             if known != limit:
                 raise self._conflict(key, known, limit)
-            if alone:
-                self._alone.add(place)
+            if is_keyless:
+                self._without_key.add(place)
 
-    def declare_for_any(self, limit: Limit) -> None:
+    def declare_for_computed_keys(self, limit: Limit) -> None:
         """Say that *limit* holds for keys that calls will give."""
         with self._lock:
-            if limit not in self._asked:
-                self._asked.append(limit)
+            if limit not in self._for_computed_keys:
+                self._for_computed_keys.append(limit)
 
     def budget(self, kind: str, key: str, limit: Limit | None = None) -> Budget:
         """The budget of *key*.
@@ -106,12 +107,12 @@ class Budgets(SurvivesFork):
         with self._lock:
             holds = self._declared.get((kind, key)) or limit or self._common
             rates = self._rates(holds, key)
-            if len(self._budgets_by_key) >= _MOST:
+            if len(self._budgets_by_key) >= _MAX_BUDGETS:
                 self._budgets_by_key = {
                     place: budget for place, budget in self._budgets_by_key.items() if not budget.is_idle
                 }
             name = f"{key or self._namespace[1:-1]!r} ({holds})"
-            budget = Budget(self._opened(), rates, name, holds)
+            budget = Budget(self._open_store(), rates, name, holds)
             return self._budgets_by_key.setdefault((kind, key), budget)
 
     def _rates(self, limit: Limit, key: str) -> list[Rate]:
@@ -123,11 +124,11 @@ class Budgets(SurvivesFork):
             )
         return rates
 
-    def _opened(self) -> Store:
+    def _open_store(self) -> Store:
         if self._store is None:
             self._store = open_store(self._uri)
-            if self._is_copy and self._uri.startswith("memory:"):
-                self._store.sync.is_copy = True  # type: ignore[attr-defined]
+            if self._is_copy and isinstance(self._store.sync, MemoryStorage):
+                self._store.sync.is_copy = True
         return self._store
 
     def defer(self, seconds: float, key: str | None = None) -> None:
@@ -140,22 +141,22 @@ class Budgets(SurvivesFork):
         """
         checked_seconds("a deferral", seconds)
         with self._lock:
-            keys = {rate.key for limit, name in self._holding(key) for rate in limit.rates(self._namespace, name)}
+            keys = {rate.key for limit, name in self._limits_of(key) for rate in limit.rates(self._namespace, name)}
             if not keys:
                 raise ConfigurationError("nothing is limited, so nothing can be deferred")
-            store = self._opened()
+            store = self._open_store()
         try:
             store.sync.defer_gcra(sorted(keys), seconds)
         except store.errors as error:
             raise store.unavailable(error) from error
 
-    def _holding(self, key: str | None) -> Iterable[tuple[Limit, str]]:
+    def _limits_of(self, key: str | None) -> Iterable[tuple[Limit, str]]:
         """The limits of *key*, or of whatever has none."""
         if key is None:
-            yield from [(self._declared.get(place, self._common), place[1]) for place in self._alone]
+            yield from [(self._declared.get(place, self._common), place[1]) for place in self._without_key]
             return
         yield self._declared.get(("tokens", key), self._common), key
-        for limit in (self._declared.get(("calls", key)), *self._asked):
+        for limit in (self._declared.get(("calls", key)), *self._for_computed_keys):
             if limit is not None:
                 yield limit, key
 

@@ -6,15 +6,38 @@ import functools
 import inspect
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import aclosing
-from typing import Any
+from typing import Any, Protocol
 
 from beautyspot._internal.names import full_name
+from beautyspot._internal.pricing import mark_limited
 from beautyspot._internal.signatures import asker, signature_of
 from beautyspot.errors import ConfigurationError
 from beautyspot.limiter.budget import Budget
-from beautyspot.limiter.budgets import COMMON, Budgets, named
-from beautyspot.limiter.permit import Permit, at_least_said
+from beautyspot.limiter.budgets import COMMON, Budgets, key_text
+from beautyspot.limiter.permit import Permit, warn_on_failure
 from beautyspot.limiter.rates import Limit, checked_cost, checked_seconds
+
+
+class WaitListener(Protocol):
+    """Is told when a call waited for a budget."""
+
+    def waited(self, function: str, budget: str, seconds: float) -> None:
+        """Tell that *function* waited for a budget."""
+        ...
+
+
+class LimitedProject(Protocol):
+    """What the limited functions of a project need of it; it is pickled with them."""
+
+    @property
+    def budgets(self) -> Budgets:
+        """Its budgets."""
+        ...
+
+    @property
+    def events(self) -> WaitListener:
+        """Where waits are told."""
+        ...
 
 
 class CallPricing:
@@ -35,7 +58,7 @@ class CallPricing:
 
     def __init__(
         self,
-        project: Any,
+        project: LimitedProject,
         function: Callable[..., Any],
         limit: Limit | None,
         cost: Any,
@@ -55,25 +78,20 @@ class CallPricing:
         self.asks_cost = callable(cost)
         self.cost: Any = asks(cost, option="cost") if self.asks_cost else checked_cost(cost, float("inf"), self.name)
         self.asks_key = callable(key)
-        self._key: Any = asks(key, option="key") if self.asks_key else self._declared(named(key))
+        self._key: Any = asks(key, option="key") if self.asks_key else self._declared(key_text(key))
         if self.asks_key and limit is not None:
-            self._budgets.declare_for_any(limit)
-        self._gate: Budget | None = None  # of the key that all calls have
+            self._project.budgets.declare_for_computed_keys(limit)
+        self._budget: Budget | None = None  # of the key that all calls have
 
     def __reduce__(self) -> tuple[Any, ...]:
         return CallPricing, self._given
-
-    @property
-    def _budgets(self) -> Budgets:
-        budgets: Budgets = self._project.budgets
-        return budgets
 
     def _declared(self, key: str | None) -> str:
         """The key of all calls: a limit of its own has a key of its own where none was given."""
         if self._limit is None:
             return COMMON if key is None else key
         own = self.name if key is None else key
-        self._budgets.declare(self._limit, own, alone=key is None)
+        self._project.budgets.declare(self._limit, own, is_keyless=key is None)
         return own
 
     def seconds(self, calls: Iterable[tuple[Any, ...]]) -> float:
@@ -88,11 +106,11 @@ class CallPricing:
     def budget(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Budget:
         """Where a call waits."""
         if self.asks_key:
-            key = named(self._key(*args, **kwargs))
-            return self._budgets.budget(self._kind, COMMON if key is None else key, self._limit)
-        if self._gate is None:
-            self._gate = self._budgets.budget(self._kind, self._key, self._limit)
-        return self._gate
+            key = key_text(self._key(*args, **kwargs))
+            return self._project.budgets.budget(self._kind, COMMON if key is None else key, self._limit)
+        if self._budget is None:
+            self._budget = self._project.budgets.budget(self._kind, self._key, self._limit)
+        return self._budget
 
     def permit(self, args: tuple[Any, ...], kwargs: dict[str, Any], function: Callable[..., Any]) -> Permit:
         """Leave for one call of *function*, which is what `limited` made."""
@@ -102,7 +120,7 @@ class CallPricing:
     def settled(self, permit: Permit, result: Any) -> None:
         """Say what a call really cost, by its *result*."""
         if self.settle is not None:
-            with at_least_said(self.name):
+            with warn_on_failure(self.name):
                 permit.settle(self.settle(result))
 
     def _waited(self, budget: Budget, seconds: float) -> None:
@@ -114,11 +132,11 @@ def limited(function: Callable[..., Any], pricing: CallPricing) -> Callable[...,
     plain = inspect.unwrap(function)
     streams = inspect.isgeneratorfunction(plain) or inspect.isasyncgenfunction(plain)
     made = _limited_stream(function, pricing) if streams else _limited_call(function, pricing)
-    made.__beautyspot_pricing__ = pricing  # for `bs.plan`
-    return made  # type: ignore[no-any-return]
+    mark_limited(made, pricing)  # for keys, maps and `bs.plan`
+    return made
 
 
-def _limited_call(function: Callable[..., Any], pricing: CallPricing) -> Any:
+def _limited_call(function: Callable[..., Any], pricing: CallPricing) -> Callable[..., Any]:
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
         with pricing.permit(args, kwargs, call) as permit:
@@ -136,7 +154,7 @@ def _limited_call(function: Callable[..., Any], pricing: CallPricing) -> Any:
     return call_async if inspect.iscoroutinefunction(inspect.unwrap(function)) else call
 
 
-def _limited_stream(function: Callable[..., Any], pricing: CallPricing) -> Any:
+def _limited_stream(function: Callable[..., Any], pricing: CallPricing) -> Callable[..., Any]:
     """A generator function: its calls pay before the first item, and settle after the last by the list of all."""
 
     @functools.wraps(function)

@@ -103,7 +103,7 @@ def deferred(state: State | None, now: float, seconds: float) -> State:
     return max(owed, held), _time(state, now), held, tolerance
 
 
-def spent(states: Mapping[str, State], now: float) -> Iterable[str]:
+def paid_off(states: Mapping[str, State], now: float) -> Iterable[str]:
     """Keys of the states that say no more than missing ones."""
     return [key for key, state in states.items() if aged(state, now)[0] <= -state[3]]
 

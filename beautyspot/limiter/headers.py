@@ -48,7 +48,7 @@ def retry_after(answer: Any) -> float | None:
     return max((reset for reset in resets if reset is not None), default=None)
 
 
-def asked_to_wait(error: BaseException) -> float | None:
+def requested_pause(error: BaseException) -> float | None:
     """How long a failed call asks everyone to wait, an hour at most; only of answers of a busy service."""
     headers = _headers(error)
     if headers is None:

@@ -12,7 +12,7 @@ from limits.storage import Storage
 from beautyspot._internal.fork_safety import SurvivesFork
 from beautyspot._internal.warn import warn_once
 from beautyspot.errors import RateLimitWarning
-from beautyspot.limiter.gcra import Request, State, admit, aged, deferred, shifted, spent
+from beautyspot.limiter.gcra import Request, State, admit, aged, deferred, paid_off, shifted
 from beautyspot.limiter.support import GCRASupport, NoWindows
 
 __all__ = ["MemoryStorage"]
@@ -66,7 +66,7 @@ class MemoryStorage(NoWindows, Storage, GCRASupport, SurvivesFork):
         return answer
 
     def _sweep(self, now: float) -> None:
-        for key in spent(self._states, now):
+        for key in paid_off(self._states, now):
             del self._states[key]
         self._sweep_at = len(self._states) + _SWEEP
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from beautyspot._internal.warn import warn_once
 from beautyspot.errors import ConfigurationError, RateLimitWarning
 from beautyspot.limiter.budget import Budget
-from beautyspot.limiter.headers import asked_to_wait
+from beautyspot.limiter.headers import requested_pause
 from beautyspot.limiter.rates import checked_cost
 
 if TYPE_CHECKING:
@@ -39,11 +39,11 @@ class Permit:
         waited: Callable[[Budget, float], None],
         function: Callable[..., Any] | None = None,
     ) -> None:
-        self._gate, self._cost, self._function = budget, cost, function
+        self._budget, self._cost, self._function = budget, cost, function
         self._max_wait, self._waited = max_wait, waited
 
     def __repr__(self) -> str:
-        return f"<permit for {self._cost:g} of {self._gate.name}>"
+        return f"<permit for {self._cost:g} of {self._budget.name}>"
 
     def settle(self, actual: float) -> None:
         """Say what it really cost; charged, or given back, when the block ends.
@@ -57,11 +57,11 @@ class Permit:
         """
         if not self._is_inside:
             raise ConfigurationError("a permit is settled inside of its with block")
-        self._actual = checked_cost(actual, inf, self._gate.name)
+        self._actual = checked_cost(actual, inf, self._budget.name)
 
     def __enter__(self) -> Self:
-        if seconds := self._gate.acquire(self._cost, self._max_wait, self._function):
-            self._waited(self._gate, seconds)
+        if seconds := self._budget.acquire(self._cost, self._max_wait, self._function):
+            self._waited(self._budget, seconds)
         self._is_inside, self._actual = True, None
         return self
 
@@ -69,15 +69,15 @@ class Permit:
         self._is_inside = False
         if self._actual is None and error is None:
             return
-        with at_least_said(self._gate.name):
+        with warn_on_failure(self._budget.name):
             if self._actual is not None:
-                self._gate.settle(self._cost, self._actual)
-            if isinstance(error, Exception) and (seconds := asked_to_wait(error)):
-                self._gate.defer(seconds)
+                self._budget.settle(self._cost, self._actual)
+            if isinstance(error, Exception) and (seconds := requested_pause(error)):
+                self._budget.defer(seconds)
 
     async def __aenter__(self) -> Self:
-        if seconds := await self._gate.acquire_async(self._cost, self._max_wait, self._function):
-            self._waited(self._gate, seconds)
+        if seconds := await self._budget.acquire_async(self._cost, self._max_wait, self._function):
+            self._waited(self._budget, seconds)
         self._is_inside, self._actual = True, None
         return self
 
@@ -85,15 +85,15 @@ class Permit:
         self._is_inside = False
         if self._actual is None and error is None:
             return
-        with at_least_said(self._gate.name):
+        with warn_on_failure(self._budget.name):
             if self._actual is not None:
-                await self._gate.settle_async(self._cost, self._actual)
-            if isinstance(error, Exception) and (seconds := asked_to_wait(error)):
-                await self._gate.defer_async(seconds)
+                await self._budget.settle_async(self._cost, self._actual)
+            if isinstance(error, Exception) and (seconds := requested_pause(error)):
+                await self._budget.defer_async(seconds)
 
 
 @contextmanager
-def at_least_said(name: str) -> Iterator[None]:
+def warn_on_failure(name: str) -> Iterator[None]:
     """What is done to a budget after a call must not lose the call's result: that it failed is said once."""
     try:
         yield

@@ -22,14 +22,14 @@ class Rate:
         key: Of the budget in its store.
         emission: Seconds in which one token is earned.
         tolerance: Seconds of budget that may be saved up.
-        most: Tokens that a call may cost.
+        max_cost: Tokens that a call may cost.
         counts_calls: Whether every call costs 1 here, whatever it costs elsewhere.
     """
 
     key: str
     emission: float
     tolerance: float
-    most: int
+    max_cost: int
     counts_calls: bool = False
 
 

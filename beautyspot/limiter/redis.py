@@ -137,7 +137,7 @@ class RedisStorage(GCRASupport, limits.storage.RedisStorage):
     @wraps_errors
     def get_gcra(self, keys: Sequence[str]) -> list[tuple[float, float]]:
         """What budgets owe and are deferred by, in seconds."""
-        return found(self._run("get", self._prefixed(keys), []))
+        return levels_of(self._run("get", self._prefixed(keys), []))
 
     def _run(self, name: str, keys: Sequence[str], arguments: Sequence[float]) -> Any:
         script = self._gcra[name]
@@ -164,6 +164,6 @@ def acquire_arguments(requests: Sequence[Request], max_wait: float, prefix: str)
     return keys, arguments
 
 
-def found(answer: Sequence[tuple[bytes, bytes]]) -> list[tuple[float, float]]:
+def levels_of(answer: Sequence[tuple[bytes, bytes]]) -> list[tuple[float, float]]:
     """What the script that looks at budgets gave, in seconds."""
     return [(float(owed) / 1e6, float(held) / 1e6) for owed, held in answer]

@@ -18,7 +18,7 @@ from beautyspot.limiter.support import GCRASupport
 __all__ = ["GCRARateLimiter"]
 
 
-class OnBudgets:
+class BudgetStrategy:
     """What strategies for threads and for event loops are made from: a storage alone will do, as `limits` has it."""
 
     _budgets: Any
@@ -31,7 +31,7 @@ class OnBudgets:
         self.burst = burst
 
 
-class GCRARateLimiter(OnBudgets, RateLimiter):
+class GCRARateLimiter(BudgetStrategy, RateLimiter):
     """Paces calls: none begins while the budget owes anything, and what a call costs is owed afterwards.
 
     Args:

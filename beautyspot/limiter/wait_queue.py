@@ -79,18 +79,18 @@ class Waiter:
 
     Attributes:
         requests: What he will ask of the budgets; nothing once he is charged.
-        may_hurry: Whether something was given back since he was charged.
+        has_refund: Whether something was given back since he was charged.
         may_give_up: Whether the map that he belongs to has ended; ``None`` where he goes on in any case.
     """
 
-    may_hurry = False
+    has_refund = False
     may_give_up: Callable[[], bool] | None = None
-    _bell: weakref.ref[ThreadWaker | AsyncWaker] | None = None  # he does not wait yet
+    _waker: weakref.ref[ThreadWaker | AsyncWaker] | None = None  # he does not wait yet
 
     def __init__(self, requests: Sequence[Request]) -> None:
         self.requests = requests
 
-    def patience(self, seconds: float) -> float:
+    def time_slice(self, seconds: float) -> float:
         """How much of *seconds* to wait before looking whether to give up."""
         return seconds if self.may_give_up is None else min(seconds, LOOK)
 
@@ -103,21 +103,21 @@ class Waiter:
         if self.may_give_up is not None and self.may_give_up():
             raise CallCancelled
 
-    def waits_for(self, waker: ThreadWaker | AsyncWaker) -> None:
+    def set_waker(self, waker: ThreadWaker | AsyncWaker) -> None:
         """Say that *waker* wakes him from now on."""
-        self._bell = weakref.ref(waker)
+        self._waker = weakref.ref(waker)
 
     @property
     def is_gone(self) -> bool:
         """Whether he will never leave by himself."""
-        if self._bell is None:
+        if self._waker is None:
             return False
-        waker = self._bell()
+        waker = self._waker()
         return waker is None or waker.is_gone
 
-    def tell(self) -> None:
+    def wake(self) -> None:
         """Wake him."""
-        waker = None if self._bell is None else self._bell()
+        waker = None if self._waker is None else self._waker()
         if waker is not None:
             waker.wake()
 
@@ -130,21 +130,21 @@ class WaitQueue(deque[Waiter]):
         with suppress(ValueError):  # interrupted before he came in, or dropped
             self.remove(waiter)
         if self:
-            self.drop_gone()
-            self.tell_first()
+            self.remove_gone()
+            self.wake_first()
 
-    def drop_gone(self) -> None:
+    def remove_gone(self) -> None:
         """Take out the first, and those behind him, who will never leave by themselves."""
         with suppress(IndexError, ValueError):  # others come and go meanwhile
             while (first := self[0]).is_gone:
                 self.remove(first)
 
-    def tell_first(self, may_hurry: bool = False) -> None:
-        """Wake the first; *may_hurry*: because something was given back."""
+    def wake_first(self, has_refund: bool = False) -> None:
+        """Wake the first; *has_refund*: because something was given back."""
         with suppress(IndexError):
             first = self[0]
-            first.may_hurry = first.may_hurry or may_hurry
-            first.tell()
+            first.has_refund = first.has_refund or has_refund
+            first.wake()
 
     def seconds_ahead(self, waiter: Waiter) -> list[float]:
         """What those before *waiter* will be charged still, for each budget."""

@@ -5,26 +5,30 @@ from __future__ import annotations
 import contextvars
 import os
 import threading
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, Unpack, overload
 
 from beautyspot.db import open_db
 from beautyspot.errors import ConfigurationError
 from beautyspot.maintenance.background import retention_worker
-from beautyspot.project.decorators import Batching, Decorating, serializer_of
-from beautyspot.project.rate_limits import Paced
+from beautyspot.project.decorators import Decorators, serializer_of
+from beautyspot.project.rate_limits import RateLimits
 from beautyspot.protocols.index import QuickLookup, TaskDB
 from beautyspot.protocols.locks import KeyLocks
 from beautyspot.protocols.serializer import Serializer
 from beautyspot.protocols.storage import BlobStorage
-from beautyspot.results.events import Events, Observed
+from beautyspot.results.events import Events, Kind, Listener
 from beautyspot.results.signing import signer_for
 from beautyspot.results.singleflight import SingleFlight
 from beautyspot.results.store import Results
 from beautyspot.results.task_cache import OnSaveError
 from beautyspot.serialization.msgpack_serializer import MsgpackSerializer
 from beautyspot.storage import open_storage
+from beautyspot.tasks.base import TaskOptions
+from beautyspot.tasks.batch import AsyncBatchTask, BatchTask
+from beautyspot.tasks.bound import BoundTask
 from beautyspot.tasks.pickling import ByValue
+from beautyspot.tasks.task import AsyncTask, Task
 
 if TYPE_CHECKING:
     import asyncio
@@ -32,18 +36,30 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from beautyspot.limiter.budgets import Budgets
+    from beautyspot.limiter.permit import Permit
     from beautyspot.maintenance.maintenance import Maintenance
     from beautyspot.maintenance.retention import Retention
+    from beautyspot.project.decorators import AsyncBatchMethod, BatchDecorator, BatchMethod, TaskDecorator
+    from beautyspot.tasks.async_stream import AsyncStreamTask
+    from beautyspot.tasks.stream import StreamTask
 
 __all__ = ["Project"]
 
+A = TypeVar("A")
+F = TypeVar("F", bound=Callable[..., Any])
 P = ParamSpec("P")
+Q = ParamSpec("Q")
+R = TypeVar("R")
+S = TypeVar("S")
 T = TypeVar("T")
+
+RegisteredType = tuple[type, int, Callable[[Any], bytes], Callable[[bytes], Any]]  # as `register_type` takes it
 
 BLOB_THRESHOLD = 1 << 16  # chosen by measurement: docs/benchmarks.md
 
 
-class Project(Decorating, Paced, Observed, Batching):
+class Project:
     """A place where results are kept, and the decorator that keeps them there.
 
     Args:
@@ -101,39 +117,43 @@ class Project(Decorating, Paced, Observed, Batching):
             raise ConfigurationError("io_workers must be at least 1 and blob_threshold at least 0")
         if storage is not None and s3_opts is not None:
             raise ConfigurationError("s3_opts are for a storage_path in S3; a storage that is given has its own")
-        super().__init__(tpm, rpm, burst, limiter_uri)
         self.name = name
         self.on_save_error: OnSaveError = on_save_error
         self.io_workers = io_workers
+        self.retention = retention
+
         self._owns_db = db is None or isinstance(db, str | os.PathLike)
         self._owns_storage = storage is None
         place = f"./{name}.db" if db is None else db
         self.db: TaskDB = open_db(place) if isinstance(place, str | os.PathLike) else place
-        self.storage = open_storage(storage_path, s3_opts) if storage is None else storage
+        self.storage: BlobStorage = open_storage(storage_path, s3_opts) if storage is None else storage
         self.serializer: Serializer = serializer_of(serializer) or MsgpackSerializer()
-        self._registered: list[tuple[type, int, Any, Any]] = []
+        self._registered: list[RegisteredType] = []
+
         self._executor = executor
         self._own_executor: Executor | None = None
         self._lock = threading.Lock()
+
         self.events = Events(name)
-        self.retention = retention
         self._retention_worker = retention_worker(retention, self.db, self._evict, self.run_io)
-        self.results = self._made_results(blob_threshold, secret)
+        self.results = self._open_results(blob_threshold, secret)
         self.single_flight = SingleFlight(
             self.db if isinstance(self.db, KeyLocks) else None,
             None if isinstance(self.db, QuickLookup) else self.run_io,
         )
+        self._decorators = Decorators(self.storage, self.serializer, retention)
+        self._rate_limits = RateLimits(name, self.db, self.events, tpm, rpm, burst, limiter_uri)
 
-    def _made_results(self, blob_threshold: int, secret: str | bytes | None) -> Results:
-        retention_worker = self._retention_worker
-        accesses = None if retention_worker is None else retention_worker.accesses
+    def _open_results(self, blob_threshold: int, secret: str | bytes | None) -> Results:
+        worker = self._retention_worker
+        accesses = None if worker is None else worker.accesses
         return Results(
             self.db,
             self.storage,
             blob_threshold,
             signer_for(secret),
             on_read=None if accesses is None else accesses.note,
-            on_write=None if retention_worker is None else retention_worker.wrote,
+            on_write=None if worker is None else worker.wrote,
         )
 
     def __repr__(self) -> str:
@@ -178,14 +198,228 @@ class Project(Decorating, Paced, Observed, Batching):
             executor.shutdown()
         if self._retention_worker is not None:
             self._retention_worker.write_accesses()
-        if self._budgets is not None:
-            self._budgets.close()
+        self._rate_limits.close()
         if self._owns_db:
             self.db.close()
         if self._owns_storage:
             self.storage.close()
 
     shutdown = close
+
+    @overload
+    def task(self, function: Callable[P, Coroutine[Any, Any, T]], /) -> AsyncTask[P, T]: ...  # type: ignore[overload-overlap]
+    @overload
+    def task(self, function: Callable[P, AsyncIterator[T]], /) -> AsyncStreamTask[P, T]: ...  # type: ignore[overload-overlap]
+    @overload
+    def task(self, function: Callable[P, Iterator[T]], /) -> StreamTask[P, T]: ...
+    @overload
+    def task(self, function: Callable[P, T], /) -> Task[P, T]: ...
+    @overload
+    def task(self, /, **options: Unpack[TaskOptions]) -> TaskDecorator: ...
+    def task(self, function: Any = None, /, **options: Any) -> Any:
+        """Keep the results of a function; with or without options, as a decorator or called on a function.
+
+        Args:
+            function: What to keep the results of; sync or async, a method, a lambda, a partial.
+            save_blob: Results always in blob storage, never, or (``None``) by size.
+            version: Part of the key; ``"auto"`` follows the function's own code, and that of *deps*.
+            key: A callable of the call's arguments giving what identifies them, or a `KeyGen` policy.
+            ignore: Names of arguments, or of captured variables, that do not identify the call.
+            content_type: How viewers show the result: a `ContentType` or any MIME type.
+            ttl: How long a result is good for: ``"90s"``, ``"12h"``, ``"30d"``, seconds or a timedelta.
+            serializer: For this task alone: an object, or the name of an installed one.
+            mmap: Arrays of kept blobs are mapped into memory, read-only, instead of read.
+            deps: Functions, classes, modules and tasks whose code ``version="auto"`` follows too.
+
+        Raises:
+            ConfigurationError: If an option cannot work.
+            UnkeyableError: If the function captured something that cannot be part of a key.
+        """
+        checked = self._decorators.checked("task", options)
+
+        def decorate(function: Any) -> Any:
+            return self._decorators.task(self, function, checked)
+
+        return decorate if function is None else decorate(function)
+
+    @overload
+    def batch_task(  # type: ignore[overload-overlap]
+        self, function: Callable[Concatenate[list[A], Q], Coroutine[Any, Any, Sequence[R]]], /
+    ) -> AsyncBatchTask[A, Q, R]: ...
+    @overload
+    def batch_task(
+        self, function: Callable[Concatenate[S, list[A], Q], Coroutine[Any, Any, Sequence[R]]], /
+    ) -> AsyncBatchMethod[S, A, Q, R]: ...
+    @overload
+    def batch_task(self, function: Callable[Concatenate[list[A], Q], Sequence[R]], /) -> BatchTask[A, Q, R]: ...  # type: ignore[overload-overlap]
+    @overload
+    def batch_task(self, function: Callable[Concatenate[S, list[A], Q], Sequence[R]], /) -> BatchMethod[S, A, Q, R]: ...
+    @overload
+    def batch_task(
+        self, /, *, size: int = 64, batch: str | None = None, **options: Unpack[TaskOptions]
+    ) -> BatchDecorator: ...
+    def batch_task(self, function: Any = None, /, *, size: int = 64, batch: str | None = None, **options: Any) -> Any:
+        """Keep the results of a function that takes a list and returns a list of the same length, item by item.
+
+        It is called with the items that are not kept, at most *size* at a time, and each result is kept under its own
+        input. With or without options, as a decorator or called on a function.
+
+        Args:
+            function: What to keep the results of; sync or async, a method too.
+            size: How many items the function is called with at most.
+            batch: The parameter that takes the list; by default the first one that is annotated as a list, or the
+                first (after ``self``).
+            options: As for `Project.task`. ``key`` is asked about one item in place of the list; ``ignore`` cannot
+                name the list.
+
+        Raises:
+            ConfigurationError: If an option cannot work.
+            UnkeyableError: If the function captured something that cannot be part of a key.
+        """
+        checked = self._decorators.checked("batch_task", options)
+
+        def decorate(function: Any) -> Any:
+            return self._decorators.batch_task(self, function, checked, size, batch)
+
+        return decorate if function is None else decorate(function)
+
+    @overload
+    def limiter(self, function: F, /) -> F: ...
+    @overload
+    def limiter(
+        self,
+        limit: str | None = None,
+        /,
+        *,
+        cost: float | Callable[..., float] = 1,
+        key: str | int | Callable[..., str | int | None] | None = None,
+        settle: Callable[[Any], float] | None = None,
+        max_wait: float | None = None,
+        tpm: int | None = None,
+        rpm: int | None = None,
+        burst: float | None = None,
+    ) -> Callable[[F], F]: ...
+    def limiter(
+        self,
+        limit: Any = None,
+        /,
+        *,
+        cost: Any = 1,
+        key: Any = None,
+        settle: Callable[[Any], float] | None = None,
+        max_wait: float | None = None,
+        tpm: int | None = None,
+        rpm: int | None = None,
+        burst: float | None = None,
+    ) -> Any:
+        """Keep the calls of a function to a budget; below ``@project.task``, so that a hit pays nothing.
+
+        A call begins when nothing is owed any more, in the order in which calls were made, and owes its cost
+        then: the next call waits for that. Threads block, coroutine functions await.
+
+        Args:
+            limit: A limit of its own, in the notation of `limits`: ``"100/minute"``; of several all hold.
+                Without one, the project's ``tpm`` and ``rpm`` hold.
+            cost: Tokens that a call costs, or a callable of the call's arguments that gives them; it gets those
+                that it names, and one without names (``len``) the first.
+            key: Names the budget, or is a callable of the call's arguments that does; calls with one key share
+                one budget in the whole project. Without one it is the project's own, or the function's own
+                where the function has limits of its own.
+            settle: A callable of the result, or of the list of what a generator yielded, that gives the tokens
+                that were really used; the difference is charged or given back.
+            max_wait: Seconds that a call waits at most; 0 tries.
+            tpm: Tokens a minute in place of the project's.
+            rpm: Calls a minute in place of the project's.
+            burst: Tokens that may be saved up, in place of the project's; with *limit*, 0 unless it is given.
+
+        Returns:
+            A decorator; the function itself, limited, where it was given in place of *limit*.
+
+        Raises:
+            ConfigurationError: If an option cannot work, or another limit holds for that key.
+        """
+        return self._rate_limits.limiter(
+            self, limit, cost=cost, key=key, settle=settle, max_wait=max_wait, tpm=tpm, rpm=rpm, burst=burst
+        )
+
+    def limit(self, cost: float = 1, key: str | int | None = None, max_wait: float | None = None) -> Permit:
+        """Leave to run what stands in a ``with`` or ``async with`` block, for calls that no decorator can wrap.
+
+        Args:
+            cost: Tokens that it is expected to cost; ``permit.settle(actual)`` corrects it.
+            key: Names the budget; without one it is the project's own.
+            max_wait: Seconds that it waits at most; 0 tries.
+
+        Raises:
+            ConfigurationError: If nothing is limited under that key.
+            RateLimitExceeded: On entering, if that would take longer than *max_wait*.
+            LimiterUnavailableError: On entering, if the store of the budget cannot be reached.
+            ValueError, TypeError: On entering, if the cost cannot be.
+        """
+        return self._rate_limits.limit(cost, key, max_wait)
+
+    def defer(self, seconds: float, key: str | int | None = None) -> None:
+        """Let no limited call begin before *seconds* have passed, in any process: for a 429 or a ``Retry-After``.
+
+        An exception that carries such a header does this by itself.
+
+        Args:
+            seconds: From now.
+            key: Of the budget; without one, all that is limited without a key.
+
+        Raises:
+            ValueError, TypeError: If *seconds* is no finite number of at least 0.
+            LimiterUnavailableError: If the store of the budget cannot be reached.
+        """
+        self._rate_limits.defer(seconds, key)
+
+    @property
+    def tpm(self) -> int | None:
+        """Tokens a minute that limited calls may cost, or ``None``."""
+        return self._rate_limits.tpm
+
+    @property
+    def rpm(self) -> int | None:
+        """Limited calls a minute, or ``None``."""
+        return self._rate_limits.rpm
+
+    @property
+    def burst(self) -> float:
+        """Tokens that may be saved up."""
+        return self._rate_limits.burst
+
+    @property
+    def limiter_uri(self) -> str | None:
+        """Who shares the budgets, if it was given; a path in it is absolute."""
+        return self._rate_limits.limiter_uri
+
+    @property
+    def budgets(self) -> Budgets:
+        """The budgets of this project's limits."""
+        return self._rate_limits.budgets
+
+    @property
+    def budgets_are_local(self) -> bool:
+        """Whether the budgets lie in a file, which other machines do not share."""
+        return self._rate_limits.budgets_are_local
+
+    def on(self, kind: Kind, listener: Listener) -> Callable[[], None]:
+        """Call *listener* with an `Event` whenever something becomes of a call of a task of this project.
+
+        It runs where the call runs, which waits for it, in any thread. What it raises is logged and harms nothing;
+        calls that it makes itself are not told. It is no part of what a pickled project takes along.
+
+        Args:
+            kind: ``"hit"``, ``"miss"``, ``"run"``, ``"keep"``, ``"error"`` or ``"wait"``: see `Event`.
+            listener: A plain function of the event.
+
+        Returns:
+            A function that takes the listener away again.
+
+        Raises:
+            ConfigurationError: If there is no such kind, or the listener is no plain function.
+        """
+        return self.events.on(kind, listener)
 
     def register_type(
         self, type_: type[T], code: int, encoder: Callable[[T], bytes], decoder: Callable[[bytes], T]
@@ -207,7 +441,9 @@ class Project(Decorating, Paced, Observed, Batching):
         self.serializer.register(type_, code, encoder, decoder)
         self._registered.append((type_, code, encoder, decoder))
 
-    def fan_out(self, task: Any, *iterables: Any, **options: Any) -> list[Any]:
+    def fan_out(
+        self, task: Task[..., T] | BoundTask[..., T] | BatchTask[Any, ..., T], *iterables: Iterable[Any], **options: Any
+    ) -> list[T]:
         """``bs.map`` for tasks, which stand below it."""
         from beautyspot.fanout.map_sync import map
 
@@ -244,11 +480,11 @@ class Project(Decorating, Paced, Observed, Batching):
             return self._own_executor
 
 
-def _reopened(name: str, options: dict[str, Any], registered: Callable[[], Any]) -> Project:
+def _reopened(name: str, options: dict[str, Any], registered: Callable[[], list[RegisteredType]]) -> Project:
     """The project of a pickle: the same places, opened again."""
     project = Project(name, **options)
     project._owns_db = project._owns_storage = True
-    project._made_in = None  # by another process
+    project._rate_limits.mark_copied()
     for row in registered():
         project.register_type(*row)
     return project

@@ -5,13 +5,13 @@ with its results. `singleflight` lets one call of a key run at a time, `events` 
 `explain` says why a call is not cached, `last_used` remembers when results were used.
 """
 
-from beautyspot.results.events import KINDS, Event, Kind, Listener, Observed, listen
+from beautyspot.results.events import KINDS, Event, Kind, Listener, Observable, listen
 
 __all__ = [
     "KINDS",
     "Event",
     "Kind",
     "Listener",
-    "Observed",
+    "Observable",
     "listen",
 ]

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Protocol, get_args
 
 from beautyspot._internal.context import current_key
 from beautyspot._internal.fork_safety import SurvivesFork
@@ -169,31 +169,15 @@ class Events(SurvivesFork):
             self.active = bool(self._listeners or self._collecting)
 
 
-class Observed:
-    """The part of a project that others listen to."""
-
-    events: Events
+class Observable(Protocol):
+    """What has events to listen to: a project."""
 
     def on(self, kind: Kind, listener: Listener) -> Callable[[], None]:
-        """Call *listener* with an `Event` whenever something happens to a call of a task of this project.
-
-        The listener runs in the thread of the call, which waits for it. An exception in it is logged, and the call goes
-        on; its own calls emit no events. Pickling a project leaves its listeners behind.
-
-        Args:
-            kind: ``"hit"``, ``"miss"``, ``"run"``, ``"keep"``, ``"error"`` or ``"wait"``: see `Event`.
-            listener: A plain function of the event.
-
-        Returns:
-            A function that removes the listener.
-
-        Raises:
-            ConfigurationError: If there is no such kind, or the listener is no plain function.
-        """
-        return self.events.on(kind, listener)
+        """Add a listener; see `Project.on`."""
+        ...
 
 
-def listen(project: Observed, listeners: Mapping[Kind, Listener]) -> Callable[[], None]:
+def listen(project: Observable, listeners: Mapping[Kind, Listener]) -> Callable[[], None]:
     """Add several listeners to a project, one for each kind.
 
     Args:

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, cast, overload
 
 from beautyspot._internal.names import full_name
-from beautyspot.keys.keyer import Keyer, pacing_layers
+from beautyspot._internal.pricing import pacing_layers
+from beautyspot.keys.keyer import Keyer
 from beautyspot.results.store import MISSING
 from beautyspot.results.task_cache import TaskCache
 from beautyspot.serialization.msgpack_serializer import MsgpackSerializer

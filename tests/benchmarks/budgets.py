@@ -346,7 +346,7 @@ _WAITERS = """
 import sys, threading, time
 import beautyspot as bs
 project = bs.Project("bench", db="memory://", tpm=60_000, limiter_uri=sys.argv[1])
-budget = project.budgets.gate("tokens", "")
+budget = project.budgets.budget("tokens", "")
 budget.acquire(500)
 for _ in range(20): threading.Thread(target=budget.acquire, args=(500,), daemon=True).start()
 time.sleep(0.2)

@@ -182,7 +182,7 @@ if __name__ == "__main__":
         bs.map(call, range(10 if sys.argv[2] == "interrupted" else 3), workers=4, engine=sys.argv[1], progress=False)
     except KeyboardInterrupt:
         print("interrupted", time.time(), flush=True)
-        budget = project.budgets.gate("tokens", "")
+        budget = project.budgets.budget("tokens", "")
         print(round(budget._store.sync.get_gcra(budget.keys)[0][0], 2))
     project.close()
 """

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import email.utils
+import functools
 import http.client
 import pickle
 import threading
@@ -204,6 +205,26 @@ def test_a_limiter_changes_no_key(paced: bs.Project) -> None:
     plain = paced.task(call)
     limited = paced.task(paced.limiter(cost=lambda x: x, key="k", max_wait=3)(call))
     assert plain.key(1) == limited.key(1)
+
+
+@pytest.mark.parametrize("limits", [1, 2])
+def test_a_decorator_above_a_limiter_is_still_part_of_the_key(paced: bs.Project, limits: int) -> None:
+    """It has the attributes of what it wraps, since `functools.wraps` copies them."""
+
+    def scaled(factor: int) -> Any:
+        def call(x: int) -> int:
+            return x
+
+        for number in range(limits):
+            call = paced.limiter(cost=1, key=str(number))(call)
+
+        @functools.wraps(call)
+        def wrapper(x: int) -> int:
+            return factor * call(x)
+
+        return paced.task(wrapper)
+
+    assert scaled(2).key(1) == scaled(2).key(1) != scaled(3).key(1)
 
 
 def test_what_a_call_raises_is_charged_and_reaches_the_caller(paced: bs.Project) -> None:

@@ -35,7 +35,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     store.close()
 
 
-def gate_of(store: Store, pace: float = PACE, key: str = "k", most: int = 1000) -> Budget:
+def budget_of(store: Store, pace: float = PACE, key: str = "k", most: int = 1000) -> Budget:
     return Budget(store, [Rate(key, pace, SLACK, most)], key)
 
 
@@ -60,7 +60,7 @@ def start(function: Callable[..., Any], *args: Any) -> threading.Thread:
 
 
 def test_threads_are_admitted_in_the_order_in_which_they_came(store: Store) -> None:
-    budget, admitted = gate_of(store), []
+    budget, admitted = budget_of(store), []
     budget.acquire(5)
 
     def wait(number: int) -> None:
@@ -77,7 +77,7 @@ def test_threads_are_admitted_in_the_order_in_which_they_came(store: Store) -> N
 
 
 def test_tasks_are_admitted_in_the_order_in_which_they_came(store: Store) -> None:
-    budget, admitted = gate_of(store), []
+    budget, admitted = budget_of(store), []
 
     async def wait(number: int) -> None:
         await budget.acquire_async(1)
@@ -92,7 +92,7 @@ async def _all(coroutines: Any) -> list[Any]:
 
 
 def test_threads_and_tasks_of_two_loops_stand_in_one_line(store: Store) -> None:
-    budget, admitted = gate_of(store), []
+    budget, admitted = budget_of(store), []
     budget.acquire(5)
 
     def block(number: int) -> None:
@@ -114,7 +114,7 @@ def test_threads_and_tasks_of_two_loops_stand_in_one_line(store: Store) -> None:
 
 
 def test_a_large_call_is_admitted_in_its_turn(store: Store) -> None:
-    budget, admitted = gate_of(store, pace=0.0005), []
+    budget, admitted = budget_of(store, pace=0.0005), []
     budget.acquire(100)
 
     def ask(cost: int) -> None:
@@ -131,7 +131,7 @@ def test_a_large_call_is_admitted_in_its_turn(store: Store) -> None:
 
 
 def test_one_key_does_not_hold_up_another(store: Store) -> None:
-    slow, quick = gate_of(store, 1.0, "slow"), gate_of(store, 1.0, "quick")
+    slow, quick = budget_of(store, 1.0, "slow"), budget_of(store, 1.0, "quick")
     slow.acquire(100)
     waiting = start(slow.acquire, 1)
     until(lambda: len(slow._queue))
@@ -167,7 +167,7 @@ def test_calls_that_cost_nothing_count_as_calls() -> None:
 
 
 def test_a_call_that_would_wait_too_long_is_refused_at_once_and_not_charged(store: Store) -> None:
-    budget = gate_of(store, 1.0)
+    budget = budget_of(store, 1.0)
     budget.acquire(6)
     with pytest.raises(bs.RateLimitExceeded) as refused:
         budget.acquire(1, max_wait=2)
@@ -178,7 +178,7 @@ def test_a_call_that_would_wait_too_long_is_refused_at_once_and_not_charged(stor
 
 
 def test_a_call_is_refused_at_once_for_those_who_wait_before_it(store: Store) -> None:
-    budget = gate_of(store, 1.0)
+    budget = budget_of(store, 1.0)
     budget.acquire(1)
     threads = [start(budget.acquire, 3) for _ in range(2)]
     until(lambda: len(budget._queue) == 2)
@@ -193,7 +193,7 @@ def test_a_call_is_refused_at_once_for_those_who_wait_before_it(store: Store) ->
 
 
 def test_a_call_whose_time_runs_out_in_the_line_is_refused_then() -> None:
-    budget = gate_of(open_store("memory://"), 1.0)
+    budget = budget_of(open_store("memory://"), 1.0)
     budget.acquire(0.3)
     first = start(budget.acquire, 0.3)
     until(lambda: owed(budget) > 0.31)
@@ -218,7 +218,7 @@ def test_a_call_whose_time_runs_out_in_the_line_is_refused_then() -> None:
 
 @pytest.mark.parametrize("cost", [1001, float("inf"), float("nan"), -1, -0.5])
 def test_a_cost_that_can_never_be_admitted_is_a_value_error(cost: float) -> None:
-    budget = gate_of(open_store("memory://"))
+    budget = budget_of(open_store("memory://"))
     for acquire in (budget.acquire, lambda *given: asyncio.run(budget.acquire_async(*given))):
         with pytest.raises(ValueError, match="cost"):
             acquire(cost)
@@ -228,13 +228,13 @@ def test_a_cost_that_can_never_be_admitted_is_a_value_error(cost: float) -> None
 
 @pytest.mark.parametrize("cost", [True, "5", None, b"5", [5]])
 def test_a_cost_that_is_no_number_is_a_type_error(cost: Any) -> None:
-    budget = gate_of(open_store("memory://"))
+    budget = budget_of(open_store("memory://"))
     with pytest.raises(TypeError, match="number of tokens"):
         budget.acquire(cost)
 
 
 def test_a_hopeless_cost_is_refused_past_everyone_who_waits() -> None:
-    budget = gate_of(open_store("memory://"), 0.01)
+    budget = budget_of(open_store("memory://"), 0.01)
     budget.acquire(500)
     threads = [start(_refused, budget, 1000) for _ in range(100)]
     until(lambda: len(budget._queue) == 100)
@@ -251,7 +251,7 @@ def test_a_hopeless_cost_is_refused_past_everyone_who_waits() -> None:
 
 
 def test_settling_moves_the_place_that_somebody_has_already(store: Store) -> None:
-    budget = gate_of(store, 0.1)
+    budget = budget_of(store, 0.1)
     budget.acquire(1000)
     threads = [start(budget.acquire, 2) for _ in range(3)]
     until(lambda: owed(budget) > 100)
@@ -263,7 +263,7 @@ def test_settling_moves_the_place_that_somebody_has_already(store: Store) -> Non
 
 def test_settling_lets_those_who_wait_begin_sooner(store: Store) -> None:
     """Twenty calls, estimated at 400 and costing 80: five times as long if nothing were given back."""
-    budget = gate_of(store, 0.0005, most=1000)
+    budget = budget_of(store, 0.0005, most=1000)
 
     async def call() -> None:
         await budget.acquire_async(400)
@@ -275,14 +275,14 @@ def test_settling_lets_those_who_wait_begin_sooner(store: Store) -> None:
 
 
 def test_more_than_was_expected_delays_the_next_call(store: Store) -> None:
-    budget = gate_of(store, 1.0)
+    budget = budget_of(store, 1.0)
     budget.acquire(2)
     budget.settle(2, 5)
     assert owed(budget) == pytest.approx(5, abs=0.9)
 
 
 def test_a_deferral_holds_back_whoever_has_a_place_already(store: Store) -> None:
-    budget = gate_of(store)
+    budget = budget_of(store)
     budget.acquire(3)
     admitted: list[tuple[int, float]] = []
 
@@ -309,7 +309,7 @@ def test_a_deferral_holds_back_whoever_has_a_place_already(store: Store) -> None
 
 
 def test_a_task_that_is_cancelled_gives_its_place_back(store: Store) -> None:
-    budget = gate_of(store, 1.0)
+    budget = budget_of(store, 1.0)
 
     async def main() -> None:
         await budget.acquire_async(1)
@@ -327,7 +327,7 @@ def test_a_task_that_is_cancelled_gives_its_place_back(store: Store) -> None:
 
 
 def test_cancelling_one_who_waits_harms_no_other(store: Store) -> None:
-    budget = gate_of(store)
+    budget = budget_of(store)
 
     async def main() -> list[Any]:
         await budget.acquire_async(5)
@@ -342,7 +342,7 @@ def test_cancelling_one_who_waits_harms_no_other(store: Store) -> None:
 
 
 def test_a_coroutine_that_is_dropped_gives_its_place_back(store: Store) -> None:
-    budget = gate_of(store, 1.0)
+    budget = budget_of(store, 1.0)
     budget.acquire(5)
     loop = asyncio.new_event_loop()
     waiting: Any = [budget.acquire_async(50) for _ in range(2)]
@@ -368,7 +368,7 @@ def test_a_coroutine_that_is_dropped_gives_its_place_back(store: Store) -> None:
 
 
 def test_a_loop_that_was_closed_over_its_waiters_holds_up_nobody() -> None:
-    budget = gate_of(open_store("memory://"))
+    budget = budget_of(open_store("memory://"))
     budget.acquire(5)
     loop = asyncio.new_event_loop()
 
@@ -391,7 +391,7 @@ def test_a_loop_that_was_closed_over_its_waiters_holds_up_nobody() -> None:
 
 
 def test_ten_thousand_cancellations_leave_nobody_stuck_and_nothing_uncharged() -> None:
-    budget = gate_of(open_store("memory://"), 1e-5)
+    budget = budget_of(open_store("memory://"), 1e-5)
     admitted: list[float] = []
     chance = random.Random(0)
 
@@ -429,7 +429,7 @@ def test_ten_thousand_cancellations_leave_nobody_stuck_and_nothing_uncharged() -
 
 def test_threads_that_are_interrupted_leave_nobody_stuck() -> None:
     """KeyboardInterrupt, at any instruction: into eight threads, a few thousand times."""
-    budget = gate_of(open_store("memory://"), 1e-4)
+    budget = budget_of(open_store("memory://"), 1e-4)
     stop = time.monotonic() + 6
     counts = {"interrupted": 0, "admitted": 0}
 
@@ -470,7 +470,7 @@ WAITERS = """
 import sys, threading, time
 import beautyspot as bs
 project = bs.Project("p", tpm=6000, limiter_uri=sys.argv[1])
-budget = project.budgets.gate("tokens", "")
+budget = project.budgets.budget("tokens", "")
 budget.acquire(int(sys.argv[2]))
 print("charged", flush=True)
 threads = [threading.Thread(target=budget.acquire, args=(200,)) for _ in range(20)]

@@ -12,7 +12,7 @@ import limits.aio.storage
 
 from beautyspot.limiter.aio.support import GCRASupport
 from beautyspot.limiter.gcra import Request
-from beautyspot.limiter.redis import SCRIPTS, acquire_arguments, found
+from beautyspot.limiter.redis import SCRIPTS, acquire_arguments, levels_of
 from beautyspot.limiter.support import wraps_errors
 
 __all__ = ["RedisStorage"]
@@ -111,7 +111,7 @@ class RedisStorage(limits.aio.storage.RedisStorage, GCRASupport):
     @wraps_errors
     async def get_gcra(self, keys: Sequence[str]) -> list[tuple[float, float]]:
         """What budgets owe and are deferred by, in seconds."""
-        return found(await self.bridge.gcra["get"](self._prefixed(keys), []))
+        return levels_of(await self.bridge.gcra["get"](self._prefixed(keys), []))
 
     def _prefixed(self, keys: Sequence[str]) -> list[str]:
         return [self._model.prefixed_key(key) for key in keys]

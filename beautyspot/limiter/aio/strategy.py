@@ -10,12 +10,12 @@ from limits.aio.strategies import STRATEGIES, RateLimiter
 
 from beautyspot.errors import RateLimitExceeded
 from beautyspot.limiter.aio.support import GCRASupport
-from beautyspot.limiter.strategy import OnBudgets, request, window_stats
+from beautyspot.limiter.strategy import BudgetStrategy, request, window_stats
 
 __all__ = ["GCRARateLimiter"]
 
 
-class GCRARateLimiter(OnBudgets, RateLimiter):
+class GCRARateLimiter(BudgetStrategy, RateLimiter):
     """As `beautyspot.limiter.GCRARateLimiter`, awaited.
 
     Args:
