@@ -10,7 +10,7 @@ import textwrap
 import threading
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -225,13 +225,15 @@ class Counting(PostgresTaskDB):
 
     statements = 0
 
-    def _read(self, *args: Any) -> Any:
-        self.statements += 1
-        return super()._read(*args)
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        run = self._sessions.run
 
-    def _write(self, *args: Any) -> Any:
-        self.statements += 1
-        return super()._write(*args)
+        def counted(action: Callable[[Any], Any]) -> Any:
+            self.statements += 1
+            return run(action)
+
+        self._sessions.run = counted  # type: ignore[method-assign]
 
     def try_lock_many(self, keys: Sequence[bytes]) -> set[bytes]:
         self.statements += 1

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
+from beautyspot.db.postgres.connections import Sessions
 from beautyspot.db.postgres.statements import FAILURE, SUMMARY, plain
 from beautyspot.db.selection_sql import DEEPEST, by_function, condition_of, filled, keys_from, order_of
 from beautyspot.protocols.index import Failure, FunctionSummary, Order, Selection, Summary
@@ -14,12 +14,16 @@ _PER_FUNCTION = "SELECT function, version, count(*), sum(size)::bigint, coalesce
 
 
 class PostgresCatalog:
-    """The `Catalog` of a PostgreSQL index."""
+    """The `Catalog` of a PostgreSQL index.
 
-    _schema: str
+    Args:
+        sessions: The connections to the server.
+        schema: Name of the schema that holds the tables.
+    """
 
-    def _read(self, sql: str, values: Sequence[Any]) -> list[Any]:
-        raise NotImplementedError  # the index reads
+    def __init__(self, sessions: Sessions, schema: str) -> None:
+        self._sessions = sessions
+        self._schema = schema
 
     def select(
         self, selection: Selection, order: Order = "created", descending: bool = True, start: int = 0, count: int = 50
@@ -41,7 +45,7 @@ class PostgresCatalog:
         # The ids first: rows that are only passed by are not read.
         ids = f"SELECT id FROM {self._schema}.{table} WHERE {where} ORDER BY {ordered} LIMIT %s OFFSET %s"
         sql = f"SELECT {columns} FROM {self._schema}.{table} WHERE id = ANY (ARRAY({ids})) ORDER BY {ordered}"
-        return [make(*row) for row in self._read(sql, [*values, count, start])]
+        return [make(*row) for row in self._sessions.read(sql, [*values, count, start])]
 
     def _where(self, selection: Selection) -> tuple[str, list[Any]]:
         where = condition_of(selection, "%s", "ILIKE")
@@ -56,7 +60,7 @@ class PostgresCatalog:
         """How many rows a selection has."""
         where, values = self._where(selection)
         table = "failures" if selection.status == "failed" else "results"
-        return int(self._read(f"SELECT count(*) FROM {self._schema}.{table} WHERE {where}", values)[0][0])
+        return int(self._sessions.read(f"SELECT count(*) FROM {self._schema}.{table} WHERE {where}", values)[0][0])
 
     def find(self, prefix: str, count: int = 20) -> list[Summary | Failure]:
         """What is kept, or failed, under keys that begin with *prefix*."""
@@ -64,8 +68,8 @@ class PostgresCatalog:
         between = "WHERE key BETWEEN %s::uuid AND %s::uuid"
         kept = f"SELECT {SUMMARY} FROM {self._schema}.results {between} ORDER BY key LIMIT %s"
         failed = f"SELECT {FAILURE} FROM {self._schema}.failures {between} AND {self._unresolved} ORDER BY key LIMIT %s"
-        found: list[Summary | Failure] = [Summary._make(row) for row in self._read(kept, [*ends, count])]
-        found += [Failure._make(row) for row in self._read(failed, [*ends, count])]
+        found: list[Summary | Failure] = [Summary._make(row) for row in self._sessions.read(kept, [*ends, count])]
+        found += [Failure._make(row) for row in self._sessions.read(failed, [*ends, count])]
         return found[:count]
 
     def functions(self) -> list[FunctionSummary]:
@@ -74,7 +78,7 @@ class PostgresCatalog:
             f"SELECT function, version, count(*), max(created) FROM {self._schema}.failures WHERE {self._unresolved}"
         )
         kept = f"{_PER_FUNCTION} FROM {self._schema}.results GROUP BY 1, 2"
-        return by_function(self._read(kept, ()), self._read(f"{failed} GROUP BY 1, 2", ()))
+        return by_function(self._sessions.read(kept, ()), self._sessions.read(f"{failed} GROUP BY 1, 2", ()))
 
     def activity(self, since: float, before: float, bins: int) -> tuple[list[int], list[int]]:
         """How many results and failures came in each part of a time."""
@@ -85,11 +89,11 @@ class PostgresCatalog:
                 f"SELECT floor((created - %s) / %s)::int, count(*) FROM {self._schema}.{table} "
                 f"WHERE created >= %s AND created < %s AND {condition} GROUP BY 1"
             )
-            counts.append(filled(self._read(sql, [since, width, since, before]), bins))
+            counts.append(filled(self._sessions.read(sql, [since, width, since, before]), bins))
         return counts[0], counts[1]
 
     def latest(self) -> tuple[int, int]:
         """Numbers that grow with every result, and with every failure."""
         tables = [f"(SELECT coalesce(max(id), 0) FROM {self._schema}.{table})" for table in ("results", "failures")]
-        results, failures = self._read(f"SELECT {', '.join(tables)}", ())[0]
+        results, failures = self._sessions.read(f"SELECT {', '.join(tables)}", ())[0]
         return results, failures

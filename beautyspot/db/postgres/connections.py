@@ -12,7 +12,7 @@ import re
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from beautyspot._internal.fork_safety import SurvivesFork
@@ -76,6 +76,18 @@ class Sessions(SurvivesFork):
                 return action(connection)
 
         return self.patiently(attempt)
+
+    def read(self, sql: str, values: Sequence[Any]) -> list[Any]:
+        """All rows of a query."""
+
+        def read(connection: Connection[Any]) -> list[Any]:
+            return connection.cursor(binary=True).execute(sql.encode(), values).fetchall()
+
+        return self.run(read)
+
+    def write(self, sql: str, values: Sequence[Any]) -> int:
+        """Run a statement, which is a transaction of its own; how many rows it touched."""
+        return self.run(lambda connection: connection.execute(sql.encode(), values).rowcount)
 
     def patiently(self, attempt: Callable[[float], T]) -> T:
         """What *attempt* gives, which is told how many seconds are left; again where the server was lost in it.

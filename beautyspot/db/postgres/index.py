@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from time import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode
 
 from beautyspot.db.postgres.advisory_locks import PostgresLocks
+from beautyspot.db.postgres.catalog import PostgresCatalog
 from beautyspot.db.postgres.connections import Sessions, check_url, without_secrets
-from beautyspot.db.postgres.last_used import PostgresUses
+from beautyspot.db.postgres.last_used import PostgresAccessLog
 from beautyspot.db.postgres.schema import migrate
 from beautyspot.db.postgres.statements import FAILURE, LAST, SUMMARY, Statements, array_of, page_of, plain, row_of
 from beautyspot.errors import ConfigurationError
-from beautyspot.protocols.index import Entry, Failure, MapProgress, Record, Summary
+from beautyspot.protocols.index import (
+    Entry,
+    Failure,
+    FunctionSummary,
+    MapProgress,
+    Order,
+    Record,
+    Selection,
+    Summary,
+)
 from beautyspot.protocols.records import SILENT
 
 if TYPE_CHECKING:
@@ -29,7 +39,7 @@ _DEFAULTS = {"schema": "beautyspot", "lock_url": None, "pool_size": 4, "timeout"
 _KINDS: dict[str, Callable[[str], Any]] = {"pool_size": int, "timeout": float}
 
 
-class PostgresTaskDB(PostgresUses):
+class PostgresTaskDB:
     """An index in a PostgreSQL database.
 
     Connections are opened late, by a pool, and anew after a fork. A statement that lost its connection runs again
@@ -72,6 +82,8 @@ class PostgresTaskDB(PostgresUses):
         at_server = Sessions(lock_url, 1, patience, lambda _: None) if lock_url else self._sessions
         self._locks = PostgresLocks(at_server)
         self._statements = Statements.of(self._schema)
+        self.catalog = PostgresCatalog(self._sessions, self._schema)
+        self.last_used = PostgresAccessLog(self._sessions, self._schema)
 
     def _check_options(self) -> None:
         options, name = self._options, self._options["schema"]
@@ -94,9 +106,11 @@ class PostgresTaskDB(PostgresUses):
     def lookup(self, keys: Sequence[bytes]) -> dict[bytes, Entry]:
         """The entries of those *keys* that are kept, 2,000 to a statement."""
         if len(keys) == 1:
-            rows = self._read(self._statements.get, (keys[0].hex(),))
+            rows = self._sessions.read(self._statements.get, (keys[0].hex(),))
         else:
-            rows = [row for some in _slices(keys) for row in self._read(self._statements.lookup, (array_of(some),))]
+            rows = [
+                row for some in _slices(keys) for row in self._sessions.read(self._statements.lookup, (array_of(some),))
+            ]
         return {row[0]: Entry._make(row[1:]) for row in rows}
 
     def upsert(self, records: Sequence[Record]) -> None:
@@ -106,15 +120,15 @@ class PostgresTaskDB(PostgresUses):
             IndexUnavailableError: If they cannot be written; nothing of them is kept then.
         """
         if len(records) == 1:
-            self._write(self._statements.keep, row_of(records[0]))
+            self._sessions.write(self._statements.keep, row_of(records[0]))
             return
         rows = {record.summary.key: row_of(record) for record in records}  # a statement may touch a row once
         if rows:
-            self._write(self._statements.keep_many, tuple(map(list, zip(*rows.values(), strict=True))))
+            self._sessions.write(self._statements.keep_many, tuple(map(list, zip(*rows.values(), strict=True))))
 
     def delete(self, keys: Sequence[bytes]) -> int:
         """Drop what is kept under *keys*; returns how many there were."""
-        return sum(self._write(self._statements.delete, (array_of(some),) * 2) for some in _slices(keys))
+        return sum(self._sessions.write(self._statements.delete, (array_of(some),) * 2) for some in _slices(keys))
 
     def summaries(self, function: str | None = None) -> Iterator[Summary]:
         """Kept results, newest first, read page by page."""
@@ -123,7 +137,7 @@ class PostgresTaskDB(PostgresUses):
 
     def records(self, after: int = 0) -> Iterator[tuple[int, Record]]:
         """Kept results, oldest first, each with its place: its id."""
-        while rows := self._read(self._statements.records, (after,)):
+        while rows := self._sessions.read(self._statements.records, (after,)):
             for number, *fields in rows:
                 entry, summary = fields[: len(Entry._fields)], fields[len(Entry._fields) :]
                 yield number, Record(Entry._make(entry), Summary._make(summary))
@@ -156,58 +170,86 @@ class PostgresTaskDB(PostgresUses):
 
     def note_failure(self, failure: Failure) -> None:
         """Note *failure* in place of an earlier one of the same key."""
-        self._write(self._statements.note_failure, (failure.key.hex(), *map(plain, failure[1:])))
+        self._sessions.write(self._statements.note_failure, (failure.key.hex(), *map(plain, failure[1:])))
 
     def failures(self, function: str | None = None) -> Iterator[Failure]:
         """Failures whose call has no kept result, newest first."""
         for page in self._pages(FAILURE, "failures", function):
-            kept = {key for (key,) in self._read(self._statements.kept, (array_of([row[0] for row in page]),))}
+            kept = {key for (key,) in self._sessions.read(self._statements.kept, (array_of([row[0] for row in page]),))}
             yield from (Failure._make(row) for row in page if row[0] not in kept)
 
     def failed(self, keys: Sequence[bytes]) -> dict[bytes, Failure]:
         """The failures of those *keys* that failed last time."""
-        rows = [row for some in _slices(keys) for row in self._read(self._statements.failed, (array_of(some),))]
+        rows = [
+            row for some in _slices(keys) for row in self._sessions.read(self._statements.failed, (array_of(some),))
+        ]
         return {row[0]: Failure._make(row) for row in rows}
 
     def note_map(self, progress: MapProgress) -> None:
         """Note *progress* in place of what was noted under its ``id``."""
-        self._write(self._statements.note_map, tuple(map(plain, progress)))
+        self._sessions.write(self._statements.note_map, tuple(map(plain, progress)))
 
     def maps(self) -> Iterator[MapProgress]:
         """Noted maps, the latest started first."""
-        yield from map(MapProgress._make, self._read(self._statements.maps, ()))
+        yield from map(MapProgress._make, self._sessions.read(self._statements.maps, ()))
 
     def prune_history(self, before: float | None = None, function: str | None = None) -> int:
         """Drop failures, and maps that are over, noted *before* a time and of one *function*; how many there were."""
         before = before if before is not None else float("inf")
-        failures = self._write(self._statements.forget_failures, (before, function, function))
-        return failures + self._write(self._statements.forget_maps, (time() - SILENT, before, function, function))
+        failures = self._sessions.write(self._statements.forget_failures, (before, function, function))
+        return failures + self._sessions.write(
+            self._statements.forget_maps, (time() - SILENT, before, function, function)
+        )
 
     def compact(self) -> None:
         """Make the space of dropped rows free for new ones, and what it can of it free for others."""
-        self._write(
+        self._sessions.write(
             f"VACUUM {self._schema}.results, {self._schema}.uses, {self._schema}.failures, {self._schema}.maps", ()
         )
 
     def mean_seconds(self, function: str) -> float | None:
         """Mean run time of the latest 200 calls of *function*."""
-        mean: float | None = self._read(self._statements.mean_seconds, (function, LAST, function))[0][0]
+        mean: float | None = self._sessions.read(self._statements.mean_seconds, (function, LAST, function))[0][0]
         return mean
 
-    def _read(self, sql: str, values: Sequence[Any]) -> list[Any]:
-        def read(connection: Connection[Any]) -> list[Any]:
-            return connection.cursor(binary=True).execute(sql.encode(), values).fetchall()
+    def select(
+        self, selection: Selection, order: Order = "created", descending: bool = True, start: int = 0, count: int = 50
+    ) -> list[Summary] | list[Failure]:
+        """The rows *start* to *start + count* of a selection."""
+        return self.catalog.select(selection, order, descending, start, count)
 
-        return self._sessions.run(read)
+    def count(self, selection: Selection) -> int:
+        """How many rows a selection has."""
+        return self.catalog.count(selection)
 
-    def _write(self, sql: str, values: Sequence[Any]) -> int:
-        """Run a statement, which is a transaction of its own; how many rows it touched."""
-        return self._sessions.run(lambda connection: connection.execute(sql.encode(), values).rowcount)
+    def find(self, prefix: str, count: int = 20) -> list[Summary | Failure]:
+        """Results and failures whose key begins with *prefix*."""
+        return self.catalog.find(prefix, count)
+
+    def functions(self) -> list[FunctionSummary]:
+        """One summary for each version of each function."""
+        return self.catalog.functions()
+
+    def activity(self, since: float, before: float, bins: int) -> tuple[list[int], list[int]]:
+        """How many results and failures were stored in each part of a period."""
+        return self.catalog.activity(since, before, bins)
+
+    def latest(self) -> tuple[int, int]:
+        """Numbers that grow with every result, and with every failure."""
+        return self.catalog.latest()
+
+    def record_access(self, accesses: Mapping[bytes, float]) -> None:
+        """Store when results were last used."""
+        self.last_used.record_access(accesses)
+
+    def least_used(self) -> Iterator[Summary]:
+        """Results, least recently used first."""
+        return self.last_used.least_used()
 
     def _pages(self, columns: str, table: str, function: str | None) -> Iterator[list[Any]]:
         """Rows of a table, a page at a time from the newest on; no connection is held between two pages."""
         sql, before = page_of(self._schema, table, columns, function), LAST
-        while rows := self._read(sql, (before,) if function is None else (function, before, function)):
+        while rows := self._sessions.read(sql, (before,) if function is None else (function, before, function)):
             yield [row[1:] for row in rows]
             before = rows[-1][0]
 

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from heapq import merge
 from typing import Any
 
-from beautyspot.db.postgres.catalog import PostgresCatalog
+from beautyspot.db.postgres.connections import Sessions
 from beautyspot.db.postgres.statements import PAGE, SUMMARY, array_of
 from beautyspot.protocols.index import Summary
 
 _NO_KEY = "00000000-0000-0000-0000-000000000000"
 
 
-class PostgresUses(PostgresCatalog):
-    """The `AccessLog` of a PostgreSQL index."""
+class PostgresAccessLog:
+    """The `AccessLog` of a PostgreSQL index.
 
-    def _write(self, sql: str, values: Sequence[Any]) -> int:
-        raise NotImplementedError  # the index writes
+    Args:
+        sessions: The connections to the server.
+        schema: Name of the schema that holds the tables.
+    """
+
+    def __init__(self, sessions: Sessions, schema: str) -> None:
+        self._sessions = sessions
+        self._schema = schema
 
     def record_access(self, accesses: Mapping[bytes, float]) -> None:
         """Remember when results were last used, in one statement."""
@@ -25,7 +31,7 @@ class PostgresUses(PostgresCatalog):
         # In the order of their keys, as results are written: two who note the same ones must not wait for each other.
         given = "SELECT * FROM unnest(%s::uuid[], %s::float8[]) AS given (key, used)"
         kept = f"SELECT 1 FROM {name}.results WHERE results.key = given.key"
-        self._write(
+        self._sessions.write(
             f"INSERT INTO {name}.uses ({given} WHERE EXISTS ({kept}) ORDER BY key) "
             "ON CONFLICT (key) DO UPDATE SET used = greatest(uses.used, excluded.used)",
             (array_of(list(accesses)), list(accesses.values())),
@@ -44,7 +50,7 @@ class PostgresUses(PostgresCatalog):
             f"ORDER BY id LIMIT {PAGE}"
         )
         after = -1
-        while rows := self._read(sql, (after,)):
+        while rows := self._sessions.read(sql, (after,)):
             for _, *fields in rows:
                 summary = Summary._make(fields)
                 yield summary.created, summary
@@ -58,7 +64,7 @@ class PostgresUses(PostgresCatalog):
             f"WHERE (used, uses.key) > (%s, %s::uuid) ORDER BY used, uses.key LIMIT {PAGE}"
         )
         last: tuple[Any, ...] = (-1.0, _NO_KEY)
-        while rows := self._read(sql, last):
+        while rows := self._sessions.read(sql, last):
             for used, _, *fields in rows:
                 yield used, Summary._make(fields)
             last = rows[-1][:2]

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from beautyspot.db.selection_sql import DEEPEST, by_function, condition_of, filled, keys_from, order_of
+from beautyspot.db.sqlite.connections import Connections
 from beautyspot.db.sqlite.schema import row_id
 from beautyspot.protocols.index import Failure, FunctionSummary, Order, Selection, Summary
 
@@ -29,10 +30,14 @@ _PER_FUNCTION = "SELECT function, version, count(*), sum(size), sum(coalesce(sec
 
 
 class SQLiteCatalog:
-    """The `Catalog` and the `IntegrityCheck` of an SQLite index."""
+    """The `Catalog` and the `IntegrityCheck` of an SQLite index.
 
-    def _read(self, sql: str, values: Sequence[Any]) -> list[Any]:
-        raise NotImplementedError  # the index reads
+    Args:
+        connections: To the file.
+    """
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
 
     def select(
         self, selection: Selection, order: Order = "created", descending: bool = True, start: int = 0, count: int = 50
@@ -44,7 +49,8 @@ class SQLiteCatalog:
             where = condition_of(selection, "?", "LIKE")
             failures = f"SELECT {_FAILURE} FROM failures WHERE {where.sql} AND {UNRESOLVED}"
             values = [*where.values, count, start]
-            return [Failure._make(r) for r in self._read(f"{failures} ORDER BY {ordered} LIMIT ? OFFSET ?", values)]
+            rows = self._connections.read(f"{failures} ORDER BY {ordered} LIMIT ? OFFSET ?", values)
+            return [Failure._make(row) for row in rows]
         if order == "created" and start > _FAR:
             total = self.count(selection)
             if start > total // 2:
@@ -59,7 +65,7 @@ class SQLiteCatalog:
         sql = (
             f"SELECT {_SUMMARY} FROM records WHERE id IN ({ids} ORDER BY {ordered} LIMIT ? OFFSET ?) ORDER BY {ordered}"
         )
-        return [Summary._make(row) for row in self._read(sql, [*values, count, start])]
+        return [Summary._make(row) for row in self._connections.read(sql, [*values, count, start])]
 
     def _ids(self, selection: Selection) -> tuple[str, list[Any]]:
         """A query for the ids of a selection of results, with its values."""
@@ -86,7 +92,7 @@ class SQLiteCatalog:
         return self._number(f"SELECT count(*) FROM ({ids})", values)
 
     def _number(self, sql: str, values: Sequence[Any]) -> int:
-        return int(self._read(sql, values)[0][0])
+        return int(self._connections.read(sql, values)[0][0])
 
     def find(self, prefix: str, count: int = 20) -> list[Summary | Failure]:
         """What is kept, or failed, under keys that begin with *prefix*."""
@@ -97,16 +103,17 @@ class SQLiteCatalog:
             "JOIN records ON records.id = results.record "
             "WHERE results.id BETWEEN ? AND ? AND results.key BETWEEN ? AND ? ORDER BY results.key LIMIT ?"
         )
-        rows: list[Summary | Failure] = [Summary._make(r) for r in self._read(found, [*ends, first, last, count])]
+        kept = self._connections.read(found, [*ends, first, last, count])
+        rows: list[Summary | Failure] = [Summary._make(row) for row in kept]
         failed = f"SELECT {_FAILURE} FROM failures WHERE key BETWEEN ? AND ? AND {UNRESOLVED} ORDER BY key LIMIT ?"
-        rows += [Failure._make(row) for row in self._read(failed, [first, last, count])]
+        rows += [Failure._make(row) for row in self._connections.read(failed, [first, last, count])]
         return rows[:count]
 
     def functions(self) -> list[FunctionSummary]:
         """What is kept of each version of each function."""
         failed = f"SELECT function, version, count(*), max(created) FROM failures WHERE {UNRESOLVED} GROUP BY 1, 2"
         kept = f"{_PER_FUNCTION} FROM records GROUP BY function, version"
-        return by_function(self._read(kept, ()), self._read(failed, ()))
+        return by_function(self._connections.read(kept, ()), self._connections.read(failed, ()))
 
     def activity(self, since: float, before: float, bins: int) -> tuple[list[int], list[int]]:
         """How many results and failures came in each part of a time."""
@@ -117,19 +124,20 @@ class SQLiteCatalog:
                 f"SELECT CAST((created - ?) / ? AS INTEGER), count(*) FROM {table} "
                 f"WHERE created >= ? AND created < ? AND {condition} GROUP BY 1"
             )
-            counts.append(filled(self._read(sql, [since, width, since, before]), bins))
+            counts.append(filled(self._connections.read(sql, [since, width, since, before]), bins))
         return counts[0], counts[1]
 
     def latest(self) -> tuple[int, int]:
         """Numbers that grow with every result, and with every failure."""
         sql = "SELECT (SELECT coalesce(max(id), 0) FROM records), (SELECT coalesce(max(id), 0) FROM failures)"
-        results, failures = self._read(sql, ())[0]
+        results, failures = self._connections.read(sql, ())[0]
         return results, failures
 
     def problems(self) -> list[str]:
         """What SQLite finds wrong with its file, and whether both halves of the index have as many rows."""
-        problems = [str(row[0]) for row in self._read("PRAGMA quick_check(10)", ()) if row[0] != "ok"]
-        results, records = self._read("SELECT (SELECT count(*) FROM results), (SELECT count(*) FROM records)", ())[0]
+        problems = [str(row[0]) for row in self._connections.read("PRAGMA quick_check(10)", ()) if row[0] != "ok"]
+        both = "SELECT (SELECT count(*) FROM results), (SELECT count(*) FROM records)"
+        results, records = self._connections.read(both, ())[0]
         if results != records:
             problems.append(f"{results:,} results are kept, and {records:,} are listed")
         return problems

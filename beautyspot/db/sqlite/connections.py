@@ -10,9 +10,9 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from beautyspot._internal.fork_safety import SurvivesFork
@@ -91,6 +91,34 @@ class Connections(SurvivesFork):
         with self.writing, self._opening:
             self._close_all()
             self.locks.close()
+
+    def read(self, sql: str, values: Sequence[Any]) -> list[Any]:
+        """All rows of a query."""
+
+        def read() -> list[Any]:
+            reader = self.reader
+            with reader.lock:
+                return reader.execute(sql, values).fetchall()
+
+        return self.guarded(read)
+
+    def write(self, action: Callable[[Connection], T]) -> T:
+        """Run *action* in a transaction of its own."""
+
+        def write() -> T:
+            writer = self.writer
+            writer.execute("BEGIN IMMEDIATE")
+            try:
+                result = action(writer)
+                writer.execute("COMMIT")
+            except BaseException:
+                if writer.sqlite.in_transaction:
+                    writer.execute("ROLLBACK")
+                raise
+            return result
+
+        with self.writing:
+            return self.guarded(write)
 
     def guarded(self, action: Callable[[], T]) -> T:
         """Run *action*; where it fails, as `retried` says."""

@@ -5,17 +5,26 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from time import time
 from typing import Any, TypeVar
 
-from beautyspot.db.sqlite.catalog import UNRESOLVED
+from beautyspot.db.sqlite.catalog import UNRESOLVED, SQLiteCatalog
 from beautyspot.db.sqlite.connections import Connection, Connections
-from beautyspot.db.sqlite.last_used import SQLiteUses
+from beautyspot.db.sqlite.last_used import SQLiteAccessLog
 from beautyspot.db.sqlite.schema import row_id
-from beautyspot.protocols.index import Entry, Failure, MapProgress, Record, Summary
+from beautyspot.protocols.index import (
+    Entry,
+    Failure,
+    FunctionSummary,
+    MapProgress,
+    Order,
+    Record,
+    Selection,
+    Summary,
+)
 from beautyspot.protocols.records import SILENT
 
 __all__ = ["SQLiteTaskDB"]
@@ -30,7 +39,7 @@ _GET = f"SELECT {_ENTRY} FROM results WHERE id = ? AND key = ?"
 _KEEP = f"INSERT INTO kept VALUES ({', '.join('?' * 16)})"
 
 
-class SQLiteTaskDB(SQLiteUses):
+class SQLiteTaskDB:
     """An index in an SQLite file in WAL mode.
 
     Writes that arrive together share a transaction: whoever comes first writes what is waiting, and nobody
@@ -48,8 +57,9 @@ class SQLiteTaskDB(SQLiteUses):
         self.read_only = read_only
         self._timeout = timeout
         self._connections = Connections(os.path.abspath(self.path), timeout, read_only)
+        self.catalog = SQLiteCatalog(self._connections)
+        self.last_used = SQLiteAccessLog(self._connections)
         self._waiting: deque[_Batch] = deque()
-        self.unlock = self._connections.locks.unlock
 
     def __reduce__(self) -> tuple[Any, ...]:
         return partial(type(self), read_only=self.read_only), (self._connections.path, self._timeout)
@@ -74,7 +84,7 @@ class SQLiteTaskDB(SQLiteUses):
             with reader.lock:
                 row = reader.execute(_GET, values).fetchone()
         except Exception:  # no connection yet, or a damaged file: the careful way
-            row = next(iter(self._read(_GET, values)), None)
+            row = next(iter(self._connections.read(_GET, values)), None)
         return None if row is None else _make(Entry, row)
 
     def try_lock(self, key: bytes) -> bool:
@@ -87,13 +97,17 @@ class SQLiteTaskDB(SQLiteUses):
         self._connections.ensure_open()
         self._connections.locks.lock(key)
 
+    def unlock(self, key: bytes) -> None:
+        """Release the lock of *key*."""
+        self._connections.locks.unlock(key)
+
     def lookup(self, keys: Sequence[bytes]) -> dict[bytes, Entry]:
         """The entries of those *keys* that are kept, 500 to a statement."""
         found: dict[bytes, Entry] = {}
         wanted = set(keys)
         for some in _slices(keys):
             sql = f"SELECT key, {_ENTRY} FROM results WHERE id IN ({', '.join('?' * len(some))})"
-            for row in self._read(sql, [row_id(key) for key in some]):
+            for row in self._connections.read(sql, [row_id(key) for key in some]):
                 if row[0] in wanted:
                     found[row[0]] = Entry._make(row[1:])
         return found
@@ -126,7 +140,7 @@ class SQLiteTaskDB(SQLiteUses):
         def drop(writer: Connection) -> int:
             return writer.executemany("DELETE FROM results WHERE id = ? AND key = ?", rows).rowcount
 
-        return self._write(drop)
+        return self._connections.write(drop)
 
     def summaries(self, function: str | None = None) -> Iterator[Summary]:
         """Kept results, newest first, read page by page."""
@@ -142,7 +156,7 @@ class SQLiteTaskDB(SQLiteUses):
     def records(self, after: int = 0) -> Iterator[tuple[int, Record]]:
         """Kept results, oldest first, each with its place: the id of its record."""
         sql = f"SELECT id, {', '.join(Summary._fields)} FROM records WHERE id > ? ORDER BY id LIMIT {_MANY}"
-        while rows := self._read(sql, (after,)):
+        while rows := self._connections.read(sql, (after,)):
             entries = self.lookup([row[1] for row in rows])
             for number, *fields in rows:
                 summary = Summary._make(fields)
@@ -158,7 +172,7 @@ class SQLiteTaskDB(SQLiteUses):
         """Note *failure* in place of an earlier one of the same key."""
         columns = ", ".join(("result", *Failure._fields))
         sql = f"INSERT OR REPLACE INTO failures ({columns}) VALUES ({', '.join('?' * 11)})"
-        self._write(lambda writer: writer.execute(sql, (row_id(failure.key), *failure)))
+        self._connections.write(lambda writer: writer.execute(sql, (row_id(failure.key), *failure)))
 
     def failures(self, function: str | None = None) -> Iterator[Failure]:
         """Failures whose call has no kept result, newest first."""
@@ -173,18 +187,18 @@ class SQLiteTaskDB(SQLiteUses):
         for some in _slices(keys):
             marks = ", ".join("?" * len(some))
             sql = f"SELECT {', '.join(Failure._fields)} FROM failures WHERE key IN ({marks}) AND {UNRESOLVED}"
-            found.update((row[0], Failure._make(row)) for row in self._read(sql, list(some)))
+            found.update((row[0], Failure._make(row)) for row in self._connections.read(sql, list(some)))
         return found
 
     def note_map(self, progress: MapProgress) -> None:
         """Note *progress* in place of what was noted under its ``id``."""
         sql = f"INSERT OR REPLACE INTO maps ({', '.join(MapProgress._fields)}) VALUES ({', '.join('?' * 10)})"
-        self._write(lambda writer: writer.execute(sql, progress))
+        self._connections.write(lambda writer: writer.execute(sql, progress))
 
     def maps(self) -> Iterator[MapProgress]:
         """Noted maps, the latest started first."""
         sql = f"SELECT {', '.join(MapProgress._fields)} FROM maps ORDER BY started DESC"
-        yield from (MapProgress._make(row) for row in self._read(sql, ()))
+        yield from (MapProgress._make(row) for row in self._connections.read(sql, ()))
 
     def prune_history(self, before: float | None = None, function: str | None = None) -> int:
         """Drop failures, and maps that are over, noted *before* a time and of one *function*; how many there were."""
@@ -198,7 +212,7 @@ class SQLiteTaskDB(SQLiteUses):
                 failures.rowcount + writer.execute(f"DELETE FROM maps WHERE {over}", (time() - SILENT, *given)).rowcount
             )
 
-        return self._write(drop)
+        return self._connections.write(drop)
 
     def compact(self) -> None:
         """Rewrite the file without the space of dropped rows; it needs as much space again meanwhile."""
@@ -211,13 +225,43 @@ class SQLiteTaskDB(SQLiteUses):
         ran = [s.seconds for s in islice(self.summaries(function), 200) if s.seconds is not None]
         return sum(ran) / len(ran) if ran else None
 
-    def _read(self, sql: str, values: Sequence[Any]) -> list[Any]:
-        def read() -> list[Any]:
-            reader = self._connections.reader
-            with reader.lock:
-                return reader.execute(sql, values).fetchall()
+    def select(
+        self, selection: Selection, order: Order = "created", descending: bool = True, start: int = 0, count: int = 50
+    ) -> list[Summary] | list[Failure]:
+        """The rows *start* to *start + count* of a selection."""
+        return self.catalog.select(selection, order, descending, start, count)
 
-        return self._connections.guarded(read)
+    def count(self, selection: Selection) -> int:
+        """How many rows a selection has."""
+        return self.catalog.count(selection)
+
+    def find(self, prefix: str, count: int = 20) -> list[Summary | Failure]:
+        """Results and failures whose key begins with *prefix*."""
+        return self.catalog.find(prefix, count)
+
+    def functions(self) -> list[FunctionSummary]:
+        """One summary for each version of each function."""
+        return self.catalog.functions()
+
+    def activity(self, since: float, before: float, bins: int) -> tuple[list[int], list[int]]:
+        """How many results and failures were stored in each part of a period."""
+        return self.catalog.activity(since, before, bins)
+
+    def latest(self) -> tuple[int, int]:
+        """Numbers that grow with every result, and with every failure."""
+        return self.catalog.latest()
+
+    def problems(self) -> list[str]:
+        """What SQLite finds wrong with its file, and whether both halves of the index have as many rows."""
+        return self.catalog.problems()
+
+    def record_access(self, accesses: Mapping[bytes, float]) -> None:
+        """Store when results were last used."""
+        self.last_used.record_access(accesses)
+
+    def least_used(self) -> Iterator[Summary]:
+        """Results, least recently used first."""
+        return self.last_used.least_used()
 
     def _pages(self, sql: str, values: tuple[Any, ...], make: Callable[[Iterable[Any]], T]) -> Iterator[T]:
         """Rows from the newest on, without their id; no read stays open between two pages.
@@ -227,29 +271,11 @@ class SQLiteTaskDB(SQLiteUses):
         before = 1 << 62
         while True:
             given = [before if value is None else value for value in (*values, None)]
-            rows = self._read(f"{sql} ORDER BY id DESC LIMIT {_MANY}", given)
+            rows = self._connections.read(f"{sql} ORDER BY id DESC LIMIT {_MANY}", given)
             yield from (make(row[1:]) for row in rows)
             if len(rows) < _MANY:
                 return
             before = rows[-1][0]
-
-    def _write(self, action: Callable[[Connection], T]) -> T:
-        """Run *action* in a transaction of its own."""
-
-        def write() -> T:
-            writer = self._connections.writer
-            writer.execute("BEGIN IMMEDIATE")
-            try:
-                result = action(writer)
-                writer.execute("COMMIT")
-            except BaseException:
-                if writer.sqlite.in_transaction:
-                    writer.execute("ROLLBACK")
-                raise
-            return result
-
-        with self._connections.writing:
-            return self._connections.guarded(write)
 
     def _write_waiting(self) -> None:
         """Write what is waiting in one transaction, or each for itself where one of them spoils it."""
@@ -275,7 +301,7 @@ class SQLiteTaskDB(SQLiteUses):
         if len(records) == 1:
             self._add_one(records[0])
         else:
-            self._write(lambda writer: writer.executemany(_KEEP, [_row(record) for record in records]))
+            self._connections.write(lambda writer: writer.executemany(_KEEP, [_row(record) for record in records]))
 
     def _add_one(self, record: Record) -> None:
         row = _row(record)

@@ -6,16 +6,13 @@ touches. What nobody has used since it was kept has no row there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from heapq import merge
-from typing import Any, TypeVar
+from typing import Any
 
-from beautyspot.db.sqlite.catalog import SQLiteCatalog
-from beautyspot.db.sqlite.connections import Connection
+from beautyspot.db.sqlite.connections import Connections
 from beautyspot.db.sqlite.schema import row_id
 from beautyspot.protocols.index import Summary
-
-T = TypeVar("T")
 
 _MANY = 500  # rows to a statement
 _SUMMARY = ", ".join(f"records.{name}" for name in Summary._fields)
@@ -31,17 +28,21 @@ _USED = (
 )
 
 
-class SQLiteUses(SQLiteCatalog):
-    """The `AccessLog` of an SQLite index."""
+class SQLiteAccessLog:
+    """The `AccessLog` of an SQLite index.
 
-    def _write(self, action: Callable[[Connection], T]) -> T:
-        raise NotImplementedError  # the index writes
+    Args:
+        connections: To the file.
+    """
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
 
     def record_access(self, accesses: Mapping[bytes, float]) -> None:
         """Remember when results were last used, in one transaction."""
         # In the order of their rows, so that a page of the table is touched once.
         rows = sorted([(used, row_id(key), key) for key, used in accesses.items()], key=lambda row: row[1])
-        self._write(lambda writer: writer.executemany(_NOTE, rows))
+        self._connections.write(lambda writer: writer.executemany(_NOTE, rows))
 
     def least_used(self) -> Iterator[Summary]:
         """Kept results, longest unused first, read page by page; no read stays open between two pages."""
@@ -51,7 +52,7 @@ class SQLiteUses(SQLiteCatalog):
     def _never_used(self) -> Iterator[tuple[float, Summary]]:
         """Results that were not used after they were kept, by the time of that."""
         after = 0
-        while rows := self._read(_OLDEST, (after,)):
+        while rows := self._connections.read(_OLDEST, (after,)):
             summaries = [Summary._make(row[1:]) for row in rows]
             used = self._times([row_id(summary.key) for summary in summaries])
             for summary in summaries:
@@ -62,12 +63,12 @@ class SQLiteUses(SQLiteCatalog):
     def _times(self, ids: Sequence[int]) -> dict[int, float]:
         if not self._notes():
             return {}
-        return dict(self._read(f"SELECT id, used FROM uses WHERE id IN ({', '.join('?' * len(ids))})", ids))
+        return dict(self._connections.read(f"SELECT id, used FROM uses WHERE id IN ({', '.join('?' * len(ids))})", ids))
 
     def _used(self) -> Iterator[tuple[float, Summary]]:
         """Results that were used after they were kept, by the time of the last use."""
         last: tuple[Any, ...] = (-1.0, 0)
-        while self._notes() and (rows := self._read(_USED, last)):
+        while self._notes() and (rows := self._connections.read(_USED, last)):
             for _, used, *fields in rows:
                 summary = Summary._make(fields)
                 if used > summary.created:
@@ -76,4 +77,4 @@ class SQLiteUses(SQLiteCatalog):
 
     def _notes(self) -> bool:
         """Whether there is a table of uses: an index of an older schema that is only read has none."""
-        return bool(self._read("SELECT 1 FROM sqlite_schema WHERE name = 'uses'", ()))
+        return bool(self._connections.read("SELECT 1 FROM sqlite_schema WHERE name = 'uses'", ()))
