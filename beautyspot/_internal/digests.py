@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from blake3 import blake3
+
+from beautyspot._internal.fork_safety import after_fork_in_child
 
 _GAINS = 1 << 20  # bytes from which on several cores are faster than one
 _threads = blake3.AUTO
@@ -28,4 +29,4 @@ def _alone() -> None:
     _threads = 1
 
 
-os.register_at_fork(after_in_child=_alone)
+after_fork_in_child(_alone)

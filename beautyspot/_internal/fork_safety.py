@@ -53,6 +53,12 @@ class computed_once(Generic[T]):  # noqa: N801 - as `functools.cached_property` 
         return value
 
 
+def after_fork_in_child(callback: Callable[[], object]) -> None:
+    """Call *callback* in every forked child, for modules whose state a child must not share."""
+    if hasattr(os, "register_at_fork"):  # Windows cannot fork
+        os.register_at_fork(after_in_child=callback)
+
+
 def _before_fork() -> None:
     for each in list(_live):
         each.before_fork()
@@ -69,4 +75,5 @@ def _after_fork_in_child() -> None:
         _told.pop().after_fork_in_child()
 
 
-os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
