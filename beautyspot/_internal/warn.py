@@ -1,4 +1,4 @@
-"""Warnings that point at the user's line, and those that are given once."""
+"""Warnings that point at the user's line, warnings that are given once, and lines of the log."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import sys
 import threading
 import warnings
 from pathlib import Path
+from typing import Literal
 
 _HERE = str(Path(__file__).parent.parent)
 _ADAPTERS = str(Path(__file__).resolve().parent.parent.parent / "adapters")
@@ -28,3 +29,10 @@ def warn_once(about: tuple[str, ...], message: str, category: type[Warning]) -> 
             return
         _given.add(about)
     warn(message, category)
+
+
+def log(level: Literal["INFO", "WARNING", "ERROR"], text: str, *values: object) -> None:
+    """Write a line to the library's logger, ``beautyspot``."""
+    import logging  # takes longer to import than the modules that log, and they seldom do
+
+    logging.getLogger("beautyspot").log(getattr(logging, level), text, *values, stacklevel=2)

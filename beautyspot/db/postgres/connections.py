@@ -254,7 +254,7 @@ _abandoned: list[Any] = []  # a finalizer of theirs would speak to the parent's 
 _live: weakref.WeakSet[Sessions] = weakref.WeakSet()
 
 
-@atexit.register
+@atexit.register  # else the pool's threads hold up the end of the program for seconds
 def _close_all() -> None:
     """Say goodbye to servers at the end of a program that closed nothing."""
     for each in list(_live):
