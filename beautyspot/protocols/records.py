@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from typing import Literal, NamedTuple
+from zlib import crc32
 
 __all__ = [
     "BlobInfo",
@@ -39,6 +40,10 @@ class Entry(NamedTuple):
     size: int
     expires: float | None
     code: bytes
+
+    def is_intact(self) -> bool:
+        """Whether there is a ``value`` and its checksum fits; that of a blob is compared where the blob lies."""
+        return self.value is not None and crc32(self.value).to_bytes(4, "big") == self.checksum
 
 
 class Summary(NamedTuple):
