@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Mapping, Set
 from typing import Any, NamedTuple
 
+from beautyspot.serialization.content_types import ContentType, suffix_of
 from beautyspot.serialization.inspector import UnknownObject
 
 __all__ = ["Payload", "as_json", "as_payload", "file_kind", "to_plain"]
@@ -22,27 +23,6 @@ __all__ = ["Payload", "as_json", "as_payload", "file_kind", "to_plain"]
 _WHOLE = 10_000  # elements of an array that are written out
 _TEXTS = (decimal.Decimal, uuid.UUID, pathlib.PurePath, complex, dt.timedelta)
 _TIMES = (dt.datetime, dt.date, dt.time)
-
-# How files are called, by their content type.
-_SUFFIXES = {
-    "text/plain": ".txt",
-    "application/json": ".json",
-    "text/markdown": ".md",
-    "text/html": ".html",
-    "text/csv": ".csv",
-    "image/png": ".png",
-    "image/jpeg": ".jpg",
-    "image/webp": ".webp",
-    "image/gif": ".gif",
-    "image/svg+xml": ".svg",
-    "application/pdf": ".pdf",
-    "audio/mpeg": ".mp3",
-    "audio/wav": ".wav",
-    "video/mp4": ".mp4",
-    "video/webm": ".webm",
-    "text/vnd.mermaid": ".mmd",
-    "text/vnd.graphviz": ".dot",
-}
 
 
 def to_plain(value: Any) -> Any:
@@ -136,16 +116,16 @@ class Payload(NamedTuple):
 def file_kind(value: Any, content_type: str | None) -> tuple[str, str]:
     """The content type and the suffix of *value* as a file; see `as_payload`."""
     if isinstance(value, bytes | bytearray | memoryview):
-        kind = content_type or "application/octet-stream"
-        return kind, _SUFFIXES.get(kind, ".bin")
+        kind = content_type or ContentType.BINARY.value
+        return kind, suffix_of(kind) or ".bin"
     if isinstance(value, str):
-        kind = content_type or "text/plain"
-        return kind, _SUFFIXES.get(kind, ".txt")
+        kind = content_type or ContentType.TEXT.value
+        return kind, suffix_of(kind) or ".txt"
     kind_of = library_kind(value)
     if kind_of == "array" and value.dtype.kind not in "OV":
-        return "application/octet-stream", ".npy"
-    others = {"frame": ("text/csv", ".csv"), "image": ("image/png", ".png")}
-    return others.get(kind_of or "", ("application/json", ".json"))
+        return ContentType.BINARY.value, ".npy"
+    kind = {"frame": ContentType.CSV, "image": ContentType.PNG}.get(kind_of or "", ContentType.JSON).value
+    return kind, suffix_of(kind)
 
 
 def as_payload(value: Any, content_type: str | None) -> Payload:
