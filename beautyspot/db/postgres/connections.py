@@ -12,7 +12,7 @@ import re
 import threading
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from beautyspot._internal.fork_safety import SurvivesFork
@@ -84,6 +84,17 @@ class Sessions(SurvivesFork):
             return connection.cursor(binary=True).execute(sql.encode(), values).fetchall()
 
         return self.run(read)
+
+    def pages(self, sql: str, after: tuple[Any, ...]) -> Iterator[list[Any]]:
+        """The rows of a query, a page at a time; no connection is held between two pages.
+
+        Args:
+            sql: One page of rows that come after a place. Its first columns are the place of a row.
+            after: The place before the first row.
+        """
+        while rows := self.read(sql, after):
+            yield rows
+            after = rows[-1][: len(after)]
 
     def write(self, sql: str, values: Sequence[Any]) -> int:
         """Run a statement, which is a transaction of its own; how many rows it touched."""

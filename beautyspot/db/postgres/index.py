@@ -137,11 +137,10 @@ class PostgresTaskDB:
 
     def records(self, after: int = 0) -> Iterator[tuple[int, Record]]:
         """Kept results, oldest first, each with its place: its id."""
-        while rows := self._sessions.read(self._statements.records, (after,)):
+        for rows in self._sessions.pages(self._statements.records, (after,)):
             for number, *fields in rows:
                 entry, summary = fields[: len(Entry._fields)], fields[len(Entry._fields) :]
                 yield number, Record(Entry._make(entry), Summary._make(summary))
-            after = rows[-1][0]
 
     def close(self) -> None:
         """Close all connections; the next use opens them again."""

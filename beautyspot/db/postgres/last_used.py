@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from heapq import merge
-from typing import Any
 
 from beautyspot.db.postgres.connections import Sessions
 from beautyspot.db.postgres.statements import PAGE, SUMMARY, array_of
@@ -49,12 +48,10 @@ class PostgresAccessLog:
             f"SELECT id, {SUMMARY} FROM {self._schema}.results WHERE id > %s AND NOT EXISTS ({used}) "
             f"ORDER BY id LIMIT {PAGE}"
         )
-        after = -1
-        while rows := self._sessions.read(sql, (after,)):
+        for rows in self._sessions.pages(sql, (-1,)):
             for _, *fields in rows:
                 summary = Summary._make(fields)
                 yield summary.created, summary
-            after = rows[-1][0]
 
     def _used(self) -> Iterator[tuple[float, Summary]]:
         """Results that were used after they were kept, by the time of the last use."""
@@ -63,8 +60,6 @@ class PostgresAccessLog:
             f"JOIN {self._schema}.results ON results.key = uses.key AND uses.used > results.created "
             f"WHERE (used, uses.key) > (%s, %s::uuid) ORDER BY used, uses.key LIMIT {PAGE}"
         )
-        last: tuple[Any, ...] = (-1.0, _NO_KEY)
-        while rows := self._sessions.read(sql, last):
+        for rows in self._sessions.pages(sql, (-1.0, _NO_KEY)):
             for used, _, *fields in rows:
                 yield used, Summary._make(fields)
-            last = rows[-1][:2]

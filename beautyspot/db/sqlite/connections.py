@@ -10,7 +10,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -101,6 +101,17 @@ class Connections(SurvivesFork):
                 return reader.execute(sql, values).fetchall()
 
         return self.guarded(read)
+
+    def pages(self, sql: str, after: tuple[Any, ...]) -> Iterator[list[Any]]:
+        """The rows of a query, a page at a time; no read stays open between two pages.
+
+        Args:
+            sql: One page of rows that come after a place. Its first columns are the place of a row.
+            after: The place before the first row.
+        """
+        while rows := self.read(sql, after):
+            yield rows
+            after = rows[-1][: len(after)]
 
     def write(self, action: Callable[[Connection], T]) -> T:
         """Run *action* in a transaction of its own."""

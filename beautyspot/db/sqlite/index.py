@@ -156,13 +156,12 @@ class SQLiteTaskDB:
     def records(self, after: int = 0) -> Iterator[tuple[int, Record]]:
         """Kept results, oldest first, each with its place: the id of its record."""
         sql = f"SELECT id, {', '.join(Summary._fields)} FROM records WHERE id > ? ORDER BY id LIMIT {_MANY}"
-        while rows := self._connections.read(sql, (after,)):
+        for rows in self._connections.pages(sql, (after,)):
             entries = self.lookup([row[1] for row in rows])
             for number, *fields in rows:
                 summary = Summary._make(fields)
                 if summary.key in entries:  # it may have been dropped just now
                     yield number, Record(entries[summary.key], summary)
-            after = rows[-1][0]
 
     def close(self) -> None:
         """Close the file; the next use opens it again."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from heapq import merge
-from typing import Any
 
 from beautyspot.db.sqlite.connections import Connections
 from beautyspot.db.sqlite.schema import row_id
@@ -22,7 +21,7 @@ _NOTE = (
 )
 _OLDEST = f"SELECT id, {_SUMMARY} FROM records WHERE id > ? ORDER BY id LIMIT {_MANY}"
 _USED = (
-    f"SELECT uses.id, used, {_SUMMARY} FROM uses JOIN results ON results.id = uses.id "
+    f"SELECT used, uses.id, {_SUMMARY} FROM uses JOIN results ON results.id = uses.id "
     "JOIN records ON records.id = results.record "
     f"WHERE (used, uses.id) > (?, ?) ORDER BY used, uses.id LIMIT {_MANY}"
 )
@@ -51,14 +50,12 @@ class SQLiteAccessLog:
 
     def _never_used(self) -> Iterator[tuple[float, Summary]]:
         """Results that were not used after they were kept, by the time of that."""
-        after = 0
-        while rows := self._connections.read(_OLDEST, (after,)):
+        for rows in self._connections.pages(_OLDEST, (0,)):
             summaries = [Summary._make(row[1:]) for row in rows]
             used = self._times([row_id(summary.key) for summary in summaries])
             for summary in summaries:
                 if used.get(row_id(summary.key), 0.0) <= summary.created:
                     yield summary.created, summary
-            after = rows[-1][0]
 
     def _times(self, ids: Sequence[int]) -> dict[int, float]:
         if not self._notes():
@@ -67,13 +64,13 @@ class SQLiteAccessLog:
 
     def _used(self) -> Iterator[tuple[float, Summary]]:
         """Results that were used after they were kept, by the time of the last use."""
-        last: tuple[Any, ...] = (-1.0, 0)
-        while self._notes() and (rows := self._connections.read(_USED, last)):
-            for _, used, *fields in rows:
+        if not self._notes():
+            return
+        for rows in self._connections.pages(_USED, (-1.0, 0)):
+            for used, _, *fields in rows:
                 summary = Summary._make(fields)
                 if used > summary.created:
                     yield used, summary
-            last = (rows[-1][1], rows[-1][0])
 
     def _notes(self) -> bool:
         """Whether there is a table of uses: an index of an older schema that is only read has none."""
