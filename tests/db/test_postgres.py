@@ -198,8 +198,8 @@ def test_options_may_stand_in_the_url_and_those_that_are_given_count_more(postgr
     db = PostgresTaskDB(f"{postgres_server.url}?{query}", timeout=3)
     copy = pickle.loads(pickle.dumps(db))
     for each in (db, copy):
-        assert (each._schema, each._sessions.size, each._sessions.timeout) == ("from_url", 2, 3)
-        assert each._sessions.url == f"{postgres_server.url}?sslmode=prefer"
+        assert (each._schema, each._connections.size, each._connections.timeout) == ("from_url", 2, 3)
+        assert each._connections.url == f"{postgres_server.url}?sslmode=prefer"
     db.upsert([make_record(1)])
     assert postgres_server.execute("SELECT count(*) FROM from_url.results") == [(1,)]
     db.close()
@@ -227,13 +227,13 @@ class Counting(PostgresTaskDB):
 
     def __init__(self, url: str) -> None:
         super().__init__(url)
-        run = self._sessions.run
+        run = self._connections.run
 
         def counted(action: Callable[[Any], Any]) -> Any:
             self.statements += 1
             return run(action)
 
-        self._sessions.run = counted  # type: ignore[method-assign]
+        self._connections.run = counted  # type: ignore[method-assign]
 
     def try_lock_many(self, keys: Sequence[bytes]) -> set[bytes]:
         self.statements += 1

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from beautyspot._internal.fork_safety import SurvivesFork
-from beautyspot.db.postgres.connections import Sessions, has_pooler
+from beautyspot.db.postgres.connections import Connections, has_pooler
 from beautyspot.errors import IndexUnavailableError, RejectedIndexError
 
 if TYPE_CHECKING:
@@ -53,11 +53,11 @@ class PostgresLocks(SurvivesFork):
     """The locks of this process.
 
     Args:
-        sessions: How to connect to the server, and how patiently.
+        connections: How to connect to the server, and how patiently.
     """
 
-    def __init__(self, sessions: Sessions) -> None:
-        self._sessions = sessions
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
         self._fresh()
         self.survive_forks()
 
@@ -153,7 +153,7 @@ class PostgresLocks(SurvivesFork):
         if not asked:
             return
         numbers, taking = [_number(key) for _, key in asked], [wish.taking for wish, _ in asked]
-        granted = self._sessions.patiently(lambda _: self._answers(numbers, taking))
+        granted = self._connections.patiently(lambda _: self._answers(numbers, taking))
         for (wish, key), yes in zip(asked, granted, strict=True):
             if not wish.taking:
                 self._held.discard(key)
@@ -182,7 +182,7 @@ class PostgresLocks(SurvivesFork):
         """A new session, which takes again what the one before it had."""
         import json
 
-        session = self._sessions.connect()
+        session = self._connections.connect()
         try:
             if has_pooler(session):
                 self._check_is_session(session)
@@ -203,13 +203,13 @@ class PostgresLocks(SurvivesFork):
         """Refuse a pooler that lends a server's process for one transaction: it would keep our locks, and lose us."""
         for _ in range(3):
             mine = session.execute("SELECT pg_backend_pid()").fetchone()
-            with self._sessions.connect() as other:
+            with self._connections.connect() as other:
                 if other.execute("SELECT pg_backend_pid()").fetchone() == mine:
                     raise self._no_session()
 
     def _no_session(self) -> RejectedIndexError:
         return RejectedIndexError(
-            f"a pooler in transaction mode stands before {self._sessions.place}: locks, on which one execution per "
+            f"a pooler in transaction mode stands before {self._connections.place}: locks, on which one execution per "
             "key rests, need a session. Name the server itself for them, PostgresTaskDB(url, lock_url=...), or use a "
             "pool in session mode"
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from beautyspot.db.postgres.connections import Sessions
+from beautyspot.db.postgres.connections import Connections
 from beautyspot.db.postgres.statements import FAILURE, SUMMARY, plain
 from beautyspot.db.selection_sql import DEEPEST, by_function, condition_of, filled, keys_from, order_of
 from beautyspot.protocols.index import Failure, FunctionSummary, Order, Selection, Summary
@@ -17,12 +17,12 @@ class PostgresCatalog:
     """The `Catalog` of a PostgreSQL index.
 
     Args:
-        sessions: The connections to the server.
+        connections: The connections to the server.
         schema: Name of the schema that holds the tables.
     """
 
-    def __init__(self, sessions: Sessions, schema: str) -> None:
-        self._sessions = sessions
+    def __init__(self, connections: Connections, schema: str) -> None:
+        self._connections = connections
         self._schema = schema
 
     def select(
@@ -45,7 +45,7 @@ class PostgresCatalog:
         # The ids first: rows that are only passed by are not read.
         ids = f"SELECT id FROM {self._schema}.{table} WHERE {where} ORDER BY {ordered} LIMIT %s OFFSET %s"
         sql = f"SELECT {columns} FROM {self._schema}.{table} WHERE id = ANY (ARRAY({ids})) ORDER BY {ordered}"
-        return [make(*row) for row in self._sessions.read(sql, [*values, count, start])]
+        return [make(*row) for row in self._connections.read(sql, [*values, count, start])]
 
     def _where(self, selection: Selection) -> tuple[str, list[Any]]:
         where = condition_of(selection, "%s", "ILIKE")
@@ -60,7 +60,7 @@ class PostgresCatalog:
         """How many rows a selection has."""
         where, values = self._where(selection)
         table = "failures" if selection.status == "failed" else "results"
-        return int(self._sessions.read(f"SELECT count(*) FROM {self._schema}.{table} WHERE {where}", values)[0][0])
+        return int(self._connections.read(f"SELECT count(*) FROM {self._schema}.{table} WHERE {where}", values)[0][0])
 
     def find(self, prefix: str, count: int = 20) -> list[Summary | Failure]:
         """What is kept, or failed, under keys that begin with *prefix*."""
@@ -68,8 +68,8 @@ class PostgresCatalog:
         between = "WHERE key BETWEEN %s::uuid AND %s::uuid"
         kept = f"SELECT {SUMMARY} FROM {self._schema}.results {between} ORDER BY key LIMIT %s"
         failed = f"SELECT {FAILURE} FROM {self._schema}.failures {between} AND {self._unresolved} ORDER BY key LIMIT %s"
-        found: list[Summary | Failure] = [Summary._make(row) for row in self._sessions.read(kept, [*ends, count])]
-        found += [Failure._make(row) for row in self._sessions.read(failed, [*ends, count])]
+        found: list[Summary | Failure] = [Summary._make(row) for row in self._connections.read(kept, [*ends, count])]
+        found += [Failure._make(row) for row in self._connections.read(failed, [*ends, count])]
         return found[:count]
 
     def functions(self) -> list[FunctionSummary]:
@@ -78,7 +78,7 @@ class PostgresCatalog:
             f"SELECT function, version, count(*), max(created) FROM {self._schema}.failures WHERE {self._unresolved}"
         )
         kept = f"{_PER_FUNCTION} FROM {self._schema}.results GROUP BY 1, 2"
-        return by_function(self._sessions.read(kept, ()), self._sessions.read(f"{failed} GROUP BY 1, 2", ()))
+        return by_function(self._connections.read(kept, ()), self._connections.read(f"{failed} GROUP BY 1, 2", ()))
 
     def activity(self, since: float, before: float, bins: int) -> tuple[list[int], list[int]]:
         """How many results and failures came in each part of a time."""
@@ -89,11 +89,11 @@ class PostgresCatalog:
                 f"SELECT floor((created - %s) / %s)::int, count(*) FROM {self._schema}.{table} "
                 f"WHERE created >= %s AND created < %s AND {condition} GROUP BY 1"
             )
-            counts.append(filled(self._sessions.read(sql, [since, width, since, before]), bins))
+            counts.append(filled(self._connections.read(sql, [since, width, since, before]), bins))
         return counts[0], counts[1]
 
     def latest(self) -> tuple[int, int]:
         """Numbers that grow with every result, and with every failure."""
         tables = [f"(SELECT coalesce(max(id), 0) FROM {self._schema}.{table})" for table in ("results", "failures")]
-        results, failures = self._sessions.read(f"SELECT {', '.join(tables)}", ())[0]
+        results, failures = self._connections.read(f"SELECT {', '.join(tables)}", ())[0]
         return results, failures

@@ -34,7 +34,7 @@ _BUSY = re.compile(r"starting up|shutting down|in recovery mode|too many|remaini
 _REFUSED = re.compile(r"FATAL|fe_sendauth|failed to resolve host|does not support SSL|certificate")
 
 
-class Sessions(SurvivesFork):
+class Connections(SurvivesFork):
     """The connections of this process to one server.
 
     Args:
@@ -262,7 +262,7 @@ class Sessions(SurvivesFork):
 
 
 _abandoned: list[Any] = []  # a finalizer of theirs would speak to the parent's server
-_live: weakref.WeakSet[Sessions] = weakref.WeakSet()
+_live: weakref.WeakSet[Connections] = weakref.WeakSet()
 
 
 @atexit.register  # else the pool's threads hold up the end of the program for seconds

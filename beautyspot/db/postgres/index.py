@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, urlencode
 
 from beautyspot.db.postgres.advisory_locks import PostgresLocks
 from beautyspot.db.postgres.catalog import PostgresCatalog
-from beautyspot.db.postgres.connections import Sessions, check_url, without_secrets
+from beautyspot.db.postgres.connections import Connections, check_url, without_secrets
 from beautyspot.db.postgres.last_used import PostgresAccessLog
 from beautyspot.db.postgres.schema import migrate
 from beautyspot.db.postgres.statements import FAILURE, LAST, SUMMARY, Statements, array_of, page_of, plain, row_of
@@ -78,12 +78,12 @@ class PostgresTaskDB:
         url, lock_url = self._bare, self._options["lock_url"]
         self._schema: str = self._options["schema"]
         size, patience = self._options["pool_size"], self._options["timeout"]
-        self._sessions = Sessions(url, size, patience, self._prepare)
-        at_server = Sessions(lock_url, 1, patience, lambda _: None) if lock_url else self._sessions
+        self._connections = Connections(url, size, patience, self._prepare)
+        at_server = Connections(lock_url, 1, patience, lambda _: None) if lock_url else self._connections
         self._locks = PostgresLocks(at_server)
         self._statements = Statements.of(self._schema)
-        self.catalog = PostgresCatalog(self._sessions, self._schema)
-        self.last_used = PostgresAccessLog(self._sessions, self._schema)
+        self.catalog = PostgresCatalog(self._connections, self._schema)
+        self.last_used = PostgresAccessLog(self._connections, self._schema)
 
     def _check_options(self) -> None:
         options, name = self._options, self._options["schema"]
@@ -98,19 +98,17 @@ class PostgresTaskDB:
         return partial(type(self), **self._options), (self._bare,)
 
     def __repr__(self) -> str:
-        return f"PostgresTaskDB({self._sessions.place!r}, schema={self._schema!r})"
+        return f"PostgresTaskDB({self._connections.place!r}, schema={self._schema!r})"
 
     def _prepare(self, connection: Connection[Any]) -> None:
-        migrate(connection, self._schema, self._sessions.place)
+        migrate(connection, self._schema, self._connections.place)
 
     def lookup(self, keys: Sequence[bytes]) -> dict[bytes, Entry]:
         """The entries of those *keys* that are kept, 2,000 to a statement."""
         if len(keys) == 1:
-            rows = self._sessions.read(self._statements.get, (keys[0].hex(),))
+            rows = self._connections.read(self._statements.get, (keys[0].hex(),))
         else:
-            rows = [
-                row for some in _slices(keys) for row in self._sessions.read(self._statements.lookup, (array_of(some),))
-            ]
+            rows = self._read_for(self._statements.lookup, keys)
         return {row[0]: Entry._make(row[1:]) for row in rows}
 
     def upsert(self, records: Sequence[Record]) -> None:
@@ -120,15 +118,15 @@ class PostgresTaskDB:
             IndexUnavailableError: If they cannot be written; nothing of them is kept then.
         """
         if len(records) == 1:
-            self._sessions.write(self._statements.keep, row_of(records[0]))
+            self._connections.write(self._statements.keep, row_of(records[0]))
             return
         rows = {record.summary.key: row_of(record) for record in records}  # a statement may touch a row once
         if rows:
-            self._sessions.write(self._statements.keep_many, tuple(map(list, zip(*rows.values(), strict=True))))
+            self._connections.write(self._statements.keep_many, tuple(map(list, zip(*rows.values(), strict=True))))
 
     def delete(self, keys: Sequence[bytes]) -> int:
         """Drop what is kept under *keys*; returns how many there were."""
-        return sum(self._sessions.write(self._statements.delete, (array_of(some),) * 2) for some in _slices(keys))
+        return sum(self._connections.write(self._statements.delete, (array_of(some),) * 2) for some in _slices(keys))
 
     def summaries(self, function: str | None = None) -> Iterator[Summary]:
         """Kept results, newest first, read page by page."""
@@ -137,7 +135,7 @@ class PostgresTaskDB:
 
     def records(self, after: int = 0) -> Iterator[tuple[int, Record]]:
         """Kept results, oldest first, each with its place: its id."""
-        for rows in self._sessions.pages(self._statements.records, (after,)):
+        for rows in self._connections.pages(self._statements.records, (after,)):
             for number, *fields in rows:
                 entry, summary = fields[: len(Entry._fields)], fields[len(Entry._fields) :]
                 yield number, Record(Entry._make(entry), Summary._make(summary))
@@ -145,7 +143,7 @@ class PostgresTaskDB:
     def close(self) -> None:
         """Close all connections; the next use opens them again."""
         self._locks.close()
-        self._sessions.close()
+        self._connections.close()
 
     def try_lock(self, key: bytes) -> bool:
         """Take the lock of *key* if no process has it, on any machine."""
@@ -169,46 +167,44 @@ class PostgresTaskDB:
 
     def note_failure(self, failure: Failure) -> None:
         """Note *failure* in place of an earlier one of the same key."""
-        self._sessions.write(self._statements.note_failure, (failure.key.hex(), *map(plain, failure[1:])))
+        self._connections.write(self._statements.note_failure, (failure.key.hex(), *map(plain, failure[1:])))
 
     def failures(self, function: str | None = None) -> Iterator[Failure]:
         """Failures whose call has no kept result, newest first."""
         for page in self._pages(FAILURE, "failures", function):
-            kept = {key for (key,) in self._sessions.read(self._statements.kept, (array_of([row[0] for row in page]),))}
+            kept = {key for (key,) in self._read_for(self._statements.kept, [row[0] for row in page])}
             yield from (Failure._make(row) for row in page if row[0] not in kept)
 
     def failed(self, keys: Sequence[bytes]) -> dict[bytes, Failure]:
         """The failures of those *keys* that failed last time."""
-        rows = [
-            row for some in _slices(keys) for row in self._sessions.read(self._statements.failed, (array_of(some),))
-        ]
+        rows = self._read_for(self._statements.failed, keys)
         return {row[0]: Failure._make(row) for row in rows}
 
     def note_map(self, progress: MapProgress) -> None:
         """Note *progress* in place of what was noted under its ``id``."""
-        self._sessions.write(self._statements.note_map, tuple(map(plain, progress)))
+        self._connections.write(self._statements.note_map, tuple(map(plain, progress)))
 
     def maps(self) -> Iterator[MapProgress]:
         """Noted maps, the latest started first."""
-        yield from map(MapProgress._make, self._sessions.read(self._statements.maps, ()))
+        yield from map(MapProgress._make, self._connections.read(self._statements.maps, ()))
 
     def prune_history(self, before: float | None = None, function: str | None = None) -> int:
         """Drop failures, and maps that are over, noted *before* a time and of one *function*; how many there were."""
         before = before if before is not None else float("inf")
-        failures = self._sessions.write(self._statements.forget_failures, (before, function, function))
-        return failures + self._sessions.write(
+        failures = self._connections.write(self._statements.forget_failures, (before, function, function))
+        return failures + self._connections.write(
             self._statements.forget_maps, (time() - SILENT, before, function, function)
         )
 
     def compact(self) -> None:
         """Make the space of dropped rows free for new ones, and what it can of it free for others."""
-        self._sessions.write(
+        self._connections.write(
             f"VACUUM {self._schema}.results, {self._schema}.uses, {self._schema}.failures, {self._schema}.maps", ()
         )
 
     def mean_seconds(self, function: str) -> float | None:
         """Mean run time of the latest 200 calls of *function*."""
-        mean: float | None = self._sessions.read(self._statements.mean_seconds, (function, LAST, function))[0][0]
+        mean: float | None = self._connections.read(self._statements.mean_seconds, (function, LAST, function))[0][0]
         return mean
 
     def select(
@@ -245,10 +241,14 @@ class PostgresTaskDB:
         """Results, least recently used first."""
         return self.last_used.least_used()
 
+    def _read_for(self, sql: str, keys: Sequence[bytes]) -> list[Any]:
+        """The rows of a query for *keys*, 2,000 to a statement."""
+        return [row for some in _slices(keys) for row in self._connections.read(sql, (array_of(some),))]
+
     def _pages(self, columns: str, table: str, function: str | None) -> Iterator[list[Any]]:
         """Rows of a table, a page at a time from the newest on; no connection is held between two pages."""
         sql, before = page_of(self._schema, table, columns, function), LAST
-        while rows := self._sessions.read(sql, (before,) if function is None else (function, before, function)):
+        while rows := self._connections.read(sql, (before,) if function is None else (function, before, function)):
             yield [row[1:] for row in rows]
             before = rows[-1][0]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from heapq import merge
 
-from beautyspot.db.postgres.connections import Sessions
+from beautyspot.db.postgres.connections import Connections
 from beautyspot.db.postgres.statements import PAGE, SUMMARY, array_of
 from beautyspot.protocols.index import Summary
 
@@ -16,12 +16,12 @@ class PostgresAccessLog:
     """The `AccessLog` of a PostgreSQL index.
 
     Args:
-        sessions: The connections to the server.
+        connections: The connections to the server.
         schema: Name of the schema that holds the tables.
     """
 
-    def __init__(self, sessions: Sessions, schema: str) -> None:
-        self._sessions = sessions
+    def __init__(self, connections: Connections, schema: str) -> None:
+        self._connections = connections
         self._schema = schema
 
     def record_access(self, accesses: Mapping[bytes, float]) -> None:
@@ -30,7 +30,7 @@ class PostgresAccessLog:
         # In the order of their keys, as results are written: two who note the same ones must not wait for each other.
         given = "SELECT * FROM unnest(%s::uuid[], %s::float8[]) AS given (key, used)"
         kept = f"SELECT 1 FROM {name}.results WHERE results.key = given.key"
-        self._sessions.write(
+        self._connections.write(
             f"INSERT INTO {name}.uses ({given} WHERE EXISTS ({kept}) ORDER BY key) "
             "ON CONFLICT (key) DO UPDATE SET used = greatest(uses.used, excluded.used)",
             (array_of(list(accesses)), list(accesses.values())),
@@ -48,7 +48,7 @@ class PostgresAccessLog:
             f"SELECT id, {SUMMARY} FROM {self._schema}.results WHERE id > %s AND NOT EXISTS ({used}) "
             f"ORDER BY id LIMIT {PAGE}"
         )
-        for rows in self._sessions.pages(sql, (-1,)):
+        for rows in self._connections.pages(sql, (-1,)):
             for _, *fields in rows:
                 summary = Summary._make(fields)
                 yield summary.created, summary
@@ -60,6 +60,6 @@ class PostgresAccessLog:
             f"JOIN {self._schema}.results ON results.key = uses.key AND uses.used > results.created "
             f"WHERE (used, uses.key) > (%s, %s::uuid) ORDER BY used, uses.key LIMIT {PAGE}"
         )
-        for rows in self._sessions.pages(sql, (-1.0, _NO_KEY)):
+        for rows in self._connections.pages(sql, (-1.0, _NO_KEY)):
             for used, _, *fields in rows:
                 yield used, Summary._make(fields)
