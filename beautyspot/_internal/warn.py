@@ -1,4 +1,4 @@
-"""Warnings that point at the user's line, warnings that are given once, and lines of the log."""
+"""Warnings that point at the user's line, warnings that are given once, and the log."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _lock = threading.Lock()
 
 
 def warn(message: str, category: type[Warning]) -> None:
-    """Warn at the line outside of beautyspot that the call came from."""
+    """Warn at the line outside of beautyspot from which the call came."""
     frame, level = sys._getframe(1), 2
     while frame.f_back is not None and frame.f_code.co_filename.startswith((_HERE, _ADAPTERS)):
         frame, level = frame.f_back, level + 1
@@ -23,7 +23,7 @@ def warn(message: str, category: type[Warning]) -> None:
 
 
 def warn_once(about: tuple[str, ...], message: str, category: type[Warning]) -> None:
-    """Warn, the first time in this process that it is *about* this."""
+    """Warn, if this process has not yet warned *about* the same thing."""
     with _lock:
         if about in _given:
             return
@@ -32,7 +32,7 @@ def warn_once(about: tuple[str, ...], message: str, category: type[Warning]) -> 
 
 
 def log(level: Literal["INFO", "WARNING", "ERROR"], text: str, *values: object) -> None:
-    """Write a line to the library's logger, ``beautyspot``."""
+    """Log a message to the library's logger, ``beautyspot``."""
     import logging  # takes longer to import than the modules that log, and they seldom do
 
     logging.getLogger("beautyspot").log(getattr(logging, level), text, *values, stacklevel=2)

@@ -1,4 +1,4 @@
-"""ContentType: the MIME types that viewers know how to show, and the table of what they know of each."""
+"""ContentType: the MIME types that viewers can show, and the table of their properties."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ class ContentType(StrEnum):
 
 
 class _Known(NamedTuple):
-    """What viewers know of a MIME type.
+    """The properties of a MIME type.
 
     Attributes:
-        label: One word for it; empty where its subtype says as much.
-        suffix: Of a file that holds it; empty where texts and bytes have theirs.
-        is_image: Whether browsers show it as an image and run nothing, as they may for SVG.
-        chart: The library that draws it from a specification.
+        label: One word for it; if empty, the subtype is the label.
+        suffix: Suffix of a file; if empty, that of text or of bytes.
+        is_image: Whether browsers show it as an image without running anything; SVG may contain scripts.
+        chart: The library that draws the chart it specifies, or ``None``.
     """
 
     label: str = ""
@@ -84,27 +84,27 @@ _OTHER = _Known()
 
 
 def label_of(content_type: str | None) -> str:
-    """A content type in one word; empty where there is none."""
+    """A content type in one word; empty if there is none."""
     if not content_type:
         return ""
     return _KNOWN.get(content_type, _OTHER).label or content_type.rpartition("/")[2].upper()[:12]
 
 
 def suffix_of(content_type: str) -> str:
-    """The suffix of a file of a content type, such as ``.png``; empty where it has none of its own."""
+    """The suffix of a file of a content type, such as ``.png``; empty if it has none of its own."""
     return _KNOWN.get(content_type, _OTHER).suffix
 
 
 def is_image(content_type: str) -> bool:
-    """Whether browsers show a content type as an image and run nothing."""
+    """Whether browsers show a content type as an image without running anything."""
     return _KNOWN.get(content_type, _OTHER).is_image
 
 
 def chart_library(content_type: str) -> str | None:
-    """The library that draws a chart of a content type, if it is one."""
+    """The library that draws the chart of a content type; ``None`` if it is no chart."""
     return _KNOWN.get(content_type, _OTHER).chart
 
 
 def is_shown_by_browsers(content_type: str) -> bool:
-    """Whether browsers show or play a content type by themselves and run nothing that it holds."""
+    """Whether browsers show or play a content type without running anything in it."""
     return is_image(content_type) or content_type == ContentType.PDF or bool(_PLAYED.fullmatch(content_type))

@@ -1,4 +1,4 @@
-"""What viewers ask of a PostgreSQL index: rows selected, ordered and counted by the server itself."""
+"""The catalog of a PostgreSQL index: the server itself selects, orders and counts rows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from beautyspot.db.postgres.statements import FAILURE, SUMMARY, plain
 from beautyspot.db.selection_sql import DEEPEST, by_function, condition_of, filled, keys_from, order_of
 from beautyspot.protocols.index import Failure, FunctionSummary, Order, Selection, Summary
 
-_FAR = 20_000  # rows from which on it pays to ask which end is nearer
+_FAR = 20_000  # rows; from here on it pays to count all rows and start from the nearer end
 _PER_FUNCTION = "SELECT function, version, count(*), sum(size)::bigint, coalesce(sum(seconds), 0)::float8, max(created)"
 
 
@@ -17,7 +17,7 @@ class PostgresCatalog:
     """The `Catalog` of a PostgreSQL index.
 
     Args:
-        connections: The connections to the server.
+        connections: Connections to the server.
         schema: Name of the schema that holds the tables.
     """
 
@@ -42,7 +42,7 @@ class PostgresCatalog:
         failed = selection.status == "failed"
         columns, table, make = (FAILURE, "failures", Failure) if failed else (SUMMARY, "results", Summary)
         where, values = self._where(selection)
-        # The ids first: rows that are only passed by are not read.
+        # The ids first, so that the rows that OFFSET skips are not read.
         ids = f"SELECT id FROM {self._schema}.{table} WHERE {where} ORDER BY {ordered} LIMIT %s OFFSET %s"
         sql = f"SELECT {columns} FROM {self._schema}.{table} WHERE id = ANY (ARRAY({ids})) ORDER BY {ordered}"
         return [make(*row) for row in self._connections.read(sql, [*values, count, start])]
@@ -57,13 +57,13 @@ class PostgresCatalog:
         return f"NOT EXISTS (SELECT 1 FROM {self._schema}.results WHERE results.key = failures.key)"
 
     def count(self, selection: Selection) -> int:
-        """How many rows a selection has."""
+        """Number of rows in a selection."""
         where, values = self._where(selection)
         table = "failures" if selection.status == "failed" else "results"
         return int(self._connections.read(f"SELECT count(*) FROM {self._schema}.{table} WHERE {where}", values)[0][0])
 
     def find(self, prefix: str, count: int = 20) -> list[Summary | Failure]:
-        """What is kept, or failed, under keys that begin with *prefix*."""
+        """Results and failures whose key begins with *prefix*."""
         ends = [key.hex() for key in keys_from(prefix)]
         between = "WHERE key BETWEEN %s::uuid AND %s::uuid"
         kept = f"SELECT {SUMMARY} FROM {self._schema}.results {between} ORDER BY key LIMIT %s"
@@ -73,7 +73,7 @@ class PostgresCatalog:
         return found[:count]
 
     def functions(self) -> list[FunctionSummary]:
-        """What is kept of each version of each function."""
+        """One summary for each version of each function."""
         failed = (
             f"SELECT function, version, count(*), max(created) FROM {self._schema}.failures WHERE {self._unresolved}"
         )
@@ -81,7 +81,7 @@ class PostgresCatalog:
         return by_function(self._connections.read(kept, ()), self._connections.read(f"{failed} GROUP BY 1, 2", ()))
 
     def activity(self, since: float, before: float, bins: int) -> tuple[list[int], list[int]]:
-        """How many results and failures came in each part of a time."""
+        """How many results and failures were recorded in each part of a period."""
         width = (before - since) / bins
         counts = []
         for table, condition in (("results", "true"), ("failures", self._unresolved)):
@@ -93,7 +93,7 @@ class PostgresCatalog:
         return counts[0], counts[1]
 
     def latest(self) -> tuple[int, int]:
-        """Numbers that grow with every result, and with every failure."""
+        """A number that grows with every result, and one that grows with every failure."""
         tables = [f"(SELECT coalesce(max(id), 0) FROM {self._schema}.{table})" for table in ("results", "failures")]
         results, failures = self._connections.read(f"SELECT {', '.join(tables)}", ())[0]
         return results, failures

@@ -42,16 +42,17 @@ _KINDS: dict[str, Callable[[str], Any]] = {"pool_size": int, "timeout": float}
 class PostgresTaskDB:
     """An index in a PostgreSQL database.
 
-    Connections are opened late, by a pool, and anew after a fork. A statement that lost its connection runs again
-    on another one.
+    A pool opens connections when they are needed, and opens new ones after a fork. A statement that lost its
+    connection runs again on another one.
 
     Args:
-        url: ``postgresql://user@host:port/database``, as libpq takes it. The options below may stand in it, as in
-            ``postgresql://host/database?schema=name&timeout=10``; those that are given here count more.
-        schema: In which the tables are, ``"beautyspot"``; made, with them, when they are first needed.
-        lock_url: Of the server itself, where *url* is that of a pooler in transaction mode: locks need a session.
-        pool_size: Connections of this process at the most, 4; one more holds its locks.
-        timeout: Seconds for which a call asks a server again that does not answer, before it does without; 30.
+        url: URL of the database, ``postgresql://user@host:port/database``, as libpq reads it. The options below may
+            be part of it, as in ``postgresql://host/database?schema=name&timeout=10``; arguments override them.
+        schema: Name of the schema for the tables, by default ``"beautyspot"``. Both are created when first needed.
+        lock_url: URL of the server itself, if *url* is that of a pooler in transaction mode: locks need a session.
+        pool_size: Greatest number of connections of this process, by default 4; one more holds its locks.
+        timeout: Time, in seconds, for which a call retries a server that does not answer before it goes on without
+            the index; by default 30.
 
     Raises:
         ConfigurationError: If psycopg is not installed, or an option cannot work.
@@ -104,7 +105,7 @@ class PostgresTaskDB:
         migrate(connection, self._schema, self._connections.place)
 
     def lookup(self, keys: Sequence[bytes]) -> dict[bytes, Entry]:
-        """The entries of those *keys* that are kept, 2,000 to a statement."""
+        """The entries of those *keys* that have a cached result, 2,000 keys to a statement."""
         if len(keys) == 1:
             rows = self._connections.read(self._statements.get, (keys[0].hex(),))
         else:
@@ -112,10 +113,10 @@ class PostgresTaskDB:
         return {row[0]: Entry._make(row[1:]) for row in rows}
 
     def upsert(self, records: Sequence[Record]) -> None:
-        """Keep *records*, all or none, in one statement.
+        """Store *records*, all or none, in one statement.
 
         Raises:
-            IndexUnavailableError: If they cannot be written; nothing of them is kept then.
+            IndexUnavailableError: If they cannot be written; then none of them is stored.
         """
         if len(records) == 1:
             self._connections.write(self._statements.keep, row_of(records[0]))
@@ -125,16 +126,16 @@ class PostgresTaskDB:
             self._connections.write(self._statements.keep_many, tuple(map(list, zip(*rows.values(), strict=True))))
 
     def delete(self, keys: Sequence[bytes]) -> int:
-        """Drop what is kept under *keys*; returns how many there were."""
+        """Delete the records of *keys*; returns how many there were."""
         return sum(self._connections.write(self._statements.delete, (array_of(some),) * 2) for some in _slices(keys))
 
     def summaries(self, function: str | None = None) -> Iterator[Summary]:
-        """Kept results, newest first, read page by page."""
+        """Summaries of the cached results, newest first, read page by page."""
         for page in self._pages(SUMMARY, "results", function):
             yield from map(Summary._make, page)
 
     def records(self, after: int = 0) -> Iterator[tuple[int, Record]]:
-        """Kept results, oldest first, each with its place: its id."""
+        """Records, oldest first, each with its position: its id."""
         for rows in self._connections.pages(self._statements.records, (after,)):
             for number, *fields in rows:
                 entry, summary = fields[: len(Entry._fields)], fields[len(Entry._fields) :]
@@ -146,50 +147,50 @@ class PostgresTaskDB:
         self._connections.close()
 
     def try_lock(self, key: bytes) -> bool:
-        """Take the lock of *key* if no process has it, on any machine."""
-        return bool(self._locks.take((key,)))
+        """Acquire the lock of *key* unless a process on any machine holds it; returns whether it was acquired."""
+        return bool(self._locks.try_lock_many((key,)))
 
     def try_lock_many(self, keys: Sequence[bytes]) -> set[bytes]:
-        """Take the locks of those *keys* that no process has, in one statement; those that were taken."""
-        return self._locks.take(keys)
+        """Acquire the locks of those *keys* that are not held, in one statement; returns the acquired ones."""
+        return self._locks.try_lock_many(keys)
 
     def lock(self, key: bytes) -> None:
-        """Take the lock of *key*, waiting for the process that has it."""
-        self._locks.wait(key)
+        """Acquire the lock of *key*, waiting while another process holds it."""
+        self._locks.lock(key)
 
     def unlock(self, key: bytes) -> None:
-        """Give the lock of *key* back."""
-        self._locks.give_back((key,))
+        """Release the lock of *key*."""
+        self._locks.unlock_many((key,))
 
     def unlock_many(self, keys: Sequence[bytes]) -> None:
-        """Give the locks of *keys* back, in one statement."""
-        self._locks.give_back(keys)
+        """Release the locks of *keys*, in one statement."""
+        self._locks.unlock_many(keys)
 
     def note_failure(self, failure: Failure) -> None:
-        """Note *failure* in place of an earlier one of the same key."""
+        """Record *failure*, replacing an earlier one of the same key."""
         self._connections.write(self._statements.note_failure, (failure.key.hex(), *map(plain, failure[1:])))
 
     def failures(self, function: str | None = None) -> Iterator[Failure]:
-        """Failures whose call has no kept result, newest first."""
+        """Failures whose call has no cached result, newest first."""
         for page in self._pages(FAILURE, "failures", function):
             kept = {key for (key,) in self._read_for(self._statements.kept, [row[0] for row in page])}
             yield from (Failure._make(row) for row in page if row[0] not in kept)
 
     def failed(self, keys: Sequence[bytes]) -> dict[bytes, Failure]:
-        """The failures of those *keys* that failed last time."""
+        """The failures of those *keys* whose latest call failed."""
         rows = self._read_for(self._statements.failed, keys)
         return {row[0]: Failure._make(row) for row in rows}
 
     def note_map(self, progress: MapProgress) -> None:
-        """Note *progress* in place of what was noted under its ``id``."""
+        """Record *progress*, replacing an earlier record with the same ``id``."""
         self._connections.write(self._statements.note_map, tuple(map(plain, progress)))
 
     def maps(self) -> Iterator[MapProgress]:
-        """Noted maps, the latest started first."""
+        """Recorded maps, the one that started last first."""
         yield from map(MapProgress._make, self._connections.read(self._statements.maps, ()))
 
     def prune_history(self, before: float | None = None, function: str | None = None) -> int:
-        """Drop failures, and maps that are over, noted *before* a time and of one *function*; how many there were."""
+        """Delete failures, and maps that are over, recorded *before* a time and of one *function*; returns how many."""
         before = before if before is not None else float("inf")
         failures = self._connections.write(self._statements.forget_failures, (before, function, function))
         return failures + self._connections.write(
@@ -197,7 +198,7 @@ class PostgresTaskDB:
         )
 
     def compact(self) -> None:
-        """Make the space of dropped rows free for new ones, and what it can of it free for others."""
+        """Make the space of deleted rows free for new rows, and release to the system what can be released."""
         self._connections.write(
             f"VACUUM {self._schema}.results, {self._schema}.uses, {self._schema}.failures, {self._schema}.maps", ()
         )
@@ -214,7 +215,7 @@ class PostgresTaskDB:
         return self.catalog.select(selection, order, descending, start, count)
 
     def count(self, selection: Selection) -> int:
-        """How many rows a selection has."""
+        """Number of rows in a selection."""
         return self.catalog.count(selection)
 
     def find(self, prefix: str, count: int = 20) -> list[Summary | Failure]:
@@ -226,11 +227,11 @@ class PostgresTaskDB:
         return self.catalog.functions()
 
     def activity(self, since: float, before: float, bins: int) -> tuple[list[int], list[int]]:
-        """How many results and failures were stored in each part of a period."""
+        """How many results and failures were recorded in each part of a period."""
         return self.catalog.activity(since, before, bins)
 
     def latest(self) -> tuple[int, int]:
-        """Numbers that grow with every result, and with every failure."""
+        """A number that grows with every result, and one that grows with every failure."""
         return self.catalog.latest()
 
     def record_access(self, accesses: Mapping[bytes, float]) -> None:
@@ -246,7 +247,7 @@ class PostgresTaskDB:
         return [row for some in _slices(keys) for row in self._connections.read(sql, (array_of(some),))]
 
     def _pages(self, columns: str, table: str, function: str | None) -> Iterator[list[Any]]:
-        """Rows of a table, a page at a time from the newest on; no connection is held between two pages."""
+        """Rows of a table, newest first, a page at a time; no connection is held between two pages."""
         sql, before = page_of(self._schema, table, columns, function), LAST
         while rows := self._connections.read(sql, (before,) if function is None else (function, before, function)):
             yield [row[1:] for row in rows]
@@ -259,7 +260,7 @@ def _slices(keys: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
 
 
 def _split(url: str) -> tuple[str, dict[str, Any]]:
-    """A URL without what is ours in its query, and that: the options of the index."""
+    """A URL without the options of the index, and these options."""
     bare, _, query = os.fspath(url).partition("?")
     pairs = parse_qsl(query, keep_blank_values=True)
     rest = urlencode([(name, value) for name, value in pairs if name not in _DEFAULTS])

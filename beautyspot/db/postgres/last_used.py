@@ -16,7 +16,7 @@ class PostgresAccessLog:
     """The `AccessLog` of a PostgreSQL index.
 
     Args:
-        connections: The connections to the server.
+        connections: Connections to the server.
         schema: Name of the schema that holds the tables.
     """
 
@@ -25,9 +25,9 @@ class PostgresAccessLog:
         self._schema = schema
 
     def record_access(self, accesses: Mapping[bytes, float]) -> None:
-        """Remember when results were last used, in one statement."""
+        """Store when results were last used, in one statement."""
         name = self._schema
-        # In the order of their keys, as results are written: two who note the same ones must not wait for each other.
+        # In the order of their keys, as results are written, so that two writers of the same keys cannot deadlock.
         given = "SELECT * FROM unnest(%s::uuid[], %s::float8[]) AS given (key, used)"
         kept = f"SELECT 1 FROM {name}.results WHERE results.key = given.key"
         self._connections.write(
@@ -37,12 +37,12 @@ class PostgresAccessLog:
         )
 
     def least_used(self) -> Iterator[Summary]:
-        """Kept results, longest unused first; no connection is held between two pages."""
+        """Results, least recently used first; no connection is held between two pages."""
         for _, summary in merge(self._never_used(), self._used(), key=lambda row: row[0]):
             yield summary
 
     def _never_used(self) -> Iterator[tuple[float, Summary]]:
-        """Results that were not used after they were kept, by the time of that."""
+        """Results that were not used after they were stored, ordered by that time."""
         used = f"SELECT 1 FROM {self._schema}.uses WHERE uses.key = results.key AND uses.used > results.created"
         sql = (
             f"SELECT id, {SUMMARY} FROM {self._schema}.results WHERE id > %s AND NOT EXISTS ({used}) "
@@ -54,7 +54,7 @@ class PostgresAccessLog:
                 yield summary.created, summary
 
     def _used(self) -> Iterator[tuple[float, Summary]]:
-        """Results that were used after they were kept, by the time of the last use."""
+        """Results that were used after they were stored, ordered by their last use."""
         sql = (
             f"SELECT used, uses.key::text, {SUMMARY.replace('(key)', '(uses.key)')} FROM {self._schema}.uses "
             f"JOIN {self._schema}.results ON results.key = uses.key AND uses.used > results.created "

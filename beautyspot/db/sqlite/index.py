@@ -42,14 +42,14 @@ _KEEP = f"INSERT INTO kept VALUES ({', '.join('?' * 16)})"
 class SQLiteTaskDB:
     """An index in an SQLite file in WAL mode.
 
-    Writes that arrive together share a transaction: whoever comes first writes what is waiting, and nobody
-    waits for company.
+    Writes that arrive while another is running share a transaction: the first thread that gets its turn writes all
+    that are waiting. No write is delayed so that others can join it.
 
     Args:
-        path: The file. It is made, with its directories, when it is first needed; beside it stand
-            ``-wal`` and ``-shm`` of SQLite, and ``-lock``, on which one execution per key rests.
-        timeout: Seconds that a write waits for the writers of other processes before it fails.
-        read_only: Nothing is ever written, made or mended: the index of a viewer.
+        path: Path of the file. It is created, with its directories, when it is first needed. Beside it are the
+            ``-wal`` and ``-shm`` files of SQLite, and ``-lock``, whose locks ensure one execution per key.
+        timeout: Time, in seconds, that a write waits for the writers of other processes before it fails.
+        read_only: Whether nothing is ever written, created or repaired, as for viewers.
     """
 
     def __init__(self, path: str | os.PathLike[str], timeout: float = 60.0, *, read_only: bool = False) -> None:
@@ -69,31 +69,31 @@ class SQLiteTaskDB:
 
     @property
     def directory(self) -> str:
-        """Where the file lies."""
+        """The absolute path of the directory of the file."""
         return os.path.dirname(self._connections.path)
 
     def beside(self, suffix: str) -> str:
-        """The path of a further file beside the index's, as ``-wal`` and ``-lock`` stand there."""
+        """The absolute path of another file beside the index, named like ``-wal`` and ``-lock``."""
         return f"{self._connections.path}-{suffix}"
 
     def get(self, key: bytes) -> Entry | None:
-        """The entry of *key*, or ``None``; one indexed read."""
+        """The entry of *key*, or ``None``, by one indexed read."""
         values = (int.from_bytes(key[:8], "big", signed=True), key)
         try:
             reader = self._connections.local.reader
             with reader.lock:
                 row = reader.execute(_GET, values).fetchone()
-        except Exception:  # no connection yet, or a damaged file: the careful way
+        except Exception:  # no connection yet, or a damaged file: the slower way handles both
             row = next(iter(self._connections.read(_GET, values)), None)
         return None if row is None else _make(Entry, row)
 
     def try_lock(self, key: bytes) -> bool:
-        """Take the lock of *key* if no process has it."""
+        """Acquire the lock of *key* unless a process holds it; returns whether it was acquired."""
         self._connections.ensure_open()
         return self._connections.locks.try_lock(key)
 
     def lock(self, key: bytes) -> None:
-        """Take the lock of *key*, waiting for the process that has it."""
+        """Acquire the lock of *key*, waiting while another process holds it."""
         self._connections.ensure_open()
         self._connections.locks.lock(key)
 
@@ -102,7 +102,7 @@ class SQLiteTaskDB:
         self._connections.locks.unlock(key)
 
     def lookup(self, keys: Sequence[bytes]) -> dict[bytes, Entry]:
-        """The entries of those *keys* that are kept, 500 to a statement."""
+        """The entries of those *keys* that have a cached result, 500 keys to a statement."""
         found: dict[bytes, Entry] = {}
         wanted = set(keys)
         for some in _slices(keys):
@@ -113,14 +113,14 @@ class SQLiteTaskDB:
         return found
 
     def upsert(self, records: Sequence[Record]) -> None:
-        """Keep *records*, all or none.
+        """Store *records*, all or none.
 
         Raises:
-            IndexUnavailableError: If they cannot be written; nothing of them is kept then.
+            IndexUnavailableError: If they cannot be written; then none of them is stored.
         """
         writing = self._connections.writing
         if len(records) == 1 and not self._waiting and writing.acquire(blocking=False):
-            try:  # nobody is writing: the shortest way
+            try:  # no other thread is writing: the shortest way
                 self._add_one(records[0])
             finally:
                 writing.release()
@@ -134,16 +134,16 @@ class SQLiteTaskDB:
             raise batch.error
 
     def delete(self, keys: Sequence[bytes]) -> int:
-        """Drop what is kept under *keys*; returns how many there were."""
+        """Delete the records of *keys*; returns how many there were."""
         rows = [(row_id(key), key) for key in keys]
 
-        def drop(writer: Connection) -> int:
+        def delete(writer: Connection) -> int:
             return writer.executemany("DELETE FROM results WHERE id = ? AND key = ?", rows).rowcount
 
-        return self._connections.write(drop)
+        return self._connections.write(delete)
 
     def summaries(self, function: str | None = None) -> Iterator[Summary]:
-        """Kept results, newest first, read page by page."""
+        """Summaries of the cached results, newest first, read page by page."""
         columns = ", ".join(Summary._fields)
         if function is None:
             return self._pages(f"SELECT id, {columns} FROM records WHERE id < ?", (), Summary._make)
@@ -154,13 +154,13 @@ class SQLiteTaskDB:
         return self._pages(sql, (function, None, function), Summary._make)
 
     def records(self, after: int = 0) -> Iterator[tuple[int, Record]]:
-        """Kept results, oldest first, each with its place: the id of its record."""
+        """Records, oldest first, each with its position: the record's id."""
         sql = f"SELECT id, {', '.join(Summary._fields)} FROM records WHERE id > ? ORDER BY id LIMIT {_MANY}"
         for rows in self._connections.pages(sql, (after,)):
             entries = self.lookup([row[1] for row in rows])
             for number, *fields in rows:
                 summary = Summary._make(fields)
-                if summary.key in entries:  # it may have been dropped just now
+                if summary.key in entries:  # it may have been deleted meanwhile
                     yield number, Record(entries[summary.key], summary)
 
     def close(self) -> None:
@@ -168,20 +168,20 @@ class SQLiteTaskDB:
         self._connections.close()
 
     def note_failure(self, failure: Failure) -> None:
-        """Note *failure* in place of an earlier one of the same key."""
+        """Record *failure*, replacing an earlier one of the same key."""
         columns = ", ".join(("result", *Failure._fields))
         sql = f"INSERT OR REPLACE INTO failures ({columns}) VALUES ({', '.join('?' * 11)})"
         self._connections.write(lambda writer: writer.execute(sql, (row_id(failure.key), *failure)))
 
     def failures(self, function: str | None = None) -> Iterator[Failure]:
-        """Failures whose call has no kept result, newest first."""
+        """Failures whose call has no cached result, newest first."""
         columns = ", ".join(Failure._fields)
         of_function, values = ("", ()) if function is None else ("function = ? AND ", (function,))
         sql = f"SELECT id, {columns} FROM failures WHERE {of_function}{UNRESOLVED} AND id < ?"
         return self._pages(sql, values, Failure._make)
 
     def failed(self, keys: Sequence[bytes]) -> dict[bytes, Failure]:
-        """The failures of those *keys* that failed last time."""
+        """The failures of those *keys* whose latest call failed."""
         found: dict[bytes, Failure] = {}
         for some in _slices(keys):
             marks = ", ".join("?" * len(some))
@@ -190,20 +190,20 @@ class SQLiteTaskDB:
         return found
 
     def note_map(self, progress: MapProgress) -> None:
-        """Note *progress* in place of what was noted under its ``id``."""
+        """Record *progress*, replacing an earlier record with the same ``id``."""
         sql = f"INSERT OR REPLACE INTO maps ({', '.join(MapProgress._fields)}) VALUES ({', '.join('?' * 10)})"
         self._connections.write(lambda writer: writer.execute(sql, progress))
 
     def maps(self) -> Iterator[MapProgress]:
-        """Noted maps, the latest started first."""
+        """Recorded maps, the one that started last first."""
         sql = f"SELECT {', '.join(MapProgress._fields)} FROM maps ORDER BY started DESC"
         yield from (MapProgress._make(row) for row in self._connections.read(sql, ()))
 
     def prune_history(self, before: float | None = None, function: str | None = None) -> int:
-        """Drop failures, and maps that are over, noted *before* a time and of one *function*; how many there were."""
+        """Delete failures, and maps that are over, recorded *before* a time and of one *function*; returns how many."""
         given = (before, before, function, function)
 
-        def drop(writer: Connection) -> int:
+        def delete(writer: Connection) -> int:
             noted = "(? IS NULL OR {} < ?) AND (? IS NULL OR function = ?)"
             failures = writer.execute(f"DELETE FROM failures WHERE {noted.format('created')}", given)
             over = f"(ended IS NOT NULL OR updated < ?) AND {noted.format('updated')}"
@@ -211,10 +211,10 @@ class SQLiteTaskDB:
                 failures.rowcount + writer.execute(f"DELETE FROM maps WHERE {over}", (time() - SILENT, *given)).rowcount
             )
 
-        return self._connections.write(drop)
+        return self._connections.write(delete)
 
     def compact(self) -> None:
-        """Rewrite the file without the space of dropped rows; it needs as much space again meanwhile."""
+        """Rewrite the file without the space of deleted rows. This needs as much disk space again while it runs."""
         with self._connections.writing:
             self._connections.guarded(lambda: self._connections.writer.execute("VACUUM"))
             self._connections.guarded(lambda: self._connections.writer.execute("PRAGMA wal_checkpoint(TRUNCATE)"))
@@ -231,7 +231,7 @@ class SQLiteTaskDB:
         return self.catalog.select(selection, order, descending, start, count)
 
     def count(self, selection: Selection) -> int:
-        """How many rows a selection has."""
+        """Number of rows in a selection."""
         return self.catalog.count(selection)
 
     def find(self, prefix: str, count: int = 20) -> list[Summary | Failure]:
@@ -243,15 +243,15 @@ class SQLiteTaskDB:
         return self.catalog.functions()
 
     def activity(self, since: float, before: float, bins: int) -> tuple[list[int], list[int]]:
-        """How many results and failures were stored in each part of a period."""
+        """How many results and failures were recorded in each part of a period."""
         return self.catalog.activity(since, before, bins)
 
     def latest(self) -> tuple[int, int]:
-        """Numbers that grow with every result, and with every failure."""
+        """A number that grows with every result, and one that grows with every failure."""
         return self.catalog.latest()
 
     def problems(self) -> list[str]:
-        """What SQLite finds wrong with its file, and whether both halves of the index have as many rows."""
+        """What SQLite finds wrong with the file, and whether both of its main tables have as many rows."""
         return self.catalog.problems()
 
     def record_access(self, accesses: Mapping[bytes, float]) -> None:
@@ -263,9 +263,9 @@ class SQLiteTaskDB:
         return self.last_used.least_used()
 
     def _pages(self, sql: str, values: tuple[Any, ...], make: Callable[[Iterable[Any]], T]) -> Iterator[T]:
-        """Rows from the newest on, without their id; no read stays open between two pages.
+        """Rows from the newest on, without their id, read page by page.
 
-        *sql* ends with ``id < ?``; a ``None`` among *values* stands for the same number.
+        *sql* ends with ``id < ?``; a ``None`` among *values* takes the same number.
         """
         before = 1 << 62
         while True:
@@ -277,7 +277,7 @@ class SQLiteTaskDB:
             before = rows[-1][0]
 
     def _write_waiting(self) -> None:
-        """Write what is waiting in one transaction, or each for itself where one of them spoils it."""
+        """Write all waiting batches in one transaction, or each in its own if one of them makes that fail."""
         batches = []
         while self._waiting:
             batches.append(self._waiting.popleft())
@@ -290,7 +290,7 @@ class SQLiteTaskDB:
                 else:
                     for batch in batches:
                         batch.write(self._add)
-        except BaseException:  # interrupted: the others' records are still theirs to write
+        except BaseException:  # interrupted: the batches of other threads have yet to be written
             self._waiting.extend(batch for batch in batches if not batch.done)
             raise
         for batch in batches:
@@ -311,7 +311,7 @@ class SQLiteTaskDB:
 
 
 class _Batch:
-    """Records that one caller wants written, and how it went."""
+    """Records that one caller wants to write, and the outcome."""
 
     __slots__ = ("done", "error", "records")
 
