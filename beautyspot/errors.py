@@ -1,36 +1,36 @@
-"""Every exception and warning that beautyspot raises of its own.
+"""Every exception and warning of beautyspot.
 
 ::
 
     BeautyspotError
     ├── ConfigurationError        (ValueError)  an option, a path or a URL that cannot work
     ├── UnkeyableError            (TypeError)   an argument that cannot be part of a key
-    ├── SerializationError        (TypeError)   a result that cannot be kept; carries it as .value
+    ├── SerializationError        (TypeError)   a result that cannot be serialized; it is in .value
     ├── BatchError                (ValueError)  a batch function that did not return one result for each item
-    ├── DeserializationError      (ValueError)  kept bytes that cannot be turned back into a value
-    │   └── UnknownTypeError                    they need a class that is not loaded, or a type nobody registered
+    ├── DeserializationError      (ValueError)  stored bytes that cannot be turned back into a value
+    │   └── UnknownTypeError                    they need a class that is not loaded, or an unregistered type
     ├── StorageError              (OSError)     a blob that cannot be written, read or trusted
-    │   ├── MissingBlobError                    it is gone
-    │   └── DamagedBlobError                    it is not what was written, or no blob of its storage
+    │   ├── MissingBlobError                    it does not exist
+    │   └── DamagedBlobError                    it differs from what was written, or its location is invalid
     ├── IndexUnavailableError                   the index cannot be opened, read or written
-    │   └── RejectedIndexError                  it is not ours to use, and was left untouched
+    │   └── RejectedIndexError                  it must not be used, and was left untouched
     │       ├── ForeignIndexError (ConfigurationError)  it belongs to another program
     │       └── NewerIndexError                 a newer beautyspot made it
-    ├── RateLimitExceeded         (TimeoutError) a call would wait for its budget longer than it may
-    ├── LimiterUnavailableError                 the store of a budget cannot be reached: nothing runs without
+    ├── RateLimitExceeded         (TimeoutError) a call would wait for its budget longer than max_wait
+    ├── LimiterUnavailableError                 the store of a budget cannot be reached, so no call starts
     ├── EngineLost                              an engine lost a chunk: its outcome is unknown
     ├── WorkerDied                              a worker died while it ran this input
-    └── RemoteError                             stands for a worker's exception that cannot travel
-    MapError                      (ExceptionGroup)  what failed in a map with on_error="continue"
+    └── RemoteError                             in place of a worker's exception that cannot be pickled
+    MapError                      (ExceptionGroup)  the failures of a map with on_error="continue"
 
     BeautyspotWarning             (UserWarning)
-    ├── NotKeptWarning            a result could not be kept and was returned all the same
-    ├── UnreadableWarning         something kept could not be used, and the call ran again
+    ├── NotKeptWarning            a result could not be stored and was returned all the same
+    ├── UnreadableWarning         a cached result could not be used, and the call ran again
     ├── ChangedCodeWarning        the code of a task changed and its version did not
-    ├── RetentionWarning          a result is larger than max_bytes allows for all of them
-    └── RateLimitWarning             a budget is not kept to, or not settled, as it was meant to be
+    ├── RetentionWarning          a result is larger than max_bytes allows for all results
+    └── RateLimitWarning          a budget is not enforced, or not settled, as intended
 
-Each one can be pickled: its arguments are those of its constructor, its text is built in ``__str__``.
+Each one can be pickled: it passes its arguments to its base class and builds its text in ``__str__``.
 """
 
 from __future__ import annotations
@@ -69,16 +69,16 @@ __all__ = [
 
 
 def _shortened(path: tuple[str, ...]) -> str:
-    """A path as text; of one without end (a value that holds itself) only its beginning."""
+    """A path as text; only the beginning of a long one, since a value that contains itself has a path without end."""
     return "".join(path) if len(path) <= 12 else "".join(path[:8]) + "[…]"
 
 
 class BeautyspotError(Exception):
-    """The base of every error of beautyspot."""
+    """The base class of every error of beautyspot."""
 
 
 class ConfigurationError(BeautyspotError, ValueError):
-    """An option, a path or a URL that cannot work; the text says which and what to write."""
+    """An option, a path or a URL that cannot work. The text says which, and what to write instead."""
 
 
 class UnkeyableError(BeautyspotError, TypeError):
@@ -86,7 +86,7 @@ class UnkeyableError(BeautyspotError, TypeError):
 
     Args:
         reason: What is wrong with the value.
-        path: Where it sits, outermost part first, such as ``("argument 'config'", "['client']")``.
+        path: The way to it, outermost part first, such as ``("argument 'config'", "['client']")``.
     """
 
     def __init__(self, reason: str, path: tuple[str, ...] = ()) -> None:
@@ -95,7 +95,7 @@ class UnkeyableError(BeautyspotError, TypeError):
         self.path = path
 
     def inside(self, part: str) -> UnkeyableError:
-        """The same error, seen from the value that holds this one as *part*."""
+        """The same error for a value that contains this one as *part*."""
         return UnkeyableError(self.reason, (part, *self.path))
 
     def __str__(self) -> str:
@@ -104,15 +104,15 @@ class UnkeyableError(BeautyspotError, TypeError):
 
 
 class SerializationError(BeautyspotError, TypeError):
-    """A result that cannot be kept.
+    """A result that cannot be serialized.
 
     Args:
         reason: What is wrong, and what to do.
-        path: Where in the value it sits, such as ``("['client']", "[3]")``.
-        value: The whole result, so that a computation is never lost to its keeping.
+        path: The way to it in the result, such as ``("['client']", "[3]")``.
+        value: The whole result, so that it is not lost.
 
     Attributes:
-        function: The name of the task that returned it, where one did.
+        function: Name of the task that returned it, or ``None``.
     """
 
     function: str | None = None
@@ -124,24 +124,24 @@ class SerializationError(BeautyspotError, TypeError):
         self.value = value
 
     def inside(self, part: str) -> SerializationError:
-        """The same error, seen from the value that holds this one as *part*."""
+        """The same error for a value that contains this one as *part*."""
         return SerializationError(self.reason, (part, *self.path), self.value)
 
     def __str__(self) -> str:
         return f"result{_shortened(self.path)}: {self.reason}"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # The value may be what cannot be pickled; the error must travel all the same.
+        # The value itself may be impossible to pickle; the error must reach another process all the same.
         return type(self), (self.reason, self.path, None)
 
 
 class BatchError(BeautyspotError, ValueError):
-    """A batch function did not return one result for each item. Nothing of that batch was kept.
+    """A batch function did not return one result for each item. No result of that batch was stored.
 
     Args:
-        function: Its name.
-        items: How many it was given.
-        returned: What it returned, such as ``"3 results"`` or ``"a dict"``.
+        function: Name of the function.
+        items: Number of items it was given.
+        returned: Description of what it returned, such as ``"3 results"`` or ``"a dict"``.
     """
 
     def __init__(self, function: str, items: int, returned: str) -> None:
@@ -153,56 +153,56 @@ class BatchError(BeautyspotError, ValueError):
     def __str__(self) -> str:
         return (
             f"{self.function} was given a list of {self.items} items and returned {self.returned}: return a list with "
-            "one result for each item, in their order. Nothing of this batch was kept"
+            "one result for each item, in their order. No result of this batch was stored"
         )
 
 
 class DeserializationError(BeautyspotError, ValueError):
-    """Kept bytes that cannot be turned back into a value here."""
+    """Stored bytes that cannot be turned back into a value in this process."""
 
 
 class UnknownTypeError(DeserializationError):
-    """Kept bytes that may be whole, and need a class that is not loaded here or a type that nobody registered."""
+    """Stored bytes that need a class that is not loaded in this process, or a type that is not registered."""
 
 
 class StorageError(BeautyspotError, OSError):
-    """A blob that cannot be written, read or trusted; the text names the location."""
+    """A blob that cannot be written, read or trusted. The text names its location."""
 
     def __str__(self) -> str:
         return str(self.args[0]) if len(self.args) == 1 else super().__str__()
 
 
 class MissingBlobError(StorageError):
-    """A blob that is gone from its storage, while that answers."""
+    """A blob that does not exist in its storage, although the storage can be reached."""
 
 
 class DamagedBlobError(StorageError):
-    """A blob that is not what was written, or a location that is none of its storage."""
+    """A blob that differs from what was written, or a location that its storage does not use."""
 
 
 class IndexUnavailableError(BeautyspotError):
-    """The index cannot be opened, read or written; the text gives the cause and the place."""
+    """The index cannot be opened, read or written. The text names the index and the cause."""
 
 
 class RejectedIndexError(IndexUnavailableError):
-    """The index is not ours to use, or its server refuses us: no call runs until that is set right."""
+    """The index must not be used, or its server refuses the connection: no call runs until that is corrected."""
 
 
 class ForeignIndexError(RejectedIndexError, ConfigurationError):
-    """What is at the index's place belongs to another program and was left untouched."""
+    """The file or schema that was named as the index belongs to another program and was left untouched."""
 
 
 class NewerIndexError(RejectedIndexError):
-    """The index was made by a newer beautyspot and was left untouched."""
+    """A newer beautyspot made the index, which was left untouched."""
 
 
 class RateLimitExceeded(BeautyspotError, TimeoutError):
-    """A call would have to wait for its budget for longer than ``max_wait``. Nothing was charged.
+    """A call would have to wait for its budget for longer than ``max_wait``. It was charged nothing.
 
     Args:
-        budget: Which budget.
-        retry_after: Seconds after which the call could begin, by what is owed now.
-        max_wait: Seconds that it was ready to wait.
+        budget: Name of the budget.
+        retry_after: Seconds after which the call could start, as the budget stands now.
+        max_wait: Seconds that the call may wait at most.
     """
 
     def __init__(self, budget: str, retry_after: float, max_wait: float) -> None:
@@ -213,16 +213,16 @@ class RateLimitExceeded(BeautyspotError, TimeoutError):
 
     def __str__(self) -> str:
         return (
-            f"the budget {self.budget} is spent, or held back, for {self.retry_after:.2f} s, and max_wait is "
-            f"{self.max_wait:g} s: try again then, or wait for longer"
+            f"the budget {self.budget} allows no call for {self.retry_after:.2f} s, and max_wait is "
+            f"{self.max_wait:g} s: call again then, or give a longer max_wait"
         )
 
 
 class LimiterUnavailableError(BeautyspotError):
-    """The store of a budget cannot be reached. No call begins: it would not count.
+    """The store of a budget cannot be reached. No call starts, since the budget could not count it.
 
     Args:
-        place: Of the store.
+        place: Address of the store.
         cause: What went wrong.
     """
 
@@ -233,8 +233,8 @@ class LimiterUnavailableError(BeautyspotError):
 
     def __str__(self) -> str:
         return (
-            f"the budget at {self.place} cannot be reached: {self.cause}. No call begins without it; call again when "
-            "it is back, or set limiter_uri to another place"
+            f"the budget at {self.place} cannot be reached: {self.cause}. No call starts without it: call again when "
+            "it is back, or set limiter_uri to another store"
         )
 
 
@@ -246,9 +246,9 @@ class WorkerDied(BeautyspotError):
     """A worker process died while it ran an input.
 
     Args:
-        task: The task's name.
-        input: A short text of the input.
-        cause: What the engine said.
+        task: Name of the task.
+        input: Short text of the input.
+        cause: Description by the engine.
     """
 
     def __init__(self, task: str, input: str, cause: str) -> None:
@@ -265,11 +265,11 @@ class WorkerDied(BeautyspotError):
 
 
 class RemoteError(BeautyspotError):
-    """Stands for an exception of a worker that could not be pickled.
+    """Takes the place of a worker's exception that could not be pickled.
 
     Args:
         kind: The exception's type, as ``module.Name``.
-        message: Its text.
+        message: The exception's text.
     """
 
     def __init__(self, kind: str, message: str) -> None:
@@ -282,12 +282,12 @@ class RemoteError(BeautyspotError):
 
 
 class MapError(ExceptionGroup[Exception]):
-    """What failed in a map with ``on_error="continue"``, with what did not.
+    """The failures of a map with ``on_error="continue"``, and its results.
 
     Attributes:
-        inputs: ``{position: arguments}`` of the inputs that failed, arguments as a tuple.
-        results: ``{position: result}`` of those that did not.
-        failures: ``{position: exception}``.
+        inputs: ``{position: arguments}`` of the inputs that failed, each with a tuple of its arguments.
+        results: ``{position: result}`` of the inputs that succeeded.
+        failures: ``{position: exception}`` of the inputs that failed.
     """
 
     inputs: Mapping[int, tuple[Any, ...]]
@@ -301,7 +301,7 @@ class MapError(ExceptionGroup[Exception]):
         inputs: Mapping[int, tuple[Any, ...]] | None = None,
         results: Mapping[int, Any] | None = None,
     ) -> MapError:
-        """Group *exceptions*, which stand in the order of *inputs*."""
+        """Group *exceptions*, which are in the order of *inputs*."""
         self = super().__new__(cls, message, exceptions)
         self.inputs = dict(inputs or {})
         self.results = dict(results or {})
@@ -312,7 +312,7 @@ class MapError(ExceptionGroup[Exception]):
         super().__init__(*args)
 
     def derive(self, excs: Sequence[Exception], /) -> MapError:  # type: ignore[override]
-        """A part of this group, as ``split`` and ``except*`` ask for."""
+        """A group of some of the exceptions, as ``split`` and ``except*`` need it."""
         at = {i: args for i, args in self.inputs.items() if self.failures[i] in excs}
         return MapError(self.message, [self.failures[i] for i in at] or excs, at, self.results)
 
@@ -321,24 +321,24 @@ class MapError(ExceptionGroup[Exception]):
 
 
 class BeautyspotWarning(UserWarning):
-    """The base of every warning of beautyspot."""
+    """The base class of every warning of beautyspot."""
 
 
 class NotKeptWarning(BeautyspotWarning):
-    """A result could not be kept; it was returned all the same."""
+    """A result could not be stored. It was returned all the same."""
 
 
 class UnreadableWarning(BeautyspotWarning):
-    """Something kept could not be used; the call runs again."""
+    """A cached result could not be used. The call runs again."""
 
 
 class ChangedCodeWarning(BeautyspotWarning):
-    """A task's code changed since a result was kept, and its version did not."""
+    """A task's code changed since a result was stored, and its version did not."""
 
 
 class RateLimitWarning(BeautyspotWarning):
-    """A budget is not shared, or not settled, as it was meant to be."""
+    """A budget is not shared, or not settled, as intended."""
 
 
 class RetentionWarning(BeautyspotWarning):
-    """A result is larger than ``max_bytes`` allows for all of them; it is kept all the same."""
+    """A result is larger than ``max_bytes`` allows for all results. It is stored all the same."""

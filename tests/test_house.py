@@ -236,6 +236,35 @@ def test_importing_brings_nothing_heavy_along() -> None:
     assert heavy.isdisjoint(loaded)
 
 
+def test_hooks_at_forks_are_registered_in_one_module() -> None:
+    found = {
+        name_of(path)
+        for path in FILES
+        for node in ast.walk(TREES[path])
+        if isinstance(node, ast.Attribute) and node.attr == "register_at_fork"
+    }
+    assert found == {"beautyspot/_internal/fork_safety.py"}
+
+
+def test_importing_a_module_changes_nothing_outside_it() -> None:
+    code = """
+        import importlib, os, pkgutil, signal, sys, threading, warnings
+        import beautyspot
+        # What our modules need may change what it likes: it is imported first.
+        for name in ("panel", "panel_material_ui", "dask", "distributed", "ray", "joblib", "diskcache", "limits", "msgpack"):
+            importlib.import_module(name)
+        def state():
+            return dict(os.environ), list(sys.path), list(warnings.filters), signal.getsignal(signal.SIGINT)
+        before = state()
+        for module in pkgutil.walk_packages(beautyspot.__path__, "beautyspot."):
+            if not module.name.endswith("__main__"):
+                importlib.import_module(module.name)
+        assert state() == before
+    """
+    done = subprocess.run([sys.executable, "-c", inspect.cleandoc(code)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_adapters_are_not_imported_under_another_name() -> None:
     code = "import adapters"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)

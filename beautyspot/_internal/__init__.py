@@ -1,7 +1,7 @@
 """Small helpers that know nothing of caching.
 
-`context` says to which call the running code belongs, `fork_safety` what to do at a fork, `wakeups` wakes coroutines
-from threads. `names` and `signatures` look at functions, `pricing` knows those that are limited, `digests` hash,
-`registry` finds backends by name, `lazy` loads names when they are first used. `warn` warns at the user's line;
-`units` reads sizes and durations, `text` writes them.
+`context` has the context variables of the running call, `fork_safety` the hooks at forks, `wakeups` wakes coroutines
+from threads. `names` and `signatures` inspect functions, `pricing` knows those that are limited, `digests` hashes,
+`registry` finds backends by name, `lazy` loads names when they are first used. `warn` warns at the user's line and
+logs; `units` parses sizes and durations, `text` formats them.
 """

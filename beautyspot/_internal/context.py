@@ -1,4 +1,4 @@
-"""What the code that runs just now belongs to: a call and its keys, a batch of calls, a map."""
+"""Context variables: the commit group, the map and the keys of the running call."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any, NamedTuple, Protocol
 
-# The batch of calls within which the code runs that is running just now, if there is one.
+# The commit group of the running call.
 current_group: ContextVar[Flushes | None] = ContextVar("beautyspot_batch", default=None)
-# The map whose call runs just now, if there is one.
+# The map of the running call.
 current_map: ContextVar[CurrentMap | None] = ContextVar("beautyspot_map", default=None)
-# Keys that the code which is running just now already has: asking for one again would wait for itself.
+# The keys whose locks the running code holds: acquiring one again would wait for itself.
 held_keys: ContextVar[tuple[bytes, ...]] = ContextVar("beautyspot_flights", default=())
-# Whom the code which is running just now stands for: for the readers of streams that are between two items.
+# The readers on whose behalf the running code runs: readers of streams, between two items.
 readers_under_way: ContextVar[tuple[Reader, ...]] = ContextVar("beautyspot_readers", default=())
 
 
 class Flushes(Protocol):
-    """What holds keys that it can give back: a batch of calls."""
+    """A commit group: it holds keys, and can store its results and release them early."""
 
     def flush(self) -> None:
-        """Give back what is held; from any thread."""
+        """Store the results and release the keys; may be called from any thread."""
         ...
 
 
 class Reader:
-    """Stands for the code that asked a stream for its latest item, and for what that code has started since."""
+    """Identifies the code that took the latest item of a stream, and what that code has started since."""
 
     def __init__(self) -> None:
         self.thread = threading.get_ident()
@@ -34,11 +34,11 @@ class Reader:
 
 
 class CurrentMap(NamedTuple):
-    """What a map says to its calls that wait for a budget and have not begun.
+    """The state of a map, for its calls that wait for a budget and have not started.
 
     Attributes:
-        before: Functions of the task that run before its own code does.
-        has_ended: Whether nothing new is to begin any more.
+        before: Functions of the task that run before its own code.
+        has_ended: Function that returns whether no further call may start.
     """
 
     before: tuple[Callable[..., Any], ...]
@@ -46,21 +46,21 @@ class CurrentMap(NamedTuple):
 
 
 class CallCancelled(BaseException):
-    """Ends a call of a map that has ended, before its own code has begun."""
+    """Cancels a call of a map that has ended, before the call's own code has started."""
 
 
 class KeyBusy(Exception):
-    """Says to a call that is not to wait that someone else runs it just now."""
+    """Raised instead of waiting for a key that another caller holds."""
 
 
 def current_key() -> bytes | None:
-    """The key of the call that runs just now, if there is one."""
-    mine = held_keys.get()
-    return mine[-1] if mine else None
+    """The key of the running call, or ``None``."""
+    keys = held_keys.get()
+    return keys[-1] if keys else None
 
 
 def flush_current_group() -> None:
-    """Give back what the batch of the running call holds, before that call waits for anyone."""
+    """Flush the commit group of the running call, before that call waits for another one."""
     group = current_group.get()
     if group is not None:
         group.flush()

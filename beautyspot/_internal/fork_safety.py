@@ -1,4 +1,4 @@
-"""Objects that survive a fork: told before it, and after it in the parent and in the child."""
+"""Hooks at forks: for objects that must survive a fork, and for modules. All of the library's are registered here."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ from typing import Any, Generic, TypeVar
 T = TypeVar("T")
 
 _live: weakref.WeakSet[SurvivesFork] = weakref.WeakSet()
-_told: list[SurvivesFork] = []  # who was told of the fork that is under way
+_prepared: list[SurvivesFork] = []  # objects whose `before_fork` has run for the current fork
 
 
 class SurvivesFork:
-    """What has threads, locks or connections that a child must not take for its own.
+    """Base class of objects with threads, locks or connections that a forked child must not use.
 
-    A child has only the thread that forked, and of the parent's locks those that were held stay so for ever.
+    A child has only the thread that forked, and locks that were held in the parent stay locked in it for ever.
     """
 
     def survive_forks(self) -> None:
-        """Be told of forks from now on; to be called at the end of a constructor."""
+        """Call the methods below at forks from now on. A constructor calls this at its end."""
         _live.add(self)
 
     def before_fork(self) -> None:
-        """Let what must not be cut in two come to its end, and nothing new begin."""
+        """Wait for the end of what a fork must not interrupt, and let nothing new start."""
 
     def after_fork_in_parent(self) -> None:
-        """Go on."""
+        """Undo `before_fork`."""
 
     def after_fork_in_child(self) -> None:
-        """Begin anew."""
+        """Reset the state for the child."""
 
 
 class computed_once(Generic[T]):  # noqa: N801 - as `functools.cached_property` is written
-    """An attribute that is computed when it is first asked for; twice, perhaps, where two threads ask together.
+    """An attribute that is computed when it is first read; possibly twice if two threads read it at once.
 
-    `functools.cached_property` holds a lock of its class meanwhile on Python 3.11, and a child that is forked just then
-    would wait for it for ever.
+    `functools.cached_property` holds a lock of its class meanwhile on Python 3.11, and a child that is forked at that
+    moment would wait for the lock for ever.
     """
 
     def __init__(self, function: Callable[[Any], T]) -> None:
@@ -53,20 +53,27 @@ class computed_once(Generic[T]):  # noqa: N801 - as `functools.cached_property` 
         return value
 
 
+def after_fork_in_child(callback: Callable[[], object]) -> None:
+    """Call *callback* in every forked child, for modules whose state a child must not share."""
+    if hasattr(os, "register_at_fork"):  # Windows cannot fork
+        os.register_at_fork(after_in_child=callback)
+
+
 def _before_fork() -> None:
     for each in list(_live):
         each.before_fork()
-        _told.append(each)
+        _prepared.append(each)
 
 
 def _after_fork_in_parent() -> None:
-    while _told:
-        _told.pop().after_fork_in_parent()
+    while _prepared:
+        _prepared.pop().after_fork_in_parent()
 
 
 def _after_fork_in_child() -> None:
-    while _told:
-        _told.pop().after_fork_in_child()
+    while _prepared:
+        _prepared.pop().after_fork_in_child()
 
 
-os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

@@ -1,4 +1,4 @@
-"""Names of a package whose modules load when a name is first used."""
+"""Names of a package that load their modules when they are first used."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any
 def lazy_names(
     package: str, homes: Mapping[str, Iterable[str]], modules: Iterable[str] = ()
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """What a package assigns to ``__getattr__`` and ``__dir__``: a program pays for what it uses.
+    """The functions that a package assigns to ``__getattr__`` and ``__dir__``.
 
     Args:
-        package: Its ``__name__``.
-        homes: By module of that package, the names that it defines.
-        modules: Modules of that package that are asked for by their own names.
+        package: ``__name__`` of the package.
+        homes: The public names that each module of the package defines.
+        modules: Modules of the package that are public themselves.
     """
     home_of = {name: home for home, names in homes.items() for name in names}
 

@@ -1,4 +1,4 @@
-"""Names that mean the same in every process: of modules, functions and classes."""
+"""Names of modules, functions and classes that are the same in every process."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ MAIN = ("__main__", "__mp_main__")
 
 
 def _main() -> Any:
-    # A spawned child imports the script under its second name, and has the first one only afterwards.
+    # A spawned child imports the script as __mp_main__, and sets __main__ only afterwards.
     return sys.modules.get("__mp_main__") or sys.modules.get("__main__")
 
 
 def main_name() -> str:
     """The importable name of the main module: of ``python -m``, a script, or a spawned child of either.
 
-    A script is named for its file's stem, so that importing it gives the same name; a notebook or a
-    prompt has no file and stays ``__main__``.
+    The name of a script is the stem of its file, the name under which it can be imported; a notebook or a prompt has
+    no file and is called ``__main__``.
     """
     main = _main()
     spec = getattr(main, "__spec__", None)
@@ -31,7 +31,7 @@ def main_name() -> str:
 
 
 def module_name(name: str | None) -> str:
-    """The name under which the module *name* is known in every process."""
+    """The name of the module *name* in every process."""
     return main_name() if name in MAIN else str(name)
 
 
@@ -41,24 +41,24 @@ def is_interactive(module: str | None) -> bool:
 
 
 def find(module: str, qualname: str) -> Any:
-    """What stands under a name in the modules that are loaded already; ``None`` if nothing does.
+    """The object with a name, if its module is loaded; else ``None``.
 
-    Nothing is imported: a name may have been read from a file.
+    Nothing is imported, since the name may come from a file.
     """
     is_main = module == main_name()
-    # The main module of a worker is not that of its caller.
+    # The main module of a worker is not the main module of its caller.
     holder: Any = None if module in MAIN and not is_main else sys.modules.get(module)
     if holder is None and is_main:
         holder = _main()
     for part in qualname.split("."):
-        # What stands in a class, and not what looking it up would bind.
+        # The attribute as the class has it, not what a lookup would bind.
         holder = vars(holder).get(part) if isinstance(holder, type) else getattr(holder, part, None)
         holder = holder.__func__ if isinstance(holder, _UNBOUND) else holder
     return holder
 
 
 def stands_for(obj: Any) -> bool:
-    """Whether *obj*, or what it was decorated into, is what stands under its own name."""
+    """Whether the name of *obj* refers to it, or to what its decorators made of it."""
     found = find(module_name(getattr(obj, "__module__", None)), getattr(obj, "__qualname__", ""))
     while found is not None:
         if found is obj:

@@ -1,4 +1,4 @@
-"""Finding a backend by name: our own, and those that other packages bring by entry point."""
+"""Registry: finds backends by name, our own and those that other packages provide by entry points."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 
 
 class Registry:
-    """Names, and where what they stand for lives.
+    """A mapping from names to objects, which are imported when they are looked up.
 
     Args:
-        what: What is looked for, for error messages.
-        group: The entry point group in which other packages name theirs.
-        ours: Name to ``module:attribute``, imported when it is asked for.
-        hidden: Names of *ours* that nobody writes.
+        what: Kind of the objects, for error messages.
+        group: Entry point group of other packages' objects.
+        ours: The library's own objects, as ``module:attribute`` by name.
+        hidden: Names of *ours* that messages do not list.
     """
 
     def __init__(self, what: str, group: str, ours: Mapping[str, str], hidden: Iterable[str] = ()) -> None:
@@ -30,10 +30,10 @@ class Registry:
         self._hidden = frozenset(hidden)
 
     def __getitem__(self, name: str) -> Callable[..., Any]:
-        """What *name* stands for; ours before anyone else's.
+        """The object with a name; the library's own take precedence.
 
         Raises:
-            ConfigurationError: If nobody knows the name.
+            ConfigurationError: If the name is unknown.
         """
         if name in self._ours:
             module, _, attribute = self._ours[name].partition(":")
@@ -55,6 +55,6 @@ class Registry:
         return loaded
 
     def for_url(self, place: str | os.PathLike[str]) -> Callable[..., Any] | None:
-        """What the scheme of a URL stands for; ``None`` for a path."""
+        """The object for the scheme of a URL; ``None`` for a path."""
         found = _SCHEME.match(place) if isinstance(place, str) else None
         return self[found[1].lower()] if found else None

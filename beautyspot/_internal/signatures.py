@@ -1,7 +1,7 @@
-"""Binding: the arguments of a call by the names of its function, at the speed of the interpreter.
+"""Binding of a call's arguments to the parameters of its function, at the speed of the interpreter.
 
-The interpreter binds faster than any code of ours and raises the very errors of the function itself. So each
-of these makes a function with the signature of another, once, where it is decorated.
+The interpreter binds faster than Python code can, and raises the same errors as the function itself. So each of these
+helpers makes a function with the signature of another one, once, when that one is decorated.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ def binder(
     """A function with *signature* that returns the values of *names*.
 
     Args:
-        qualname: What the errors of a call give as the function's name.
-        signature: Of the function that is called.
-        names: Arguments, as the signature has them.
-        left_out: Names that are left out of open-ended keyword arguments.
+        qualname: Name of the function in the errors of a call.
+        signature: Signature of the function that is called.
+        names: Names of parameters in the signature.
+        left_out: Names that are omitted from ``**kwargs``.
     """
     parameters = signature.parameters
     values = [
@@ -55,21 +55,21 @@ def binder(
 def asker(
     function: Callable[..., Any], signature: inspect.Signature, qualname: str, option: str | None = None
 ) -> Callable[..., Any]:
-    """A function with *signature* that asks *function* about a call.
+    """A function with *signature* that passes the arguments of a call to *function*.
 
-    *function* gets the arguments that it names, defaults filled in. Where its parameters have no names (``len``)
-    or others, it gets as many of the first arguments as it takes; one that takes ``*args`` gets the call as it
-    was made.
+    *function* gets the arguments that its parameters name, including defaults. If its parameters have no names
+    (``len``) or other names, it gets as many of the first arguments as it takes; a function that takes ``*args`` gets
+    the arguments of the call unchanged.
 
     Args:
-        function: What is asked.
-        signature: Of the function that is called.
-        qualname: Of that function, for errors.
-        option: As what *function* was given, where a name that is not an argument is an error: it would get
-            another argument in silence. One argument and one parameter may be called differently.
+        function: The function that gets the arguments.
+        signature: Signature of the function that is called.
+        qualname: Name of that function, for errors.
+        option: Name of the option that *function* was given as, if a parameter that names no argument is an error,
+            since it would get another argument silently. A single argument and parameter may have different names.
 
     Raises:
-        ConfigurationError: If *function* asks for an argument that there is not.
+        ConfigurationError: If *function* has a parameter that names no argument.
     """
     try:
         wanted = list(inspect.signature(function).parameters.values())

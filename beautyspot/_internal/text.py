@@ -1,4 +1,4 @@
-"""Sizes, lengths of time, times and texts as people read them."""
+"""Formatting for people: sizes, durations, times, and texts of values and calls."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2
 
 
 def size_text(size: float) -> str:
-    """Bytes: ``1.2 kB``."""
+    """A size in bytes, such as ``1.2 kB``."""
     unit = 0
     while size >= 999.5 and unit < len(_UNITS) - 1:
         size, unit = size / 1000, unit + 1
@@ -22,7 +22,7 @@ def size_text(size: float) -> str:
 
 
 def seconds_text(seconds: float | None) -> str:
-    """A length of time: ``250 ms``, ``3.1 s``, ``2 h 5 min``; nothing where it is not known."""
+    """A duration, such as ``250 ms``, ``3.1 s``, ``2 h 5 min``; empty if unknown."""
     if seconds is None:
         return ""
     if seconds < 0.0009995:
@@ -39,7 +39,7 @@ def seconds_text(seconds: float | None) -> str:
 
 
 def time_text(when: float, now: float | None = None) -> str:
-    """A time, as short as it can be told apart: today's without the day."""
+    """A time, as short as it is unambiguous: today's without the day."""
     then, today = datetime.fromtimestamp(when), datetime.fromtimestamp(time.time() if now is None else now)
     if then.date() == today.date():
         return f"{then:%H:%M:%S}"
@@ -47,22 +47,22 @@ def time_text(when: float, now: float | None = None) -> str:
 
 
 def full_time(when: float) -> str:
-    """A time with its day and zone."""
+    """A time with its date and zone."""
     return f"{datetime.fromtimestamp(when).astimezone():%Y-%m-%d %H:%M:%S %Z}"
 
 
 def counted(number: int, what: str) -> str:
-    """How many of something there are: ``1 result``, ``2,000 results``."""
+    """A number with its noun: ``1 result``, ``2,000 results``."""
     return f"{number:,} {what}{'s' * (number != 1)}"
 
 
 def printable(text: str) -> str:
-    """*text* without what a terminal would obey or a file could not hold; lines and tabs stay."""
+    """*text* with control characters and lone surrogates escaped; line ends and tabs stay."""
     return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def one_line(text: str) -> str:
-    """*text* as `printable` gives it, in one line."""
+    """*text* as `printable` returns it, in one line."""
     return " ".join(printable(text).split())
 
 
@@ -73,7 +73,7 @@ _SHORT = frozenset({type(None), bool, int, float})
 
 
 class _Preview(reprlib.Repr):
-    """``repr`` cut short; of objects that are not plain data only the type, and the shape if they have one."""
+    """A truncated ``repr``; for objects that are not plain data only the type, and the shape if they have one."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -82,11 +82,11 @@ class _Preview(reprlib.Repr):
         self.maxlong = 60
 
     def repr_bytes(self, x: bytes, level: int) -> str:
-        """The first bytes, and how many there are."""
+        """The first bytes, and their number."""
         return repr(x) if len(x) <= 40 else f"{x[:32]!r}… ({len(x)} bytes)"
 
     def repr_instance(self, x: Any, level: int) -> str:
-        """An object by its own ``repr``, unless that may be long to make."""
+        """The object's own ``repr``, unless that may take long."""
         kind, shape = type(x), getattr(x, "shape", None)
         if shape is not None:
             return f"{kind.__name__}{tuple(shape)} {getattr(x, 'dtype', '')}".rstrip()

@@ -1,4 +1,4 @@
-"""Lengths of time, as users write them."""
+"""Parsing of sizes and durations, as users write them."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ def seconds_in(text: str, name: str) -> float:
 
     Args:
         text: A number with its unit.
-        name: What it is, for the error.
+        name: Name of the option, for errors.
 
     Raises:
-        ConfigurationError: If it is no length of time.
+        ConfigurationError: If it is not a duration.
     """
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhdwy])\s*", text)
     if found is None:
@@ -29,7 +29,7 @@ def seconds_in(text: str, name: str) -> float:
 
 
 def ttl_seconds(ttl: str | float | timedelta | None, name: str = "ttl") -> float | None:
-    """A time to live in seconds; *name* is what errors call it."""
+    """A time to live in seconds; *name* is the option's name for errors."""
     if isinstance(ttl, timedelta):
         seconds = ttl.total_seconds()
     elif isinstance(ttl, str):
@@ -53,10 +53,10 @@ def bytes_in(text: str, name: str) -> int:
 
     Args:
         text: A number with its unit, or without.
-        name: What it is, for the error.
+        name: Name of the option, for errors.
 
     Raises:
-        ConfigurationError: If it is no size.
+        ConfigurationError: If it is not a size.
     """
     found = _SIZE.fullmatch(text)
     if found is None:

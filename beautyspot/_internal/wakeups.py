@@ -1,4 +1,4 @@
-"""What threads and coroutines that wait for one another need: to wake one from any thread, to leave in time."""
+"""Helpers for threads and coroutines that wait for each other."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ if TYPE_CHECKING:
 
 
 class Asked:
-    """A lock that one asks for and another takes: whoever comes second, to leave or to take, gives it back."""
+    """Settles who releases a lock: the waiter that gives up or the helper that acquires it, whichever is second."""
 
     def __init__(self) -> None:
         self._first = threading.Lock()
 
     def comes_second(self) -> bool:
-        """Whether the other one was here before; to be called once by each."""
+        """Whether the other side has called this before; each side calls it once."""
         return not self._first.acquire(blocking=False)
 
 
 def wake(loop: asyncio.AbstractEventLoop, released: asyncio.Future[None]) -> None:
-    """End the waiting for *released*, from any thread."""
+    """Complete the future *released* of an event loop, from any thread."""
     try:
         loop.call_soon_threadsafe(_settle, released)
-    except RuntimeError:  # its loop is closed: nobody waits there any more
+    except RuntimeError:  # the loop is closed: no coroutine waits in it any more
         return
 
 

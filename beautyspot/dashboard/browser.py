@@ -10,11 +10,11 @@ import param
 
 from beautyspot.dashboard import markup
 from beautyspot.dashboard.queries import Source
-from beautyspot.dashboard.render import type_label
 from beautyspot.dashboard.widgets import RowTable, button, labelled
 from beautyspot.db.selection_sql import DEEPEST
 from beautyspot.errors import BeautyspotError
 from beautyspot.protocols.index import Failure, Order, Selection, Summary
+from beautyspot.serialization.content_types import label_of
 
 __all__ = ["TaskBrowser"]
 
@@ -229,7 +229,7 @@ def _cells(row: Summary | Failure, now: float) -> list[str]:
         state, kind, size = "✗", row.error.rpartition(".")[2], ""
     else:
         state = "⌛" if row.expires is not None and row.expires <= now else "✓"
-        kind, size = type_label(row.content_type), markup.size_text(row.size)
+        kind, size = label_of(row.content_type), markup.size_text(row.size)
     when = markup.time_text(row.created, now)
     return [state, when, _short(row.function), row.input, kind, size, markup.seconds_text(row.seconds)]
 

@@ -11,10 +11,11 @@ import param
 
 from beautyspot.dashboard import markup
 from beautyspot.dashboard.queries import LARGEST, Large, Source
-from beautyspot.dashboard.render import see, type_label
+from beautyspot.dashboard.render import see
 from beautyspot.dashboard.widgets import Markup, button
 from beautyspot.errors import BeautyspotError, DeserializationError, StorageError
 from beautyspot.protocols.index import Failure, Summary
+from beautyspot.serialization.content_types import label_of
 from beautyspot.serialization.to_json import as_payload, file_kind
 
 __all__ = ["ResultView"]
@@ -152,7 +153,7 @@ def _head(row: Summary | Failure) -> str:
     if isinstance(row, Summary):
         pairs += [
             ("size", f"{markup.size_text(row.size)} ({row.size:,} bytes)"),
-            ("type", row.content_type and f"{type_label(row.content_type)} ({row.content_type})"),
+            ("type", row.content_type and f"{label_of(row.content_type)} ({row.content_type})"),
             ("good until", None if row.expires is None else markup.full_time(row.expires)),
         ]
     pairs += [("version", row.version), ("by", row.worker), ("key", row.key.hex())]

@@ -16,13 +16,13 @@ from beautyspot.dashboard.queries import LARGEST, Source
 from beautyspot.errors import BeautyspotError
 from beautyspot.protocols.index import Summary
 from beautyspot.protocols.serializer import Buffer
+from beautyspot.serialization.content_types import ContentType, is_shown_by_browsers
 from beautyspot.serialization.to_json import Payload, as_payload
 
 __all__ = ["ValueHandler"]
 
 _STEP = 1 << 20  # bytes that are sent at a time
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
-_SHOWN = re.compile(r"(audio|video)/[\w.+-]+|image/(png|jpeg|webp|gif|bmp|avif)|application/pdf")
 
 
 class ValueHandler(AuthRequestHandler):
@@ -54,14 +54,14 @@ class ValueHandler(AuthRequestHandler):
         await self._send(memoryview(content))
 
     def _set_headers(self, row: Summary, kind: str, suffix: str) -> None:
-        is_shown = _SHOWN.fullmatch(kind) is not None and "download" not in self.request.query_arguments
-        self.set_header("Content-Type", kind if is_shown else "application/octet-stream")
+        is_shown = is_shown_by_browsers(kind) and "download" not in self.request.query_arguments
+        self.set_header("Content-Type", kind if is_shown else ContentType.BINARY.value)
         name = f"{row.key.hex()[:12]}{suffix}"
         self.set_header("Content-Disposition", f'{"inline" if is_shown else "attachment"}; filename="{name}"')
         self.set_header("X-Content-Type-Options", "nosniff")
         self.set_header("Accept-Ranges", "bytes")
         self.set_header("Cache-Control", "no-store")
-        if kind != "application/pdf":  # whose viewer would not start
+        if kind != ContentType.PDF:  # whose viewer would not start
             self.set_header("Content-Security-Policy", "default-src 'none'; sandbox")
 
     async def _send(self, content: memoryview) -> None:

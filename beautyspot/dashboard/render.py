@@ -12,34 +12,12 @@ from typing import Any
 from beautyspot.dashboard import iframes, markup
 from beautyspot.dashboard.images import array_html, png
 from beautyspot.dashboard.queries import CUT, Large
-from beautyspot.serialization.content_types import ContentType
+from beautyspot.serialization.content_types import ContentType, chart_library, is_image
 from beautyspot.serialization.to_json import library_kind, to_plain
 
-__all__ = ["see", "type_label"]
+__all__ = ["see"]
 
-_LABELS = {
-    ContentType.TEXT: "Text",
-    ContentType.JSON: "JSON",
-    ContentType.MARKDOWN: "Markdown",
-    ContentType.HTML: "HTML",
-    ContentType.MERMAID: "Mermaid",
-    ContentType.GRAPHVIZ: "Graphviz",
-    ContentType.PLOTLY: "Plotly",
-    ContentType.VEGA: "Vega",
-    ContentType.VEGALITE: "Vega-Lite",
-    ContentType.SVG: "SVG",
-    ContentType.BINARY: "Bytes",
-}
 _ROWS, _COLUMNS = 200, 50  # of a frame that are shown
-_RASTER = ("image/png", "image/jpeg", "image/webp", "image/gif", "image/bmp", "image/avif")
-
-
-def type_label(content_type: str | None) -> str:
-    """A content type in one word; empty where there is none."""
-    if not content_type:
-        return ""
-    known = next((label for kind, label in _LABELS.items() if kind == content_type), None)
-    return known or content_type.rpartition("/")[2].upper()[:12]
 
 
 def see(value: Any, content_type: str | None, url: str | None = None) -> str:
@@ -64,8 +42,8 @@ def _by_type(value: Any, content_type: str | None, url: str | None) -> str | Non
     kind = content_type.partition("/")[0]
     if kind in ("image", "audio", "video") or content_type == ContentType.PDF:
         return _media(value, content_type, url)
-    if content_type in _SPECS:
-        return _spec(value, _SPECS[content_type])
+    if chart := chart_library(content_type):
+        return _spec(value, chart)
     if isinstance(value, str) or (isinstance(value, bytes) and kind in ("text", "application")):
         written = _decoded(value)
         return None if written is None or content_type not in _TEXTS else _TEXTS[content_type](written)
@@ -119,13 +97,6 @@ _TEXTS: dict[str, Callable[[str], str]] = {
     ContentType.MERMAID: lambda text: iframes.drawing("mermaid", text, "diagram"),
     ContentType.GRAPHVIZ: lambda text: iframes.drawing("graphviz", text, "graph"),
 }
-_SPECS = {
-    ContentType.PLOTLY.value: "plotly",
-    ContentType.VEGA.value: "vega",
-    ContentType.VEGALITE.value: "vega",
-    "application/vnd.vega.v6+json": "vega",
-    "application/vnd.vegalite.v6+json": "vega",
-}
 
 
 def _spec(value: Any, kind: str) -> str | None:
@@ -142,7 +113,7 @@ def _spec(value: Any, kind: str) -> str | None:
 def _media(value: Any, content_type: str, url: str | None) -> str | None:
     """Pictures, sound, films and documents: they stand in the page, or come from where they are served."""
     if library_kind(value) == "image":
-        return _picture(png(value), "image/png")
+        return _picture(png(value), ContentType.PNG)
     if content_type == ContentType.SVG:
         data = value.encode() if isinstance(value, str) else value
         return _picture(data, content_type) if isinstance(data, bytes) else None
@@ -150,7 +121,7 @@ def _media(value: Any, content_type: str, url: str | None) -> str | None:
         return None
     if content_type == ContentType.PDF:
         return _document(url)
-    return _picture(bytes(value), content_type) if content_type in _RASTER else _player(value, content_type, url)
+    return _picture(bytes(value), content_type) if is_image(content_type) else _player(value, content_type, url)
 
 
 def _picture(data: bytes, content_type: str) -> str:
@@ -195,7 +166,7 @@ def _by_kind(value: Any) -> str:
     kind = library_kind(value)
     if kind == "image":
         return markup.facts([("size", f"{value.width} × {value.height}"), ("mode", value.mode)]) + _picture(
-            png(value), "image/png"
+            png(value), ContentType.PNG
         )
     if kind == "array":
         return array_html(value)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import socket
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any
 
-# Before Bokeh is imported: pages load its files from this server, whatever the shell says.
-os.environ["BOKEH_RESOURCES"] = "server"
-
 import panel as pn
 import panel_material_ui
+from bokeh.settings import settings
 
 from beautyspot.dashboard.app import ResultsApp
 from beautyspot.dashboard.auth import Gate
@@ -71,6 +68,7 @@ def serve(
 
 
 def _server(source: Source, address: str, port: int, allow_origin: Sequence[str], gate: Gate | None) -> Any:
+    settings.resources = "server"  # pages load Bokeh's files from here, whatever BOKEH_RESOURCES says
     pn.config.disconnect_notification = "The connection is lost: see that the server runs, and load the page again"
     pn.extension(disconnect_notification=pn.config.disconnect_notification, notifications=True)
     is_public = address in _EVERYWHERE

@@ -1,7 +1,7 @@
-"""Indexes: one backend a module or package, found by the scheme of a URL.
+"""Indexes: each backend is a module or a package, found by the scheme of a URL.
 
-`sqlite`, `postgres` and `memory` are ours. `scanning` lists any index that has no catalog of its own, `selection_sql`
-writes a selection as SQL for those that have.
+`sqlite`, `postgres` and `memory` are the backends. `scanning` is the catalog of any index that has none of its own,
+`selection_sql` translates a selection to SQL for the others.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def open_db(place: str | os.PathLike[str]) -> TaskDB:
     return db
 
 
-# The backends load when they are first named: importing beautyspot opens no database library.
+# The backends load when they are first used: importing beautyspot imports no database library.
 __getattr__, __dir__ = lazy_names(
     __name__,
     {

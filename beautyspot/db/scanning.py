@@ -1,4 +1,4 @@
-"""The catalog of any index: its own, or its lists walked through from end to end."""
+"""The catalog of any index: its own, or one that reads its lists from end to end."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from beautyspot.protocols.index import (
 
 __all__ = ["ScanningCatalog", "catalog_of", "is_selected"]
 
-_RECORDS = 200  # that are read together, where an index lists its results but not in the order they were written
+_RECORDS = 200  # records read at a time from an index that does not list them in the order they were stored
 
 
 def catalog_of(db: TaskDB) -> Catalog:
-    """What selects, orders and counts the rows of *db*: itself where it can, else a walk through its lists."""
+    """The catalog of *db*: *db* itself if it has these methods, else a `ScanningCatalog`."""
     return db if isinstance(db, Catalog) else ScanningCatalog(db)
 
 
 def is_selected(row: Summary | Failure, selection: Selection) -> bool:
-    """Whether a row is one of a selection, whose status it has."""
+    """Whether a row meets the conditions of a selection; its status is taken as given."""
     if isinstance(row, Summary) and not _is_selected_result(row, selection):
         return False
     return (
@@ -55,7 +55,7 @@ def _is_selected_result(row: Summary, selection: Selection) -> bool:
 
 
 class ScanningCatalog:
-    """A catalog of an index that has none of its own: each question walks through its lists.
+    """A catalog for an index without one: each query reads its lists from end to end.
 
     Args:
         db: The index.
@@ -79,7 +79,7 @@ class ScanningCatalog:
         self, selection: Selection, order: Order = "created", descending: bool = True, start: int = 0, count: int = 50
     ) -> list[Any]:
         """The rows *start* to *start + count* of a selection."""
-        order_of(order, descending, selection.status == "failed")  # only to refuse what is none
+        order_of(order, descending, selection.status == "failed")  # only to reject an unknown order
         rows = self.rows(selection)
         if order == "created":
             if descending:
@@ -90,17 +90,17 @@ class ScanningCatalog:
         return best(end, rows, key=lambda row: getattr(row, order) or 0)[start:end]
 
     def count(self, selection: Selection) -> int:
-        """How many rows a selection has."""
+        """Number of rows in a selection."""
         return sum(1 for _ in self.rows(selection))
 
     def find(self, prefix: str, count: int = 20) -> list[Summary | Failure]:
-        """What is kept, or failed, under keys that begin with *prefix*."""
+        """Results and failures whose key begins with *prefix*."""
         first, last = keys_from(prefix)
         rows: Iterator[Summary | Failure] = itertools.chain(self._db.summaries(), self._failures())
         return list(itertools.islice((row for row in rows if first <= row.key <= last), count))
 
     def functions(self) -> list[FunctionSummary]:
-        """What is kept of each version of each function."""
+        """One summary for each version of each function."""
         kept: dict[tuple[str, str], tuple[int, int, float, float]] = {}
         failed: dict[tuple[str, str], tuple[int, float]] = {}
         for row in self._db.summaries():
@@ -113,7 +113,7 @@ class ScanningCatalog:
         return by_function(((*name, *sums) for name, sums in kept.items()), ((*n, *sums) for n, sums in failed.items()))
 
     def activity(self, since: float, before: float, bins: int) -> tuple[list[int], list[int]]:
-        """How many results and failures came in each part of a time."""
+        """How many results and failures were recorded in each part of a period."""
         width = (before - since) / bins
         times = Selection(since=since, before=before)
         kept, failed = (
@@ -133,7 +133,7 @@ def _micros(row: Summary | Failure | None) -> int:
 
 
 def iterate_records(db: TaskDB, after: int) -> Iterator[tuple[int, Record]]:
-    """Records of any index, oldest first; of one that cannot tell them so, by way of their whole list."""
+    """Records of any index, oldest first, each with its position. An index without that order is listed completely."""
     if isinstance(db, OrderedRecords):
         yield from db.records(after)
         return

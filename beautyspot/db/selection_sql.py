@@ -1,4 +1,4 @@
-"""A selection as a condition of SQL: the one place where SQLite's and PostgreSQL's catalogs say the same."""
+"""Selections and orders as SQL: what the catalogs of SQLite and PostgreSQL have in common."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from typing import Any, NamedTuple
 from beautyspot.errors import ConfigurationError
 from beautyspot.protocols.index import FunctionSummary, Order, Selection
 
-DEEPEST = 10_000  # rows of an order that no index supports: they are all that has to be sorted
+DEEPEST = 10_000  # rows listed in an order that no database index supports: no more than these are sorted
 
 _ORDERS = {"created", "size", "seconds"}
 _PREFIX = re.compile(r"[0-9a-f]{1,32}")
 
 
 class Condition(NamedTuple):
-    """A condition of SQL with the values of its marks; the text is ``true`` where all rows meet it."""
+    """An SQL condition and the values of its placeholders; the SQL is ``true`` if every row meets the condition."""
 
     sql: str
     values: list[Any]
 
 
 def condition_of(selection: Selection, mark: str, like: str) -> Condition:
-    """What rows of a selection meet, but for their status being failed.
+    """The condition that the rows of a selection meet, except for the status ``"failed"``.
 
     Args:
-        selection: Which rows.
-        mark: What stands for a value, ``?`` or ``%s``.
-        like: The operator that ignores the case of letters.
+        selection: The selection.
+        mark: The placeholder for a value, ``?`` or ``%s``.
+        like: The operator that compares texts and ignores their case.
     """
     parts: list[tuple[str, Any]] = []
     if selection.function is not None:
@@ -63,10 +63,10 @@ def _literal(text: str) -> str:
 
 
 def order_of(order: Order, descending: bool, failed: bool) -> str:
-    """An order of SQL; the newest first among equals.
+    """The SQL of an order; among equal rows the newest comes first.
 
     Raises:
-        ConfigurationError: If rows have no such order.
+        ConfigurationError: If there is no such order.
     """
     if order not in _ORDERS or (failed and order == "size"):
         raise ConfigurationError(f'results are ordered by "created", "size" or "seconds", not {order!r}')
@@ -78,7 +78,7 @@ def keys_from(prefix: str) -> tuple[bytes, bytes]:
     """The first and the last key whose hexadecimal digits begin with *prefix*.
 
     Raises:
-        ConfigurationError: If it is no beginning of a key.
+        ConfigurationError: If no key can begin with *prefix*.
     """
     prefix = prefix.strip().lower()
     if not _PREFIX.fullmatch(prefix):
@@ -87,7 +87,7 @@ def keys_from(prefix: str) -> tuple[bytes, bytes]:
 
 
 def filled(rows: list[tuple[int, int]], bins: int) -> list[int]:
-    """Counts of all *bins*, of rows that name a bin and a count."""
+    """The counts of all *bins*, from rows of a bin's number and its count."""
     counts = [0] * bins
     for number, count in rows:
         counts[min(max(number, 0), bins - 1)] += count
@@ -95,11 +95,11 @@ def filled(rows: list[tuple[int, int]], bins: int) -> list[int]:
 
 
 def by_function(kept: Iterable[tuple[Any, ...]], failed: Iterable[tuple[Any, ...]]) -> list[FunctionSummary]:
-    """What is kept of each version of each function, by name and version.
+    """One summary for each version of each function, ordered by name and version.
 
     Args:
-        kept: Function, version, results, size, seconds, and when the latest came.
-        failed: Function, version, failures, and when the latest came.
+        kept: Rows of function, version, number of results, size, seconds, and time of the latest result.
+        failed: Rows of function, version, number of failures, and time of the latest failure.
     """
     found = {
         (function, version): FunctionSummary(function, version, results, size, seconds, 0, latest)

@@ -7,12 +7,13 @@ import functools
 import hashlib
 import inspect
 import linecache
-import os
 import sys
 import threading
 from collections.abc import Iterable, Iterator
 from types import CodeType
 from typing import Any
+
+from beautyspot._internal.fork_safety import after_fork_in_child
 
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _DOCUMENTED = (*_DEFINITIONS, ast.ClassDef, ast.Module)
@@ -175,4 +176,4 @@ def _alone() -> None:
     _parsing = threading.RLock()  # of the threads that may have held it, none is here
 
 
-os.register_at_fork(after_in_child=_alone)
+after_fork_in_child(_alone)

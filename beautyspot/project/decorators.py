@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 from beautyspot._internal.names import full_name
 from beautyspot._internal.registry import Registry
@@ -18,6 +18,7 @@ from beautyspot.protocols.serializer import BufferSerializer, Serializer
 from beautyspot.protocols.storage import BlobStorage, MapsBlobs
 from beautyspot.tasks.base import BaseTask
 from beautyspot.tasks.batch import AsyncBatchTask, BatchTask
+from beautyspot.tasks.core import Services
 from beautyspot.tasks.options import Options, batch_options
 from beautyspot.tasks.task import AsyncTask, Task
 
@@ -41,16 +42,7 @@ SERIALIZERS = Registry(
 _OPTIONS = frozenset(field.name for field in fields(Options))
 
 
-class Owner(Protocol):
-    """The project whose task a function becomes."""
-
-    @property
-    def name(self) -> str:
-        """Of the project."""
-        ...
-
-
-TaskKind = Callable[[Callable[..., Any], Owner, Options], BaseTask[..., Any]]
+TaskKind = Callable[[Callable[..., Any], Services, Options], BaseTask[..., Any]]
 
 
 class Decorators:
@@ -107,7 +99,7 @@ class Decorators:
                 f'content_type is a ContentType or a MIME type such as "text/markdown", not {given.content_type!r}'
             )
 
-    def task(self, project: Owner, function: Any, options: Options) -> BaseTask[..., Any]:
+    def task(self, project: Services, function: Any, options: Options) -> BaseTask[..., Any]:
         """A task of *project*.
 
         Raises:
@@ -116,7 +108,7 @@ class Decorators:
         return self._make(project, function, options, _kind_of)
 
     def batch_task(
-        self, project: Owner, function: Any, options: Options, size: int, batch: str | None
+        self, project: Services, function: Any, options: Options, size: int, batch: str | None
     ) -> BaseTask[..., Any]:
         """A batch task of *project*.
 
@@ -131,7 +123,7 @@ class Decorators:
         return self._make(project, function, batch_options(plain, options, size, batch), _kind_of_batch)
 
     def _make(
-        self, project: Owner, function: Any, options: Options, kind_of: Callable[[Callable[..., Any]], TaskKind]
+        self, project: Services, function: Any, options: Options, kind_of: Callable[[Callable[..., Any]], TaskKind]
     ) -> BaseTask[..., Any]:
         if isinstance(function, staticmethod | classmethod):
             task = self._make(project, function.__func__, options, kind_of)

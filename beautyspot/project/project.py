@@ -24,9 +24,9 @@ from beautyspot.results.store import Results
 from beautyspot.results.task_cache import OnSaveError
 from beautyspot.serialization.msgpack_serializer import MsgpackSerializer
 from beautyspot.storage import open_storage
-from beautyspot.tasks.base import TaskOptions
 from beautyspot.tasks.batch import AsyncBatchTask, BatchTask
 from beautyspot.tasks.bound import BoundTask
+from beautyspot.tasks.options import TaskOptions
 from beautyspot.tasks.pickling import ByValue
 from beautyspot.tasks.task import AsyncTask, Task
 

@@ -1,7 +1,7 @@
-"""What a backend must do, and the records that cross between it and the library.
+"""The protocols that backends implement, and the records that cross between a backend and the library.
 
-`index` has the protocols of an index, `locks` those of its locks, `storage` that of blobs, `serializer` that of bytes;
-`records` are the values that they take and give.
+`index` has the protocols of an index, `locks` those of its locks, `storage` those of a blob storage, `serializer` those
+of a serializer. `records` are the values that they take and return.
 """
 
 from beautyspot.protocols.index import (

@@ -1,7 +1,7 @@
-"""What the parts of beautyspot ask of each other: protocols. The frozen values that cross them are those of `rows`.
+"""The protocols of an index.
 
-Each first protocol is the least that a backend must have; every further ability is a protocol of its own,
-and what works without it is said in its docstring.
+`TaskDB` is the least that an index must implement. Each further ability is a protocol of its own, whose docstring says
+what happens without it.
 """
 
 from __future__ import annotations
@@ -50,34 +50,37 @@ __all__ = [
 
 
 class TaskDB(Protocol):
-    """The index. With these methods alone, calls, maps and ``forget`` work in one process."""
+    """An index: the database of keys and records.
+
+    With these methods alone, calls, maps and ``forget`` work in one process.
+    """
 
     def lookup(self, keys: Sequence[bytes]) -> dict[bytes, Entry]:
-        """The entries of those *keys* that are kept, in few statements however many keys there are."""
+        """The entries of those *keys* that have a cached result, in few statements however many keys there are."""
         ...
 
     def upsert(self, records: Sequence[Record]) -> None:
-        """Keep *records*, all or none, replacing those of the same key. Durable when it returns."""
+        """Store *records*, all or none, replacing those of the same key. They are durable when it returns."""
         ...
 
     def delete(self, keys: Sequence[bytes]) -> int:
-        """Drop what is kept under *keys*; returns how many there were."""
+        """Delete the records of *keys*; returns how many there were."""
         ...
 
     def summaries(self, function: str | None = None) -> Iterator[Summary]:
-        """Kept results, newest first, of one function or of all. Reads no values."""
+        """Summaries of the cached results, newest first, of one function or of all. Reads no values."""
         ...
 
     def close(self) -> None:
-        """Release what was opened. A later call opens it again."""
+        """Close files and connections. The next call opens them again."""
         ...
 
 
 @runtime_checkable
 class QuickLookup(Protocol):
-    """An index that answers for one key in microseconds, so that it may be asked on an event loop.
+    """An index that looks up one key in microseconds, so that an event loop may wait for it.
 
-    Without it, ``lookup([key])`` serves, and async tasks ask it, and its `KeyLocks`, in a thread.
+    Without it, ``lookup([key])`` is called, and async tasks call the index and its `KeyLocks` in a thread.
     """
 
     def get(self, key: bytes) -> Entry | None:
@@ -87,24 +90,24 @@ class QuickLookup(Protocol):
 
 @runtime_checkable
 class OrderedRecords(Protocol):
-    """An index that tells all it holds in the order in which it came. Without it, moving results holds their list."""
+    """An index that lists its records in the order they were stored. Without it, a transfer lists all in memory."""
 
     def records(self, after: int = 0) -> Iterator[tuple[int, Record]]:
-        """Kept results, oldest first, each with its place in that order: those behind the place *after*."""
+        """Records, oldest first, each with its position in that order; only those at positions greater than *after*."""
         ...
 
 
 @runtime_checkable
 class Catalog(Protocol):
-    """An index that selects, orders and counts rows by itself. Without it, viewers walk through its lists.
+    """An index that selects, orders and counts records by itself. Without it, viewers read its lists from end to end.
 
-    Orders by anything but time may end after some thousands of rows, since no index supports them.
+    An order by anything but time may end after some thousands of rows, since no database index supports it.
     """
 
     def select(
         self, selection: Selection, order: Order = "created", descending: bool = True, start: int = 0, count: int = 50
     ) -> list[Summary] | list[Failure]:
-        """The rows *start* to *start + count* of a selection: summaries, or failures where it asks for these."""
+        """The rows *start* to *start + count* of a selection: failures if it selects failures, else summaries."""
         ...
 
     def count(self, selection: Selection) -> int:
@@ -112,115 +115,115 @@ class Catalog(Protocol):
         ...
 
     def find(self, prefix: str, count: int = 20) -> list[Summary | Failure]:
-        """What is kept, or failed, under keys whose hexadecimal digits begin with *prefix*: the first *count*."""
+        """The first *count* results and failures whose key, in hexadecimal digits, begins with *prefix*."""
         ...
 
     def functions(self) -> list[FunctionSummary]:
-        """What is kept of each version of each function, by name and version."""
+        """One summary for each version of each function, ordered by name and version."""
         ...
 
     def activity(self, since: float, before: float, bins: int) -> tuple[list[int], list[int]]:
-        """How many results, and how many failures, came in each of *bins* equal parts of a time."""
+        """How many results, and how many failures, were recorded in each of *bins* equal parts of a period."""
         ...
 
     def latest(self) -> tuple[int, int]:
-        """Numbers that grow with every result, and with every failure, that comes."""
+        """A number that grows with every result, and one that grows with every failure."""
         ...
 
 
 @runtime_checkable
 class IntegrityCheck(Protocol):
-    """An index that can tell whether it is sound. Without it, only its rows are looked at."""
+    """An index that can check its own file or tables. Without it, ``verify`` checks only its records."""
 
     def problems(self) -> list[str]:
-        """What is wrong with its file or its tables; empty where nothing is."""
+        """Descriptions of what is wrong with the file or the tables; empty if nothing is."""
         ...
 
 
 @runtime_checkable
 class PrunesHistory(Protocol):
-    """An index that can drop what it noted for viewers. Without it, failures and maps stay noted."""
+    """An index that can delete the failures and maps that it recorded for viewers. Without it, these stay."""
 
     def prune_history(self, before: float | None = None, function: str | None = None) -> int:
-        """Drop failures, and maps that are over, noted *before* a time and of one *function*; how many there were."""
+        """Delete failures, and maps that are over, recorded *before* a time and of one *function*; returns how many."""
         ...
 
 
 @runtime_checkable
 class AccessLog(Protocol):
-    """An index that remembers when its results were last used. Without it, ``max_bytes`` is a `ConfigurationError`."""
+    """An index that stores when its results were last used. Without it, ``max_bytes`` is a `ConfigurationError`."""
 
     def record_access(self, accesses: Mapping[bytes, float]) -> None:
-        """Remember when the results of these keys were used, where they are kept and it was not later."""
+        """Store when the results of these keys were used, for keys that have one. An earlier time changes nothing."""
         ...
 
     def least_used(self) -> Iterator[Summary]:
-        """Kept results, longest unused first; one that was never noted counts as used when it was kept."""
+        """Results, least recently used first; one without a recorded use counts as used when it was stored."""
         ...
 
 
 @runtime_checkable
 class Compacts(Protocol):
-    """An index that can give the space of dropped rows back. Without it, new rows fill it again."""
+    """An index that can release the space of deleted records. Without it, new records reuse that space."""
 
     def compact(self) -> None:
-        """Make the index as small as its rows; writers wait meanwhile."""
+        """Shrink the index to the size of its records; writers wait meanwhile."""
         ...
 
 
 @runtime_checkable
 class LocalFile(Protocol):
-    """An index in a file of this machine. Without it, each process has rate limits of its own by default."""
+    """An index in a local file. Without it, each process has rate limits of its own by default."""
 
     def beside(self, suffix: str) -> str:
-        """The absolute path of a further file beside the index's."""
+        """The absolute path of another file in the same directory, named after the index and *suffix*."""
         ...
 
 
 @runtime_checkable
 class InDirectory(Protocol):
-    """An index or a storage in the file system of this machine. Without it, it is reached from everywhere."""
+    """An index or a storage in a local directory. One without this protocol counts as reachable from every machine."""
 
     @property
     def directory(self) -> str:
-        """The absolute path of the directory in which it lies, whether that exists already or not."""
+        """The absolute path of the directory, whether it exists yet or not."""
         ...
 
 
 @runtime_checkable
 class FailureLog(Protocol):
-    """Notes failures for viewers. Without it, failures reach the caller and are not noted."""
+    """An index that records failures for viewers. Without it, an exception only reaches the caller."""
 
     def note_failure(self, failure: Failure) -> None:
-        """Note *failure*, replacing an earlier one of the same key."""
+        """Record *failure*, replacing an earlier one of the same key."""
         ...
 
     def failures(self, function: str | None = None) -> Iterator[Failure]:
-        """Failures whose call has no kept result, newest first."""
+        """Failures whose call has no cached result, newest first."""
         ...
 
     def failed(self, keys: Sequence[bytes]) -> dict[bytes, Failure]:
-        """The failures of those *keys* that failed last time."""
+        """The failures of those *keys* whose latest call failed."""
         ...
 
 
 @runtime_checkable
 class MapLog(Protocol):
-    """Notes the progress of maps for viewers. Without it, it is only shown as a bar."""
+    """An index that records the progress of maps for viewers. Without it, only the progress bar shows it."""
 
     def note_map(self, progress: MapProgress) -> None:
-        """Note *progress*, replacing what was noted under its ``id``."""
+        """Record *progress*, replacing an earlier record with the same ``id``."""
         ...
 
     def maps(self) -> Iterator[MapProgress]:
-        """Noted maps, the latest started first."""
+        """Recorded maps, the one that started last first."""
         ...
 
 
 @runtime_checkable
 class Statistics(Protocol):
-    """Knows how long calls took. Without it, ``bs.plan`` gives no time."""
+    """An index that knows how long calls took. Without it, ``bs.plan`` estimates no time."""
 
     def mean_seconds(self, function: str) -> float | None:
-        """Mean run time of the latest calls of *function* in seconds; ``None`` if none was run."""
+        """Mean run time, in seconds, of the latest calls of *function*; ``None`` if none was run."""
         ...

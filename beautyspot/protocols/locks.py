@@ -1,4 +1,4 @@
-"""What locks must do: one execution per key, over processes and machines."""
+"""The protocols of locks, which ensure one execution per key across processes and machines."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from typing import Protocol, runtime_checkable
 
 @runtime_checkable
 class KeyLocks(Protocol):
-    """Locks that live as long as their owner. Without them, one execution per key holds in one process."""
+    """Locks that end with the process that holds them. Without them, one execution per key holds in each process."""
 
     def try_lock(self, key: bytes) -> bool:
-        """Take the lock of *key* if nobody has it; says whether it was taken."""
+        """Acquire the lock of *key* unless it is held; returns whether it was acquired."""
         ...
 
     def lock(self, key: bytes) -> None:
-        """Take the lock of *key*, waiting for as long as a living owner has it."""
+        """Acquire the lock of *key*, waiting for as long as a living process holds it."""
         ...
 
     def unlock(self, key: bytes) -> None:
-        """Give the lock of *key* back."""
+        """Release the lock of *key*."""
         ...
 
 
 @runtime_checkable
 class BulkLocks(Protocol):
-    """Locks of which many are asked for at once, as over a network. Without it, each is asked for by itself."""
+    """Locks of which many are acquired in one request, as over a network. Without it, each is a request of its own."""
 
     def try_lock_many(self, keys: Sequence[bytes]) -> set[bytes]:
-        """Take the locks of those *keys* that nobody has; those that were taken."""
+        """Acquire the locks of those *keys* that are not held; returns the keys whose lock was acquired."""
         ...
 
     def unlock_many(self, keys: Sequence[bytes]) -> None:
-        """Give the locks of *keys* back."""
+        """Release the locks of *keys*."""
         ...

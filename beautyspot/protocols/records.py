@@ -1,9 +1,10 @@
-"""What an index and a storage hold, as frozen values: rows, and which of them are asked for."""
+"""The records that an index and a storage hold, and selections of them, as frozen values."""
 
 from __future__ import annotations
 
 import time
 from typing import Literal, NamedTuple
+from zlib import crc32
 
 __all__ = [
     "BlobInfo",
@@ -22,15 +23,15 @@ Order = Literal["created", "size", "seconds"]
 
 
 class Entry(NamedTuple):
-    """What a hit reads of a kept result.
+    """The part of a record that a hit reads.
 
     Attributes:
-        value: The serialized result, or ``None`` when it lies in blob storage.
-        location: Where blob storage put it, or ``None``.
-        checksum: Of ``value`` (CRC-32, 4 bytes) or of the blob (BLAKE3, 16 bytes).
-        size: Bytes of the serialized result.
-        expires: Seconds since the epoch, or ``None``.
-        code: Fingerprint of the function's code when the result was kept; empty where there is none.
+        value: The serialized result, or ``None`` if it is a blob.
+        location: The blob's location in its storage, or ``None``.
+        checksum: Checksum of ``value`` (CRC-32, 4 bytes) or of the blob (BLAKE3, 16 bytes).
+        size: Size of the serialized result in bytes.
+        expires: Time of expiry in seconds since the epoch, or ``None``.
+        code: Fingerprint of the function's code when the result was stored; empty if there was none.
     """
 
     value: bytes | None
@@ -40,22 +41,26 @@ class Entry(NamedTuple):
     expires: float | None
     code: bytes
 
+    def is_intact(self) -> bool:
+        """Whether there is a ``value`` and it matches its checksum. A blob is checked when it is read."""
+        return self.value is not None and crc32(self.value).to_bytes(4, "big") == self.checksum
+
 
 class Summary(NamedTuple):
-    """What viewers list of a kept result.
+    """The part of a record that viewers list.
 
     Attributes:
         key: The call's key, 16 bytes.
-        function: ``module.qualname``.
-        version: The task's version as text; empty where there is none.
-        input: The call's arguments, readable and cut short.
-        arguments: Four bytes for each argument, equal where the arguments are equal (CRC-32).
+        function: The function's name, as ``module.qualname``.
+        version: The task's version as text; empty if it has none.
+        input: The call's arguments as readable text, truncated.
+        arguments: A CRC-32 checksum, 4 bytes, for each argument.
         content_type: A MIME type, or ``None``.
-        size: Bytes of the serialized result.
-        created: Seconds since the epoch.
-        expires: Seconds since the epoch, or ``None``.
-        seconds: How long the function ran; ``None`` for a value that was put.
-        worker: ``host:pid`` of who kept it.
+        size: Size of the serialized result in bytes.
+        created: Time at which it was stored, in seconds since the epoch.
+        expires: Time of expiry in seconds since the epoch, or ``None``.
+        seconds: Run time of the function in seconds; ``None`` for a value that was put.
+        worker: The process that stored it, as ``host:pid``.
     """
 
     key: bytes
@@ -72,7 +77,7 @@ class Summary(NamedTuple):
 
 
 class Record(NamedTuple):
-    """A kept result: what a hit reads, and what viewers list."""
+    """A cached result: the entry that a hit reads, and the summary that viewers list."""
 
     entry: Entry
     summary: Summary
@@ -83,15 +88,15 @@ class Failure(NamedTuple):
 
     Attributes:
         key: The call's key, 16 bytes.
-        function: ``module.qualname``.
-        version: The task's version as text.
-        input: The call's arguments, readable and cut short.
+        function: The function's name, as ``module.qualname``.
+        version: The task's version as text; empty if it has none.
+        input: The call's arguments as readable text, truncated.
         error: The exception's type, as ``module.Name``.
-        message: Its text, cut short.
-        traceback: The formatted traceback, cut short.
-        created: Seconds since the epoch.
-        seconds: How long the function ran before it failed.
-        worker: ``host:pid`` of who ran it.
+        message: The exception's text, truncated.
+        traceback: The formatted traceback, truncated.
+        created: Time of the failure in seconds since the epoch.
+        seconds: Run time of the function, in seconds, until it failed.
+        worker: The process that ran it, as ``host:pid``.
     """
 
     key: bytes
@@ -107,9 +112,10 @@ class Failure(NamedTuple):
 
 
 class MapProgress(NamedTuple):
-    """How far a map has come; ``total`` is ``None`` for inputs of unknown length, ``ended`` while it runs.
+    """The progress of a map.
 
-    ``id`` is any text that is the map's own; times are seconds since the epoch.
+    ``total`` is ``None`` if the number of inputs is unknown, and ``ended`` is ``None`` while the map runs. ``id`` is a
+    unique text. Times are in seconds since the epoch.
     """
 
     id: str
@@ -124,26 +130,27 @@ class MapProgress(NamedTuple):
     worker: str
 
 
-SILENT = 60.0  # seconds without a note after which a map is taken to have been killed
+SILENT = 60.0  # seconds without progress after which a map counts as killed
 
 
 def is_over(progress: MapProgress) -> bool:
-    """Whether a map has ended, or was killed: it has said nothing for a minute."""
+    """Whether a map has ended, or counts as killed since it has recorded no progress for a minute."""
     return progress.ended is not None or progress.updated < time.time() - SILENT
 
 
 class Selection(NamedTuple):
-    """Which rows a viewer asks for: those of which all of this holds. ``None`` asks for nothing.
+    """A selection of records or failures: those that meet every condition. ``None`` is no condition.
 
     Attributes:
-        status: ``"kept"``: results, expired ones included; ``"expired"``: these alone; ``"failed"``: failures.
-        function: ``module.qualname``.
-        version: The task's version; ``""`` is that of tasks without one.
-        text: Stands in the input, upper and lower case of ASCII letters being the same.
-        since: Seconds since the epoch; kept or failed then or later.
-        before: Seconds since the epoch; kept or failed earlier.
-        smallest: Bytes of the serialized result, at least.
-        largest: Bytes of the serialized result, at most.
+        status: ``"kept"`` for results, including expired ones; ``"expired"`` for expired results; ``"failed"`` for
+            failures.
+        function: The function's name, as ``module.qualname``.
+        version: The task's version; ``""`` selects tasks without one.
+        text: A text that the input contains, ignoring the case of ASCII letters.
+        since: Earliest time of storing or failing, in seconds since the epoch.
+        before: Time, in seconds since the epoch, before which it was stored or failed.
+        smallest: Least size of the serialized result in bytes.
+        largest: Greatest size of the serialized result in bytes.
     """
 
     status: Literal["kept", "expired", "failed"] = "kept"
@@ -157,16 +164,16 @@ class Selection(NamedTuple):
 
 
 class FunctionSummary(NamedTuple):
-    """What is kept of one version of a function.
+    """Totals for one version of a function.
 
     Attributes:
-        function: ``module.qualname``.
-        version: As text; empty where there is none.
-        results: How many are kept.
-        size: Bytes of their serialized results.
-        seconds: That running them took, and would take again.
-        failures: Calls that failed last time.
-        latest: When the newest of all these came, in seconds since the epoch.
+        function: The function's name, as ``module.qualname``.
+        version: The version as text; empty if there is none.
+        results: Number of cached results.
+        size: Total size of the serialized results in bytes.
+        seconds: Total run time of these calls in seconds.
+        failures: Number of calls whose latest run failed.
+        latest: Time of the newest result or failure, in seconds since the epoch.
     """
 
     function: str
@@ -179,7 +186,7 @@ class FunctionSummary(NamedTuple):
 
 
 class BlobInfo(NamedTuple):
-    """A blob in a storage: where, how many bytes, and when it was written (seconds since the epoch)."""
+    """A blob in a storage: its location, its size in bytes, and when it was written, in seconds since the epoch."""
 
     location: str
     size: int

@@ -1,4 +1,4 @@
-"""What a serializer must do."""
+"""The protocols of a serializer."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ class Serializer(Protocol):
     """Turns results into bytes and back. ``loads`` must not execute what it reads."""
 
     def dumps(self, value: Any) -> bytes:
-        """The bytes of *value*; a `SerializationError` where that cannot be."""
+        """The bytes of *value*. Raises a `SerializationError` if it cannot be serialized."""
         ...
 
     def loads(self, data: Buffer) -> Any:
-        """The value of *data*, a fresh object; any exception means that the bytes are of no use."""
+        """The value of *data*, as a new object. Any exception means that the bytes cannot be used."""
         ...
 
 
 @runtime_checkable
 class BufferSerializer(Protocol):
-    """Keeps large buffers apart, so that they are written and memory-mapped without a copy."""
+    """A serializer that keeps large buffers separate, so that they are written and memory-mapped without a copy."""
 
     def dump_parts(self, value: Any) -> tuple[bytes, list[memoryview]]:
         """A head, and the large buffers that it refers to by position."""
@@ -35,12 +35,12 @@ class BufferSerializer(Protocol):
 
 @runtime_checkable
 class ItemSerializer(Protocol):
-    """Reads the items of a list one by one. Without it, a stream that is replayed is decoded as a whole."""
+    """A serializer that reads the items of a list one by one. Without it, a replayed stream is decoded as a whole."""
 
     def join_items(self, items: Sequence[bytes]) -> bytes:
-        """The bytes of the list whose *items* ``dumps`` gave one by one: those that ``dumps`` gives of the list."""
+        """The bytes that ``dumps`` returns for a list, made from the bytes that it returned for each of its *items*."""
         ...
 
     def load_items(self, data: Buffer) -> Iterator[Any]:
-        """The items of a list, each decoded when it is asked for."""
+        """The items of a list, each decoded when the iterator reaches it."""
         ...

@@ -1,25 +1,23 @@
-"""What a blob storage must do."""
+"""The protocols of a blob storage."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from typing import Protocol, runtime_checkable
 
-from beautyspot.protocols.records import (
-    BlobInfo,
-)
+from beautyspot.protocols.records import BlobInfo
 from beautyspot.protocols.serializer import Buffer
 
 
 class BlobStorage(Protocol):
-    """Where large results lie."""
+    """A storage for blobs: serialized results that are too large for the index."""
 
     def save(self, name: str, parts: Sequence[Buffer]) -> str:
-        """Write *parts* one after the other as one blob, whole or not at all.
+        """Write *parts* one after the other as one blob, completely or not at all.
 
         Args:
-            name: A hint of 32 hexadecimal digits; two saves of one name are two blobs.
-            parts: What to write; large ones are memory views and are not copied.
+            name: 32 hexadecimal digits to name the blob after; two saves with one name are two blobs.
+            parts: The bytes of the blob; large parts are memory views and are not copied.
 
         Returns:
             The blob's location, relative to the storage.
@@ -27,11 +25,11 @@ class BlobStorage(Protocol):
         ...
 
     def load(self, location: str, size: int) -> bytearray:
-        """The blob at *location*; a `StorageError` where it is not *size* bytes long."""
+        """The bytes of the blob at *location*. Raises a `StorageError` if it is not *size* bytes long."""
         ...
 
     def delete(self, location: str) -> None:
-        """Remove the blob at *location*; one that is gone already is no error."""
+        """Delete the blob at *location*. It is no error if there is none."""
         ...
 
     def blobs(self) -> Iterator[BlobInfo]:
@@ -39,7 +37,7 @@ class BlobStorage(Protocol):
         ...
 
     def close(self) -> None:
-        """Release what was opened. A later call opens it again."""
+        """Close files and connections. The next call opens them again."""
         ...
 
 
@@ -48,17 +46,17 @@ class MapsBlobs(Protocol):
     """A storage whose blobs can be memory-mapped. Without it, ``mmap=True`` is a `ConfigurationError`."""
 
     def map(self, location: str, size: int) -> memoryview:
-        """The blob at *location* as a read-only view of its file, *size* bytes long."""
+        """The blob at *location*, mapped read-only into memory; *size* is its length in bytes."""
         ...
 
 
 @runtime_checkable
 class Evicts(Protocol):
-    """A storage that drops blobs by itself. Without it, a blob that is gone is a fault, which is said.
+    """A storage that evicts blobs by itself. Without it, a missing blob is a problem and causes a warning.
 
-    With it, the call of a blob that is gone runs again as if it had never run.
+    With it, a call whose blob is missing runs again as if it had never run.
     """
 
     def size_limit(self) -> int:
-        """Bytes above which it drops blobs."""
+        """Total size, in bytes, above which it evicts blobs."""
         ...

@@ -11,6 +11,7 @@ from time import monotonic, time
 from typing import Any
 
 from beautyspot._internal.fork_safety import SurvivesFork
+from beautyspot._internal.warn import log
 from beautyspot.errors import ConfigurationError
 from beautyspot.protocols.index import AccessLog, TaskDB
 
@@ -86,13 +87,13 @@ class AccessRecorder(SurvivesFork):
         except Exception as error:
             if self._says_unwritten:
                 self._says_unwritten = False
-                _log("WARNING", "it cannot be noted in %r which results were used: %s", self._db, error)
+                log("WARNING", "it cannot be noted in %r which results were used: %s", self._db, error)
 
 
 _live: weakref.WeakSet[AccessRecorder] = weakref.WeakSet()
 
 
-@atexit.register
+@atexit.register  # a program that closes no project would lose what the last minute used
 def _write_at_exit() -> None:
     """Write what projects noted that nobody has closed."""
     for accesses in list(_live):
@@ -122,9 +123,3 @@ def access_log(db: TaskDB) -> AccessLog:
             "or an index that is a AccessLog"
         )
     return db
-
-
-def _log(level: str, text: str, *values: object) -> None:
-    import logging  # as in `results`: seldom needed, and slow to import
-
-    logging.getLogger("beautyspot").log(getattr(logging, level), text, *values)

@@ -17,7 +17,7 @@ from time import time
 from typing import Any, Final
 
 from beautyspot._internal.digests import hasher
-from beautyspot._internal.warn import warn_once
+from beautyspot._internal.warn import log, warn_once
 from beautyspot.errors import (
     BeautyspotError,
     DamagedBlobError,
@@ -272,10 +272,10 @@ class Results:
         try:
             self.storage.delete(location)
         except Exception as error:
-            _log("cannot remove the unused blob %s: %s", location, error)
+            log("INFO", "cannot remove the unused blob %s: %s", location, error)
 
     def _unreadable(self, error: Exception) -> None:
-        _log("kept result not usable: %s", error)
+        log("INFO", "kept result not usable: %s", error)
         kind = type(error).__name__
         cause = str(error) if isinstance(error, BeautyspotError) else f"{kind}: {error}"
         on_a_server = not (self.is_quick or isinstance(self.db, InDirectory))
@@ -306,12 +306,6 @@ def unreferenced(blobs: Iterator[BlobInfo], db: TaskDB) -> Iterator[BlobInfo]:
         for blob, key in zip(some, keys, strict=True):
             if key is None or key not in entries or entries[key].location != blob.location:
                 yield blob
-
-
-def _log(text: str, *values: object) -> None:
-    import logging  # takes longer to import than this module, and is seldom needed
-
-    logging.getLogger("beautyspot").info(text, *values)
 
 
 def is_expired(entry: Entry) -> bool:

@@ -1,8 +1,8 @@
-"""A result as bytes and back.
+"""Serialization: results to bytes and back.
 
-`msgpack_serializer` is the built-in serializer, with `builtin_types` and `library_types`. `blob_format` lays out a
-blob, `inspector` reads values without their classes, `to_json` shows them as plain data, `content_types` says what
-they are.
+`msgpack_serializer` is the built-in serializer, with `builtin_types` and `library_types`. `blob_format` is the layout
+of a blob, `inspector` decodes values without their classes, `to_json` converts values to JSON and to files,
+`content_types` is the table of MIME types.
 """
 
 from typing import TYPE_CHECKING

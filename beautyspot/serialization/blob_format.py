@@ -1,9 +1,9 @@
-"""The form of a blob: a head and large buffers, one after the other, so that buffers can be mapped in place.
+"""The layout of a blob: a head and large buffers, one after the other, so that buffers can be memory-mapped.
 
 "BSB1"   4 bytes
-count    of buffers, 4 bytes, little-endian
-sizes    of the head and of each buffer, 8 bytes each
-head, and then each buffer, each beginning at a multiple of 64 bytes (for whatever dtype lies there)
+count    number of buffers, 4 bytes, little-endian
+sizes    sizes of the head and of each buffer, 8 bytes each
+head, and then each buffer, each starting at a multiple of 64 bytes (an alignment for every dtype)
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _ALIGNMENT = 64
 
 
 def join(head: bytes, buffers: Sequence[memoryview]) -> list[Buffer]:
-    """The parts of a blob, to be written one after the other; the buffers are not copied."""
+    """The parts of a blob, in the order in which they are written; the buffers are not copied."""
     whole: list[bytes | memoryview] = [head, *buffers]
     sizes = [memoryview(part).nbytes for part in whole]
     parts: list[Buffer] = [_MAGIC + struct.pack(f"<I{len(sizes)}Q", len(buffers), *sizes)]
@@ -33,7 +33,7 @@ def split(blob: Buffer) -> tuple[memoryview, list[memoryview]]:
     """The head and the buffers of a blob, as views of it.
 
     Raises:
-        DeserializationError: If it is no blob of this form.
+        DeserializationError: If the blob does not have this layout.
     """
     view = memoryview(blob)
     try:

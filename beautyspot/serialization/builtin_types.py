@@ -1,8 +1,8 @@
-"""The types that are kept without registration, each taken apart into plain data and put together again.
+"""The types of the standard library that need no registration: their encoders to plain data, and their decoders.
 
-An encoder turns a value into something packable; it is handed ``apart``, which keeps a large buffer out of
-the message. A decoder makes a fresh object of it and calls nothing that was named in the data: classes are
-looked up among those that are loaded, and their instances are filled without calling them.
+An encoder turns a value into something that MessagePack can pack; its argument ``apart`` moves a large buffer out of
+the message. A decoder makes a new object and calls nothing that is named in the data: it looks classes up among those
+that are loaded, and fills their instances without calling them.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from beautyspot.errors import DeserializationError, SerializationError, UnknownT
 Apart = Callable[[memoryview], Any]
 Encoder = Callable[[Any, Apart], Any]
 
-# What MessagePack would write without asking, and give back as another type.
+# Types that MessagePack would write without calling the encoder, and read as another type.
 DISGUISED = frozenset({bytearray, memoryview, ExtType, Timestamp})
 
 
 class Masked:
-    """A value of a disguised type, wrapped so that the packer asks what to do with it."""
+    """Wraps a value of a disguised type, so that the packer calls the encoder for it."""
 
     __slots__ = ("value",)
 
@@ -40,11 +40,11 @@ class Masked:
 
 
 class BufferRef(int):
-    """Stands in a message for a buffer that is kept apart: its position."""
+    """Takes the place of a separate buffer in a message: the buffer's position."""
 
 
 class Code(enum.IntEnum):
-    """Extension codes on disk; a code is never given a second meaning."""
+    """Extension codes in stored data; a code never gets a second meaning."""
 
     BUFFER = -2
     BYTES = -3
@@ -73,7 +73,7 @@ class Code(enum.IntEnum):
 
 
 def reference(cls: type) -> list[str]:
-    """How *cls* is named in data; an error if it could not be found again under that name."""
+    """The name of *cls* in data. Raises a `SerializationError` if the class cannot be found by that name."""
     module = module_name(cls.__module__)
     if find(module, cls.__qualname__) is not cls:
         raise SerializationError(
@@ -83,7 +83,7 @@ def reference(cls: type) -> list[str]:
 
 
 def loaded(reference: Any, *bases: type) -> Any:
-    """The class of a reference, if it is loaded and of the kind that the data says."""
+    """The class of a reference; an error if it is not loaded, or no longer a subclass of *bases*."""
     module, qualname = reference
     found = find(module, qualname)
     if not isinstance(found, type):
@@ -94,7 +94,7 @@ def loaded(reference: Any, *bases: type) -> Any:
 
 
 def fill(cls: type, attributes: dict[str, Any]) -> Any:
-    """An instance of *cls* made of its attributes; neither ``__init__`` nor any setter runs."""
+    """A new instance of *cls* with *attributes*; neither ``__init__`` nor any setter runs."""
     made: Any = object.__new__(cls)
     for name, value in attributes.items():
         object.__setattr__(made, name, value)

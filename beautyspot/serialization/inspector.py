@@ -1,8 +1,7 @@
-"""Kept values as viewers see them: whole where they are plain, and taken apart where their class is not at hand.
+"""ClasslessDecoder: decodes cached results for viewers, which do not have the classes of the program that stored them.
 
-A viewer seldom has the classes of the program that kept a value. A data class, a pydantic model, a named tuple or an
-enum member is therefore never made again here, but shown as its name and its fields; a type that a user registered, as
-its code and its bytes. Nothing is executed, as nowhere else.
+A data class, a pydantic model, a named tuple or an enum member becomes an `UnknownObject` with its name and its fields;
+a value of a registered type becomes one with its code and its bytes. As everywhere, nothing in the data is executed.
 """
 
 from __future__ import annotations
@@ -28,10 +27,10 @@ _LIBRARIES = {
 
 
 class UnknownObject(NamedTuple):
-    """Stands for a value whose class is not at hand.
+    """Takes the place of a value whose class is not available.
 
     Attributes:
-        kind: ``module.Name`` of its class, or how it is called otherwise.
+        kind: Name of its class, as ``module.Name``, or another description.
         content: Its fields by name, its items, or its bytes.
     """
 
@@ -69,7 +68,7 @@ def _pydantic(data: Any) -> UnknownObject:
 
 
 def _of_library(code: Code) -> Callable[[Any], Any]:
-    """The decoder of a library's type; without that library, its name."""
+    """The decoder of a library's type; without that library, the decoder returns an `UnknownObject`."""
 
     def decode(data: Any) -> Any:
         library = _LIBRARIES[code]
@@ -85,10 +84,10 @@ def _of_library(code: Code) -> Callable[[Any], Any]:
 
 
 class ClasslessDecoder(MsgpackSerializer):
-    """Reads what any project's own serializer wrote, without the classes that were written.
+    """Reads what the built-in serializer of any project wrote, without the classes of the values.
 
     Args:
-        like: A serializer whose registered types are read as it does.
+        like: A serializer whose registered types are decoded too.
     """
 
     _builtin: ClassVar[dict[int, Callable[[Any], Any]]] = {

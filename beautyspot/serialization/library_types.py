@@ -1,7 +1,7 @@
-"""Types of other people's libraries that are kept without registration; nothing is imported for them.
+"""The types of other libraries that need no registration; no library is imported for them.
 
-A library is looked at where it is loaded already: a value of its types cannot be at hand otherwise. Arrays and
-frames hand their memory over as it lies; frames travel as Arrow.
+A library matters only if it is loaded already, since otherwise no value of its types exists. Arrays are written from
+their memory without a copy; frames are converted to Arrow.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def _to_array(data: Any) -> Any:
     descr: str
     descr, shape, order, content = data
     if order == "L":
-        if descr not in ("O", "T"):  # the size of any other is the data's to say, and could be any
+        if descr not in ("O", "T"):  # for any other, the data alone would set the size of the allocation
             raise DeserializationError(f"an array of dtype {descr!r} is not kept as a list")
         flat = numpy.empty(len(content), dtype=descr)
         for i, item in enumerate(content):
@@ -57,13 +57,13 @@ def _to_array(data: Any) -> Any:
     dtype = _to_dtype(descr)
     if dtype.hasobject:
         raise DeserializationError("an array of Python objects cannot be made from bytes")
-    # A view of its own memory is taken as it is; bytes cannot be written to and are copied.
+    # A view of separate memory is used as it is; bytes are read-only and are copied.
     memory = bytearray(content) if isinstance(content, bytes) else content
     return numpy.ndarray(tuple(shape), dtype, memory, order=order)
 
 
 def _described(dtype: Any) -> str:
-    """A dtype as text: NumPy's own description, as files of NumPy hold it."""
+    """A dtype as text: NumPy's own description, as in files of NumPy."""
     import numpy
 
     descr = numpy.lib.format.dtype_to_descr(dtype)
@@ -94,7 +94,7 @@ def _pandas(v: Any, apart: Apart) -> Any:
 
     is_series = isinstance(v, pandas.Series)
     frame = v.to_frame(name="values") if is_series else v
-    # Arrow names its columns; a range of numbers would come back as numbers.
+    # Arrow has column names as texts; a range of numbers would come back as separate numbers.
     names = None if is_series else v.columns
     columns = [names.start, names.stop, names.step] if type(names) is pandas.RangeIndex else None
     head = [is_series, v.name if is_series else None, columns]
@@ -169,7 +169,7 @@ def _image(v: Any, _: Apart) -> Any:
 def _to_image(data: Any) -> Any:
     cls = loaded(data[0], sys.modules["PIL.Image"].Image)
     (width, height), content = data[1][2], data[1][4]
-    if width * height > 8 * len(content):  # PIL makes the image first and then looks for its pixels
+    if width * height > 8 * len(content):  # PIL allocates the image before it reads the pixels
         raise DeserializationError(f"an image of {width} by {height} pixels and {len(content)} bytes")
     made = cls.__new__(cls)
     made.__setstate__(data[1])
@@ -185,7 +185,7 @@ DECODERS: dict[int, Callable[[Any], Any]] = {
     Code.IMAGE: _to_image,
 }
 
-# Types of libraries, by the name of the library, looked at only where it is loaded.
+# Types of libraries by the name of the library, which is used only if it is loaded.
 _LIBRARIES: dict[str, Callable[[Any], list[tuple[tuple[type, ...], int, Encoder]]]] = {
     "numpy": lambda m: [((m.ndarray, m.memmap), Code.ARRAY, _array)],
     "pandas": lambda m: [((m.DataFrame, m.Series), Code.PANDAS, _pandas)],
@@ -195,7 +195,7 @@ _LIBRARIES: dict[str, Callable[[Any], list[tuple[tuple[type, ...], int, Encoder]
 
 @functools.lru_cache(1024)
 def family_of(kind: type) -> tuple[int, Encoder] | None:
-    """The code and the encoder of a library's type, or ``None``."""
+    """The code and the encoder of a library's type; ``None`` for any other type."""
     for name, rows in _LIBRARIES.items():
         if name in sys.modules:
             for types, code, encoder in rows(sys.modules[name]):

@@ -1,8 +1,8 @@
-"""Results to bytes and back: MessagePack, the types a user registered, and the built-in ones.
+"""MsgpackSerializer: results to bytes and back, with MessagePack, registered types and built-in types.
 
-All of MessagePack's 128 extension codes for applications belong to users; built-in types stand under
-negative codes (`builtin_types`, `library_types`). Nothing that is read is executed, and no module is imported
-by a name found in data: a class must be loaded already.
+All of MessagePack's 128 extension codes for applications belong to users; built-in types have negative codes
+(`builtin_types`, `library_types`). Nothing that is read is executed, and no module is imported by a name found in
+data: a class must be loaded already.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ _unpackb: Callable[..., Any] = msgpack.unpackb
 _NATIVE = (type(None), bool, int, float, str, bytes, list, dict)
 _ATOMS = frozenset({type(None), bool, int, float, str, bytes})
 _NESTING = "it is nested more than 500 levels deep (100 of other types than list and dict), or contains itself"
-_SHALLOW = 6  # levels of extensions that may stand on the stack of a thread, which may have 512 kB
+_SHALLOW = 6  # levels of extensions that are decoded on the stack of a thread, which may have 512 kB
 _DEEPEST = 100  # levels of extensions that a value may have
-BUFFER_SIZE = 1 << 16  # bytes from which on a buffer is kept apart
+BUFFER_SIZE = 1 << 16  # bytes from which on a buffer is separate from the message
 
 
 class MsgpackSerializer:
-    """The serializer of every project that does not bring its own."""
+    """The serializer of every project that is not given another one."""
 
     _builtin: ClassVar[dict[int, Callable[[Any], Any]]] = builtin_types.DECODERS | library_types.DECODERS
 
@@ -44,16 +44,16 @@ class MsgpackSerializer:
         self._decoders: dict[int, Callable[[bytes], Any]] = {}
 
     def register(self, type_: type[T], code: int, encoder: Callable[[T], bytes], decoder: Callable[[bytes], T]) -> None:
-        """Keep values of *type_* and of its subclasses under an extension code.
+        """Serialize values of *type_* and of its subclasses under an extension code.
 
         Args:
-            type_: The type; registered before it is used, it takes the place of built-in handling.
-            code: 0 to 127, one type a code; it stands in the kept data and must not change afterwards.
-            encoder: Turns a value into bytes.
-            decoder: Turns these bytes into a value again.
+            type_: The type. If it has a built-in encoder, register it before it is first used.
+            code: Number from 0 to 127, one for each type; it is part of the stored data and must not change later.
+            encoder: Function that turns a value into bytes.
+            decoder: Function that turns these bytes back into a value.
 
         Raises:
-            ConfigurationError: If the code or the type is taken or out of range.
+            ConfigurationError: If the code is out of range, or the code or the type is registered already.
         """
         if not isinstance(code, int) or isinstance(code, bool) or not 0 <= code <= 127:
             raise ConfigurationError(f"code must be a whole number from 0 to 127, not {code!r}")
@@ -68,27 +68,27 @@ class MsgpackSerializer:
         """The bytes of *value*.
 
         Raises:
-            SerializationError: Naming the type, where it sits, and `Project.register_type`.
+            SerializationError: If a type is unknown. The text names the type, its path, and `Project.register_type`.
         """
         return _Dump(self, None).whole(value)
 
     def dump_parts(self, value: Any) -> tuple[bytes, list[memoryview]]:
-        """The bytes of *value* but for its large buffers, and these; see `dumps`."""
+        """The bytes of *value* without its large buffers, and these buffers; see `dumps`."""
         if type(value) is bytes and len(value) >= BUFFER_SIZE:
             return _HEAD_OF_BYTES, [memoryview(value)]
         buffers: list[memoryview] = []
         return _Dump(self, buffers).whole(value), buffers
 
     def loads(self, data: Buffer) -> Any:
-        """The value of *data*, a fresh object.
+        """The value of *data*, as a new object.
 
         Raises:
-            DeserializationError: If *data* is not what this serializer wrote, or a class is not loaded.
+            DeserializationError: If this serializer did not write *data*, or a class is not loaded.
         """
         return self._loaded(data, self._decode)
 
     def load_parts(self, head: Buffer, buffers: Sequence[memoryview]) -> Any:
-        """The value of what `dump_parts` gave; its arrays lie in *buffers*. See `loads`."""
+        """The value that `dump_parts` took apart; its arrays are views of *buffers*. See `loads`."""
 
         def decode(code: int, data: bytes, depth: int = 0) -> Any:
             if code == Code.BUFFER:
@@ -98,7 +98,7 @@ class MsgpackSerializer:
         return self._loaded(head, decode)
 
     def join_items(self, items: Sequence[bytes]) -> bytes:
-        """The bytes of a list whose *items* were packed by `dumps` one by one."""
+        """The bytes of a list whose *items* were serialized by `dumps` one by one."""
         header: bytes = msgpack.Packer().pack_array_header(len(items)) or b""
         return b"".join((header, *items))
 
@@ -121,11 +121,11 @@ class MsgpackSerializer:
             return _unpackb(data, ext_hook=decode, strict_map_key=False, unicode_errors="surrogatepass")
         except DeserializationError:
             raise
-        except Exception as cause:  # a decoder may raise anything on bytes that are not its own
+        except Exception as cause:  # a decoder may raise anything for bytes that its encoder did not write
             raise DeserializationError(f"{type(cause).__name__}: {cause}") from cause
 
     def _decode(self, code: int, data: bytes, depth: int = 0, decode: Callable[..., Any] | None = None) -> Any:
-        """The value of an extension, *depth* extensions deep; *decode* is asked for those in it."""
+        """The value of an extension, *depth* extensions deep; *decode* decodes the extensions in it."""
         if code >= 0:
             decoder = self._decoders.get(code)
             return self._unknown(code, data) if decoder is None else decoder(data)
@@ -138,12 +138,12 @@ class MsgpackSerializer:
         return builtin(unpack(data, ext_hook=hook, strict_map_key=False, unicode_errors="surrogatepass"))
 
     def _unknown(self, code: int, data: bytes) -> Any:
-        """What stands for a value of a type that nobody registered."""
+        """The value for an unregistered code: an error here; `ClasslessDecoder` returns an `UnknownObject`."""
         raise UnknownTypeError(f"no type is registered under code {code}; call register_type first")
 
 
 def _unpack_deep(data: bytes, ext_hook: Any, **options: Any) -> Any:
-    """As ``unpackb``, which puts some 50 kB on the stack of the thread for each level: these stand on the heap."""
+    """Like ``unpackb``, but on the heap: that needs some 50 kB of the thread's stack for each level."""
     if ext_hook.keywords["depth"] > _DEEPEST:
         raise DeserializationError(_NESTING)
     size = max(1, len(data))
@@ -156,7 +156,7 @@ def _unpack_deep(data: bytes, ext_hook: Any, **options: Any) -> Any:
 
 
 class _Dump:
-    """One value on its way to bytes."""
+    """The serialization of one value."""
 
     def __init__(self, serializer: MsgpackSerializer, buffers: list[memoryview] | None) -> None:
         self._serializer = serializer
@@ -164,7 +164,7 @@ class _Dump:
         self._depth = 0
 
     def whole(self, value: Any) -> bytes:
-        """The bytes of *value*; an error carries it and says where in it the trouble sits."""
+        """The bytes of *value*; an error has it as ``value``, and the path to the part that failed."""
         try:
             return self.pack(value)
         except SerializationError as error:
@@ -183,7 +183,7 @@ class _Dump:
         return packed
 
     def _default(self, value: Any) -> ExtType:
-        """What stands for a value that MessagePack does not know."""
+        """The extension for a value that MessagePack does not know."""
         if type(value) is Masked:
             value = value.value
         kind: Any = type(value)
@@ -223,14 +223,14 @@ class _Dump:
         return _ext(self._serializer._codes[base], data)
 
     def _keep_apart(self, buffer: memoryview) -> Any:
-        """*buffer* itself where it is small, else what refers to it."""
+        """The bytes of *buffer* if it is small, else a reference to it."""
         if self._buffers is None or buffer.nbytes < BUFFER_SIZE:
             return bytes(buffer)
         self._buffers.append(buffer)
         return BufferRef(len(self._buffers) - 1)
 
     def _locate(self, value: Any) -> SerializationError | None:
-        """The first error in *value*, with the path to the innermost part that makes it."""
+        """The first error in *value*, with the path to the innermost part that causes it."""
         for part, child in _children(value):
             try:
                 self.pack(child)
@@ -242,7 +242,7 @@ class _Dump:
 
 
 def _ext(code: int, data: bytes) -> ExtType:
-    # ExtType itself refuses negative codes, which the packer writes and the format has.
+    # ExtType itself rejects negative codes, which the packer writes and the format allows.
     return tuple.__new__(ExtType, (code, data))
 
 
@@ -264,7 +264,7 @@ def _children(value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _undisguised(value: Any) -> bool:
-    """Whether no part is of a type that MessagePack would silently write as another (bytearray as bytes)."""
+    """Whether no part has a type that MessagePack would silently write as another (bytearray as bytes)."""
     kind = type(value)
     if kind is dict:
         kinds = {*map(type, value), *map(type, value.values())}
@@ -281,7 +281,7 @@ def _undisguised(value: Any) -> bool:
 
 
 def _masked(value: Any) -> Any:
-    """A copy of *value* in which types in disguise are wrapped, so that the packer asks for them."""
+    """A copy of *value* in which disguised types are wrapped, so that the packer calls the encoder for them."""
     if type(value) is dict:
         return {key: _masked(item) for key, item in value.items()}
     if type(value) is list:

@@ -1,4 +1,4 @@
-"""Any kept value as JSON has it, and as a file of its own: for viewers, exports and the command line."""
+"""Any cached value as JSON and as a file, for viewers, exports and the command line."""
 
 from __future__ import annotations
 
@@ -15,41 +15,21 @@ import uuid
 from collections.abc import Mapping, Set
 from typing import Any, NamedTuple
 
+from beautyspot.serialization.content_types import ContentType, suffix_of
 from beautyspot.serialization.inspector import UnknownObject
 
 __all__ = ["Payload", "as_json", "as_payload", "file_kind", "to_plain"]
 
-_WHOLE = 10_000  # elements of an array that are written out
+_WHOLE = 10_000  # elements up to which an array is written out
 _TEXTS = (decimal.Decimal, uuid.UUID, pathlib.PurePath, complex, dt.timedelta)
 _TIMES = (dt.datetime, dt.date, dt.time)
 
-# How files are called, by their content type.
-_SUFFIXES = {
-    "text/plain": ".txt",
-    "application/json": ".json",
-    "text/markdown": ".md",
-    "text/html": ".html",
-    "text/csv": ".csv",
-    "image/png": ".png",
-    "image/jpeg": ".jpg",
-    "image/webp": ".webp",
-    "image/gif": ".gif",
-    "image/svg+xml": ".svg",
-    "application/pdf": ".pdf",
-    "audio/mpeg": ".mp3",
-    "audio/wav": ".wav",
-    "video/mp4": ".mp4",
-    "video/webm": ".webm",
-    "text/vnd.mermaid": ".mmd",
-    "text/vnd.graphviz": ".dot",
-}
-
 
 def to_plain(value: Any) -> Any:
-    """*value* made of what JSON has: what JSON has not becomes text, or a dict that names its type.
+    """*value* converted to types of JSON; any other type becomes text, or a dict that names the type.
 
     Args:
-        value: Any kept value, or what an `ClasslessDecoder` made of one.
+        value: Any cached value, or the result of a `ClasslessDecoder`.
     """
     if value is None or isinstance(value, bool | str):
         return value
@@ -67,7 +47,7 @@ def to_plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return dict(zip(map(_name, value), map(to_plain, value.values()), strict=True))
     if isinstance(value, list | tuple | Set):
-        return list(map(to_plain, value))  # half the stack of a comprehension: values are up to 500 levels deep
+        return list(map(to_plain, value))  # uses half the stack of a comprehension: values are up to 500 levels deep
     if isinstance(value, _TIMES):
         return value.isoformat()
     if isinstance(value, _TEXTS):
@@ -101,7 +81,7 @@ def _of_library(value: Any) -> Any:
 
 
 def library_kind(value: Any) -> str | None:
-    """What a value of a library is: an ``"array"``, a ``"scalar"``, a ``"frame"`` or an ``"image"``."""
+    """The kind of a library's value: ``"array"``, ``"scalar"``, ``"frame"`` or ``"image"``; ``None`` for any other."""
     loaded = sys.modules
     if "numpy" in loaded:
         if isinstance(value, loaded["numpy"].ndarray):
@@ -115,7 +95,7 @@ def library_kind(value: Any) -> str | None:
 
 
 def as_json(value: Any, indent: int | None = None) -> str:
-    """*value* as a text of JSON; see `to_plain`."""
+    """*value* as JSON text; see `to_plain`."""
     return json.dumps(to_plain(value), indent=indent, ensure_ascii=False)
 
 
@@ -123,9 +103,9 @@ class Payload(NamedTuple):
     """A value as a file.
 
     Attributes:
-        content: Its bytes.
-        content_type: Of them.
-        suffix: Of a file that holds them, such as ``.png``.
+        content: The bytes of the file.
+        content_type: MIME type of the file.
+        suffix: Suffix of the file name, such as ``.png``.
     """
 
     content: bytes
@@ -134,26 +114,26 @@ class Payload(NamedTuple):
 
 
 def file_kind(value: Any, content_type: str | None) -> tuple[str, str]:
-    """The content type and the suffix of *value* as a file; see `as_payload`."""
+    """The content type and the suffix of the file that `as_payload` makes of *value*."""
     if isinstance(value, bytes | bytearray | memoryview):
-        kind = content_type or "application/octet-stream"
-        return kind, _SUFFIXES.get(kind, ".bin")
+        kind = content_type or ContentType.BINARY.value
+        return kind, suffix_of(kind) or ".bin"
     if isinstance(value, str):
-        kind = content_type or "text/plain"
-        return kind, _SUFFIXES.get(kind, ".txt")
+        kind = content_type or ContentType.TEXT.value
+        return kind, suffix_of(kind) or ".txt"
     kind_of = library_kind(value)
     if kind_of == "array" and value.dtype.kind not in "OV":
-        return "application/octet-stream", ".npy"
-    others = {"frame": ("text/csv", ".csv"), "image": ("image/png", ".png")}
-    return others.get(kind_of or "", ("application/json", ".json"))
+        return ContentType.BINARY.value, ".npy"
+    kind = {"frame": ContentType.CSV, "image": ContentType.PNG}.get(kind_of or "", ContentType.JSON).value
+    return kind, suffix_of(kind)
 
 
 def as_payload(value: Any, content_type: str | None) -> Payload:
-    """*value* as a file: bytes as they are, texts in UTF-8, arrays as ``.npy``, frames as CSV, all else as JSON.
+    """*value* as a file: bytes unchanged, texts in UTF-8, arrays as ``.npy``, frames as CSV, all others as JSON.
 
     Args:
-        value: Any kept value, or what an `ClasslessDecoder` made of one.
-        content_type: As its task says.
+        value: Any cached value, or the result of a `ClasslessDecoder`.
+        content_type: The content type that the task gives, or ``None``.
     """
     kind, suffix = file_kind(value, content_type)
     return Payload(_content(value, suffix), kind, suffix)

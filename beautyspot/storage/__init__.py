@@ -1,7 +1,7 @@
-"""Blob storages: one backend a module or package, found by the scheme of a URL.
+"""Blob storages: each backend is a module or a package, found by the scheme of a URL.
 
-`local`, `memory`, `s3` and `fsspec`. All but `memory` name a blob as `locations` says, so that blobs can be copied
-from one to another.
+`local`, `memory`, `s3` and `fsspec` are the backends. All but `memory` name blobs by the scheme of `locations`, so that
+blobs can be copied from one to another.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ def open_storage(place: str | os.PathLike[str], s3_opts: Mapping[str, Any] | Non
     """The storage in a directory, or at a URL such as ``s3://bucket/prefix``, ``gs://bucket/prefix`` or ``memory://``.
 
     Args:
-        place: A directory or a URL. A scheme that neither we nor an entry point bring is looked for in fsspec.
+        place: A directory or a URL. A scheme without a backend of ours or of an entry point is looked up in fsspec.
         s3_opts: Options of an `S3Storage`.
 
     Raises:
-        ConfigurationError: If no backend is known for the URL's scheme, or there are options for another one.
+        ConfigurationError: If no backend is known for the URL's scheme, or if *s3_opts* are given for another one.
     """
     if s3_opts and not str(place).lower().startswith("s3://"):
         raise ConfigurationError("s3_opts is for a storage_path that begins with s3://")
@@ -67,5 +67,5 @@ def _opener(place: str | os.PathLike[str]) -> Callable[..., Any] | None:
         raise ConfigurationError(f"{unknown}{hint}") from None
 
 
-# The backends load when they are first named: importing beautyspot opens no library of a cloud.
+# The backends load when they are first used: importing beautyspot imports no library of a cloud.
 __getattr__, __dir__ = lazy_names(__name__, {"fsspec": ("FsspecStorage",), "s3.storage": ("S3Storage",)})

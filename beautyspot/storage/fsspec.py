@@ -1,7 +1,7 @@
-"""FsspecStorage: blobs wherever fsspec reaches: Google Cloud, Azure, SFTP, and whatever else has a file system for it.
+"""FsspecStorage: blobs in Google Cloud, Azure, SFTP and any other file system of fsspec.
 
-An object store shows an object when it is whole, so a blob is one request there. Anywhere else it is written under a
-temporary name and renamed: a file that is closed because of an error looks as whole as any other.
+An object store shows an object only when it is complete, so there a blob is one request. Anywhere else it is written
+under a temporary name and renamed, since a file that is closed after an error looks complete.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from beautyspot.storage.locations import UNFINISHED, PartsFile, check_location, 
 
 __all__ = ["FsspecStorage"]
 
-_STEP = 16 << 20  # bytes that are read or written at once: a copy of these is all that is needed beside a blob
-_SECRETS = re.compile(r"(?<=//)(?P<user>[^/@:]*):.*@|\?.*", re.DOTALL)  # a password, and what a query may hold
-# What file systems call the time at which a file was written last. The first that is there counts.
+_STEP = 16 << 20  # bytes that are read or written at once: the most that is copied
+_SECRETS = re.compile(r"(?<=//)(?P<user>[^/@:]*):.*@|\?.*", re.DOTALL)  # passwords and queries
+# The names that file systems give to a file's time of last modification. The first one present is used.
 _TIMES = ("mtime", "LastModified", "last_modified", "updated", "created")
 _IN_DIRECTORY = "LocalStorage, or a path as storage_path="
 _OURS = {"file": _IN_DIRECTORY, "local": _IN_DIRECTORY, "memory": "MemoryStorage, or storage_path='memory://'"}
@@ -39,13 +39,13 @@ class FsspecStorage(SurvivesFork):
     """Blobs below a URL of fsspec, such as ``gs://bucket/prefix``, ``az://container/prefix``, ``sftp://host/path``.
 
     Args:
-        url: Where. Directories are made when they are needed; a bucket must exist.
-        options: Of the file system, as ``fsspec.filesystem`` takes them. Those that are not given are found as the
-            file system finds them: in the environment, or in the configuration files of fsspec.
+        url: URL of the storage. Directories are created when they are needed; a bucket must exist.
+        options: Options of the file system, as ``fsspec.filesystem`` takes them. For the others, the file system
+            looks in the environment and in the configuration files of fsspec.
 
     Raises:
-        ConfigurationError: If fsspec, or the package that it needs for the URL, is missing; or if the URL is of this
-            machine, for which fsspec is not needed.
+        ConfigurationError: If fsspec, or the package that it needs for the URL, is missing; or if the URL is local
+            and needs no fsspec.
     """
 
     def __init__(self, url: str, **options: Any) -> None:
@@ -55,7 +55,7 @@ class FsspecStorage(SurvivesFork):
         _file_system_class(scheme)
         self.url = url.rstrip("/")
         self._options = options
-        self._forget()
+        self._reset()
         self.survive_forks()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -68,11 +68,11 @@ class FsspecStorage(SurvivesFork):
         """Write *parts* as one blob; returns its location below the URL.
 
         Raises:
-            StorageError: If it cannot be written; nothing of it can be read then.
+            StorageError: If it cannot be written; then no part of it can be read.
         """
         location = new_location(name)
-        with self._asking("write the blob", location) as (files, path):
-            if _publishes_whole(files):
+        with self._translating_errors("write the blob", location) as (files, path):
+            if _is_object_store(files):
                 files.pipe_file(path, b"".join(parts))
             else:
                 self._write(files, path, parts)
@@ -82,9 +82,9 @@ class FsspecStorage(SurvivesFork):
         """The blob at *location*.
 
         Raises:
-            StorageError: If it is gone, cannot be read, or is not *size* bytes long.
+            StorageError: If it does not exist, cannot be read, or is not *size* bytes long.
         """
-        with self._asking("read the blob", location) as (files, path):
+        with self._translating_errors("read the blob", location) as (files, path):
             check_size(self._shown(location), int(files.info(path)["size"]), size)
             content = bytearray(size)
             for start in range(0, size, _STEP):
@@ -95,13 +95,16 @@ class FsspecStorage(SurvivesFork):
             return content
 
     def delete(self, location: str) -> None:
-        """Remove the blob at *location*, if it is there."""
-        with self._asking("remove the blob", location) as (files, path), contextlib.suppress(FileNotFoundError):
+        """Delete the blob at *location*, if it exists."""
+        with (
+            self._translating_errors("delete the blob", location) as (files, path),
+            contextlib.suppress(FileNotFoundError),
+        ):
             files.rm_file(path)
 
     def blobs(self) -> Iterator[BlobInfo]:
-        """All blobs below the URL, those included that a killed writer left unfinished."""
-        with self._asking("list the blobs") as (files, root):
+        """All blobs below the URL, including those that a killed writer left unfinished."""
+        with self._translating_errors("list the blobs") as (files, root):
             for folder in _listed(files, root):
                 if folder["type"] == "directory" and len(_name(folder)) == 2:
                     for file in _listed(files, folder["name"]):
@@ -110,30 +113,30 @@ class FsspecStorage(SurvivesFork):
                             yield BlobInfo(location, int(file["size"]), _modified(files, file))
 
     def close(self) -> None:
-        """Let go of the file system. A later call makes another one."""
-        self._forget()
+        """Drop the file system. The next call creates a new one."""
+        self._reset()
 
     def after_fork_in_child(self) -> None:
-        """Leave the parent its connections, and the thread that waits for them."""
-        self._forget()
-        if "fsspec.asyn" in sys.modules:  # it forgets the thread by itself, and not the lock under which it is started
+        """Drop the parent's connections and the thread that waits for them, without closing them."""
+        self._reset()
+        if "fsspec.asyn" in sys.modules:  # it drops the thread by itself, but not the lock under which it starts one
             sys.modules["fsspec.asyn"].reset_lock()
 
     def _shown(self, location: str = "") -> str:
-        """The URL for people to read, without what may be secret."""
+        """The URL for messages, without what may be secret."""
         shown = _SECRETS.sub(lambda found: f"{found['user']}:***@" if found["user"] else "", self.url)
         return f"{shown}/{location}".rstrip("/")
 
-    def _forget(self) -> None:
+    def _reset(self) -> None:
         self._opening = threading.Lock()
         self._shared: tuple[Any, str] | None = None
         self._of_thread = threading.local()
 
     def _open(self) -> tuple[Any, str]:
-        """The file system, and what the URL is to it.
+        """The file system, and the URL as a path in it.
 
-        One on an event loop is shared by all threads. Of the others, some have one connection and take no care: each
-        thread has its own.
+        All threads share a file system that runs on an event loop. Some of the others have one connection and are not
+        safe for threads, so each thread has its own.
         """
         opened: tuple[Any, str] | None = self._shared or getattr(self._of_thread, "opened", None)
         return opened or self._make()
@@ -143,7 +146,7 @@ class FsspecStorage(SurvivesFork):
         with self._opening:
             if self._shared is not None:  # another thread was faster
                 return self._shared
-            # An instance that others have too may remember listings, and may be of the parent of a fork.
+            # A cached instance may hold old listings, and may belong to the parent of a fork.
             files, root = core.url_to_fs(self.url, skip_instance_cache=True, **self._options)
             if files.async_impl:
                 self._shared = files, root
@@ -157,17 +160,17 @@ class FsspecStorage(SurvivesFork):
             files.makedirs(os.path.dirname(path), exist_ok=True)
             with files.open(temporary, "wb") as file:
                 source = PartsFile(parts)
-                while piece := source.read(_STEP):  # bytes, which every file takes, and never all of them
+                while piece := source.read(_STEP):  # bytes, which every file accepts, in pieces
                     file.write(piece)
             files.mv(temporary, path)
         except BaseException:
-            with contextlib.suppress(Exception):  # it may not have been made, and what counts is the first error
+            with contextlib.suppress(Exception):  # it may not have been created, and the first error matters
                 files.rm_file(temporary)
             raise
 
     @contextlib.contextmanager
-    def _asking(self, what: str, location: str | None = None) -> Iterator[tuple[Any, str]]:
-        """The file system, to be asked for *what*, and the path there: here, and only here, its errors become ours."""
+    def _translating_errors(self, what: str, location: str | None = None) -> Iterator[tuple[Any, str]]:
+        """The file system and a path in it, to do *what*; errors of the file system become `StorageError` only here."""
         if location is not None:
             check_location(location, self._shown())
         try:
@@ -176,10 +179,10 @@ class FsspecStorage(SurvivesFork):
             yield files, path
         except BeautyspotError:
             raise
-        except Exception as error:  # each file system has errors of its own
+        except Exception as error:  # each file system has exceptions of its own
             where = f"below {self._shown()}" if location is None else self._shown(location)
             if isinstance(error, FileNotFoundError):
-                raise MissingBlobError(f"cannot {what} {where}: it is gone") from error
+                raise MissingBlobError(f"cannot {what} {where}: it does not exist") from error
             raise StorageError(f"cannot {what} {where}: {type(error).__name__}: {error}") from error
 
 
@@ -201,21 +204,21 @@ def _file_system_class(scheme: str) -> Any:
     registry: Any = importlib.import_module("fsspec.registry")
     try:
         return registry.get_filesystem_class(scheme)
-    except (ImportError, ValueError) as error:  # its text says what to install
+    except (ImportError, ValueError) as error:  # the text says what to install
         raise ConfigurationError(f"fsspec has no file system for {scheme}://: {error}") from error
 
 
-def _publishes_whole(files: Any) -> bool:
+def _is_object_store(files: Any) -> bool:
     asyn: Any = importlib.import_module("fsspec.asyn")
     return isinstance(files, asyn.AsyncFileSystem)
 
 
 def _listed(files: Any, path: str) -> list[dict[str, Any]]:
-    """What is in a directory now. A storage may have millions of blobs: what was listed is not remembered."""
+    """The current entries of a directory. The listing is not cached: a storage may have millions of blobs."""
     files.invalidate_cache()
     try:
         found: list[dict[str, Any]] = files.ls(path, detail=True)
-    except FileNotFoundError:  # nothing was written there yet
+    except FileNotFoundError:  # nothing has been written there yet
         return []
     files.invalidate_cache()
     return found
@@ -226,7 +229,7 @@ def _name(entry: Mapping[str, Any]) -> str:
 
 
 def _modified(files: Any, entry: Mapping[str, Any]) -> float:
-    """Seconds since the epoch; now, where the file system does not know: what is new is not taken for garbage."""
+    """Time of last modification in seconds since the epoch; the present if unknown, so that gc spares the blob."""
     found = next((entry[key] for key in _TIMES if entry.get(key) is not None), None)
     try:
         found = files.modified(entry["name"]) if found is None else found
@@ -234,6 +237,6 @@ def _modified(files: Any, entry: Mapping[str, Any]) -> float:
     except (NotImplementedError, FileNotFoundError, ValueError):
         return time.time()
     if isinstance(found, datetime):
-        # Some tell the time here without saying so, and some that of Greenwich: the later one harms no blob.
+        # A time without a zone may be local time or UTC. The later of the two is safe, since gc spares new blobs.
         return found.timestamp() if found.tzinfo else max(found.timestamp(), found.replace(tzinfo=UTC).timestamp())
     return float(found)

@@ -1,6 +1,6 @@
 """LocalStorage: blobs as files below one directory.
 
-A blob is written under a temporary name and renamed when it is whole: whoever sees its name sees all of it.
+A blob is written under a temporary name and renamed when it is complete, so that no reader finds part of a blob.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class LocalStorage:
     """Blobs below a directory.
 
     Args:
-        root: The directory; made, for its owner alone, when the first blob is written.
+        root: The directory. It is created, accessible to its owner alone, when the first blob is written.
     """
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
@@ -38,14 +38,14 @@ class LocalStorage:
 
     @property
     def directory(self) -> str:
-        """Where the blobs lie."""
+        """The absolute path of the directory."""
         return self.root
 
     def save(self, name: str, parts: Sequence[Buffer]) -> str:
         """Write *parts* as one file; returns its location below the root.
 
         Raises:
-            StorageError: If it cannot be written; nothing of it is left then.
+            StorageError: If it cannot be written; then no part of it is left.
         """
         location = new_location(name)
         path = self._path(location)
@@ -57,7 +57,7 @@ class LocalStorage:
                     _write_all(file, part)
             os.rename(temporary, path)
         except BaseException as error:
-            with contextlib.suppress(OSError):  # it may not have been made
+            with contextlib.suppress(OSError):  # it may not have been created
                 os.unlink(temporary)
             if isinstance(error, OSError):
                 raise StorageError(f"cannot write the blob {path}: {error}") from error
@@ -66,7 +66,7 @@ class LocalStorage:
 
     def _make_directory(self, directory: str) -> None:
         if not os.path.isdir(directory):
-            # Results may be confidential: what we make is its owner's alone.
+            # Results may be confidential: the directories are accessible to their owner alone.
             os.makedirs(self.root, mode=0o700, exist_ok=True)
             os.makedirs(directory, mode=0o700, exist_ok=True)
 
@@ -74,7 +74,7 @@ class LocalStorage:
         """The blob at *location*.
 
         Raises:
-            StorageError: If it is gone, cannot be read, or is not *size* bytes long.
+            StorageError: If it does not exist, cannot be read, or is not *size* bytes long.
         """
         path = self._path(location)
         try:
@@ -100,15 +100,15 @@ class LocalStorage:
             raise _unreadable(path, error) from error
 
     def delete(self, location: str) -> None:
-        """Remove the blob at *location*, if it is there."""
+        """Delete the blob at *location*, if it exists."""
         path = self._path(location)
         try:
             Path(path).unlink(missing_ok=True)
         except OSError as error:
-            raise StorageError(f"cannot remove the blob {path}: {error}") from error
+            raise StorageError(f"cannot delete the blob {path}: {error}") from error
 
     def blobs(self) -> Iterator[BlobInfo]:
-        """All blobs below the root, those included that a killed writer left unfinished."""
+        """All blobs below the root, including those that a killed writer left unfinished."""
         if not os.path.isdir(self.root):
             return
         with os.scandir(self.root) as found:
@@ -124,7 +124,7 @@ class LocalStorage:
                         yield BlobInfo(location, stat.st_size, stat.st_mtime)
 
     def close(self) -> None:
-        """Nothing stays open between calls."""
+        """Do nothing: no file stays open between calls."""
 
     def _path(self, location: str) -> str:
         check_location(location, self.root)
@@ -144,7 +144,7 @@ def _unreadable(path: str, error: OSError) -> StorageError:
 def _write_all(file: Any, part: Buffer) -> None:
     view = memoryview(part)
     while view.nbytes:
-        # A write may take less than it was given (it does above 2 GB).
+        # A write may accept only part of the data (above 2 GB it does).
         view = view[file.write(view) :]
 
 

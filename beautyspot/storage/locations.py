@@ -1,7 +1,7 @@
-"""Locations: the one form in which every storage of ours names a blob.
+"""Locations: the one scheme by which every storage of the library names a blob.
 
-The form is the same in a directory, a bucket and anywhere else, so blobs can be copied from one storage to another by
-any tool, and their rows stay right. A directory for each of 256 beginnings keeps a folder of millions quick.
+The scheme is the same in a directory, a bucket and anywhere else, so any tool can copy blobs from one storage to
+another, and the index stays right. A directory for each of 256 beginnings keeps storages of millions of blobs quick.
 """
 
 from __future__ import annotations
@@ -15,32 +15,32 @@ from beautyspot.protocols.serializer import Buffer
 
 UNFINISHED = ".part"
 
-# Whatever an index says, nothing of another form is ever read or removed.
+# Nothing with another name is ever read or deleted, whatever the index contains.
 _FORM = re.compile(r"[0-9a-f]{2}/[0-9a-f]{32}-[0-9a-f]{8}")
 
 
 def new_location(name: str) -> str:
-    """A location that nothing has yet, for a blob whose *name* is 32 hexadecimal digits."""
+    """A new, unique location for a blob whose *name* is 32 hexadecimal digits."""
     return f"{name[:2]}/{name}-{os.urandom(4).hex()}"
 
 
 def is_location(text: str) -> bool:
-    """Whether *text* is a location: of a whole blob, or of one that a killed writer left unfinished."""
+    """Whether *text* is the location of a blob, or of one that a killed writer left unfinished."""
     return _FORM.fullmatch(text.removesuffix(UNFINISHED)) is not None
 
 
 def check_location(location: str, place: str) -> None:
-    """Refuse what is no location in the storage at *place*.
+    """Reject a text that is not a location in the storage at *place*.
 
     Raises:
-        DamagedBlobError: If it is none.
+        DamagedBlobError: If it is not.
     """
     if not is_location(location):
-        raise DamagedBlobError(f"{location!r} is no location of a blob below {place}; it was not touched")
+        raise DamagedBlobError(f"{location!r} is not the location of a blob below {place}; it was not touched")
 
 
 def check_size(blob: str, found: int, size: int) -> None:
-    """Refuse a blob that has not the size it was written with.
+    """Reject a blob whose size is not the size it was written with.
 
     Raises:
         DamagedBlobError: If *found* is not *size*.
@@ -50,7 +50,7 @@ def check_size(blob: str, found: int, size: int) -> None:
 
 
 class PartsFile:
-    """A read-only file over buffers that lie one after the other."""
+    """A read-only file of buffers, one after the other."""
 
     def __init__(self, parts: Sequence[Buffer]) -> None:
         views = [memoryview(part) for part in parts]
@@ -76,13 +76,13 @@ class PartsFile:
         return self._at
 
     def tell(self) -> int:
-        """Where the next byte is read."""
+        """The position of the next byte."""
         return self._at
 
     def readable(self) -> bool:
-        """It is."""
+        """Return true."""
         return True
 
     def seekable(self) -> bool:
-        """It is."""
+        """Return true."""
         return True

@@ -1,4 +1,4 @@
-"""MemoryStorage: the blobs of one process, for tests and for work that need not last."""
+"""MemoryStorage: the blobs of one process, for tests and for results that need not outlive it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["MemoryStorage"]
 
 
 class MemoryStorage:
-    """Blobs in a dict. They end with their process and cannot be sent to another."""
+    """Blobs in a dict. They end with their process and cannot be sent to another process."""
 
     def __init__(self) -> None:
         self._blobs: dict[str, tuple[bytes, float]] = {}
@@ -27,7 +27,7 @@ class MemoryStorage:
         )
 
     def save(self, name: str, parts: Sequence[Buffer]) -> str:
-        """Keep *parts* as one blob; returns its location."""
+        """Store *parts* as one blob; returns its location."""
         location = f"{name}-{next(self._numbers)}"
         self._blobs[location] = (b"".join(parts), time.time())
         return location
@@ -37,7 +37,7 @@ class MemoryStorage:
         return bytearray(self.map(location, size))
 
     def map(self, location: str, size: int) -> memoryview:
-        """The blob at *location* as it lies in memory, read-only."""
+        """The blob at *location* as a read-only view, without a copy."""
         content, _ = self._blobs.get(location, (None, 0))
         if content is None:
             raise MissingBlobError(f"no blob {location!r} in memory")
@@ -46,7 +46,7 @@ class MemoryStorage:
         return memoryview(content)
 
     def delete(self, location: str) -> None:
-        """Remove the blob at *location*, if it is there."""
+        """Delete the blob at *location*, if it exists."""
         self._blobs.pop(location, None)
 
     def blobs(self) -> Iterator[BlobInfo]:
@@ -54,7 +54,7 @@ class MemoryStorage:
         return iter([BlobInfo(location, len(c), written) for location, (c, written) in list(self._blobs.items())])
 
     def close(self) -> None:
-        """Nothing was opened; the blobs stay until the process ends."""
+        """Do nothing: nothing was opened, and the blobs stay until the process ends."""
 
 
 def open_url(url: str) -> MemoryStorage:

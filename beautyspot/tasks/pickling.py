@@ -12,7 +12,6 @@ from __future__ import annotations
 import functools
 import importlib
 import io
-import os
 import pickle
 import sys
 import sysconfig
@@ -23,6 +22,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from beautyspot._internal.fork_safety import after_fork_in_child
 from beautyspot._internal.names import MAIN, find, module_name, stands_for
 from beautyspot.errors import ConfigurationError
 
@@ -32,7 +32,7 @@ _sending = threading.local()  # tokens of what this thread is just now pickling 
 _received: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
 _made_here: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
 # What a forked child finds captured may have been assigned anew in its parent since.
-os.register_at_fork(after_in_child=_made_here.clear)
+after_fork_in_child(_made_here.clear)
 
 
 class ByValue:

@@ -1,4 +1,4 @@
-"""Our own backends through the suites that anyone's run through."""
+"""The library's own backends, tested by the contract suites that are public for other backends."""
 
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor

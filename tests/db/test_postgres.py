@@ -10,7 +10,7 @@ import textwrap
 import threading
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +67,7 @@ def test_sixteen_processes_start_on_an_empty_database_together(postgres_url: str
         assert all(project.task(version="1")(abs).cached(i) for i in range(16))
 
 
-def test_a_program_that_closes_nothing_ends_at_once_and_says_nothing(postgres_url: str, tmp_path: Path) -> None:
+def test_a_program_that_closes_nothing_ends_at_once_without_output(postgres_url: str, tmp_path: Path) -> None:
     code = """
         import sys, beautyspot as bs
         task = bs.Project("p", db=sys.argv[1]).task(version="1")(abs)
@@ -90,14 +90,14 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize("case", REFUSALS)
-def test_a_server_that_refuses_us_is_an_error_before_anything_runs(
+def test_a_refused_connection_is_an_error_before_any_call_runs(
     case: str, postgres_server: PostgresServer, count: Count
 ) -> None:
     user, database, message = REFUSALS[case]
     with bs.Project("p", db=postgres_server.url_of(database, user=user)) as project:
         task = project.task(lambda x: count())
         with pytest.raises(
-            RejectedIndexError, match=f"refuses us: .*{message}.*Set the URL given as db= right"
+            RejectedIndexError, match=f"refuses the connection: .*{message}.*Correct the URL given as db="
         ) as caught:
             task(1)
         with pytest.raises(RejectedIndexError):
@@ -117,22 +117,22 @@ def test_a_server_that_refuses_us_is_an_error_before_anything_runs(
         ("postgresql://host/name?timeout=0", "timeout above 0"),
     ],
 )
-def test_a_url_that_cannot_work_is_refused_at_once(url: str, message: str) -> None:
+def test_an_invalid_url_is_rejected_at_once(url: str, message: str) -> None:
     with pytest.raises(bs.ConfigurationError, match=message) as caught:
         open_db(url)
     assert "hidden" not in str(caught.value)
 
 
-def test_a_role_that_may_not_make_tables_is_told_so(postgres_server: PostgresServer) -> None:
+def test_an_error_says_that_the_role_may_not_create_tables(postgres_server: PostgresServer) -> None:
     postgres_server.execute("DROP ROLE IF EXISTS guest", "CREATE ROLE guest LOGIN PASSWORD 'g'")
     with bs.Project("p", db=postgres_server.url_of("postgres", user="guest:g") + "?schema=not_yours") as project:
         with pytest.raises(
-            RejectedIndexError, match=r"does not let us make our tables: permission denied.*Grant CREATE"
+            RejectedIndexError, match=r"does not permit creating the tables: permission denied.*Grant CREATE"
         ):
             project.task(lambda x: x)(1)
 
 
-def test_a_role_that_may_only_read_is_served_hits(
+def test_a_role_that_may_only_read_gets_cached_results(
     postgres_server: PostgresServer, postgres_url: str, count: Count
 ) -> None:
     with bs.Project("p", db=postgres_url) as project:
@@ -153,7 +153,7 @@ def test_a_role_that_may_only_read_is_served_hits(
     postgres_server.execute("DROP OWNED BY reader")
 
 
-def test_tables_of_another_program_are_refused_and_left_as_they_are(
+def test_tables_of_another_program_are_rejected_and_left_as_they_are(
     postgres_server: PostgresServer, postgres_url: str
 ) -> None:
     schema = postgres_url.partition("=")[2]
@@ -165,7 +165,7 @@ def test_tables_of_another_program_are_refused_and_left_as_they_are(
     assert tables == [("results",)]
 
 
-def test_tables_of_a_newer_beautyspot_are_refused(postgres_server: PostgresServer, postgres_url: str) -> None:
+def test_tables_of_a_newer_beautyspot_are_rejected(postgres_server: PostgresServer, postgres_url: str) -> None:
     with bs.Project("p", db=postgres_url) as project:
         project.task(lambda x: x)(1)
     schema = postgres_url.partition("=")[2]
@@ -182,7 +182,7 @@ def test_every_migration_has_its_record(postgres_url: str, postgres_server: Post
     assert numbers == [(n,) for n in range(1, len(MIGRATIONS) + 1)]
 
 
-def test_a_pickle_opens_the_same_place_and_no_text_shows_the_password(postgres_url: str) -> None:
+def test_a_pickled_copy_opens_the_same_index_and_no_text_shows_the_password(postgres_url: str) -> None:
     db = PostgresTaskDB(postgres_url, pool_size=2)
     db.upsert([make_record(1)])
     copy = pickle.loads(pickle.dumps(db))
@@ -193,20 +193,20 @@ def test_a_pickle_opens_the_same_place_and_no_text_shows_the_password(postgres_u
     copy.close()
 
 
-def test_options_may_stand_in_the_url_and_those_that_are_given_count_more(postgres_server: PostgresServer) -> None:
+def test_arguments_override_options_in_the_url(postgres_server: PostgresServer) -> None:
     query = "schema=from_url&pool_size=2&timeout=7.5&sslmode=prefer"
     db = PostgresTaskDB(f"{postgres_server.url}?{query}", timeout=3)
     copy = pickle.loads(pickle.dumps(db))
     for each in (db, copy):
-        assert (each._schema, each._sessions.size, each._sessions.timeout) == ("from_url", 2, 3)
-        assert each._sessions.url == f"{postgres_server.url}?sslmode=prefer"
+        assert (each._schema, each._connections.size, each._connections.timeout) == ("from_url", 2, 3)
+        assert each._connections.url == f"{postgres_server.url}?sslmode=prefer"
     db.upsert([make_record(1)])
     assert postgres_server.execute("SELECT count(*) FROM from_url.results") == [(1,)]
     db.close()
     postgres_server.execute("DROP SCHEMA from_url CASCADE")
 
 
-def test_texts_that_postgresql_does_not_know_are_kept_as_near_as_can_be(postgres_url: str) -> None:
+def test_characters_that_postgresql_cannot_store_are_replaced_in_texts(postgres_url: str) -> None:
     with bs.Project("p", db=postgres_url, on_save_error="raise") as project:
         echo = project.task(lambda text: text)
         for text in ("a\0b", "a\udc80b", "日本"):
@@ -221,17 +221,19 @@ def test_texts_that_postgresql_does_not_know_are_kept_as_near_as_can_be(postgres
 
 
 class Counting(PostgresTaskDB):
-    """Counts what goes over the network."""
+    """Counts the statements that are sent to the server."""
 
     statements = 0
 
-    def _read(self, *args: Any) -> Any:
-        self.statements += 1
-        return super()._read(*args)
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        run = self._connections.run
 
-    def _write(self, *args: Any) -> Any:
-        self.statements += 1
-        return super()._write(*args)
+        def counted(action: Callable[[Any], Any]) -> Any:
+            self.statements += 1
+            return run(action)
+
+        self._connections.run = counted  # type: ignore[method-assign]
 
     def try_lock_many(self, keys: Sequence[bytes]) -> set[bytes]:
         self.statements += 1
@@ -242,7 +244,7 @@ class Counting(PostgresTaskDB):
         super().unlock_many(keys)
 
 
-def test_ten_thousand_kept_inputs_are_recalled_in_few_statements(postgres_url: str) -> None:
+def test_ten_thousand_cached_results_are_read_in_few_statements(postgres_url: str) -> None:
     db = Counting(postgres_url)
     with bs.Project("p", db=db) as project:
         task = project.task(lambda x: x)
@@ -253,7 +255,7 @@ def test_ten_thousand_kept_inputs_are_recalled_in_few_statements(postgres_url: s
     db.close()
 
 
-def test_quick_calls_are_locked_and_kept_many_at_a_time(postgres_url: str) -> None:
+def test_quick_calls_are_locked_and_stored_many_at_a_time(postgres_url: str) -> None:
     db = Counting(postgres_url)
     with bs.Project("p", db=db) as project:
         assert bs.map(project.task(lambda x: x), range(5000)) == list(range(5000))
@@ -261,7 +263,7 @@ def test_quick_calls_are_locked_and_kept_many_at_a_time(postgres_url: str) -> No
     db.close()
 
 
-def test_writers_of_the_same_rows_do_not_wait_for_each_other(postgres_url: str) -> None:
+def test_writers_of_the_same_rows_do_not_deadlock(postgres_url: str) -> None:
     records = [make_record(i) for i in range(400)]
     db = PostgresTaskDB(postgres_url)
     began = time.monotonic()
@@ -278,9 +280,7 @@ def test_writers_of_the_same_rows_do_not_wait_for_each_other(postgres_url: str) 
     db.close()
 
 
-def test_a_server_that_is_serializable_by_default_is_no_trouble(
-    postgres_server: PostgresServer, postgres_url: str
-) -> None:
+def test_a_server_that_is_serializable_by_default_works(postgres_server: PostgresServer, postgres_url: str) -> None:
     postgres_server.execute("ALTER ROLE postgres SET default_transaction_isolation = 'serializable'")
     try:
         with bs.Project("p", db=postgres_url, on_save_error="raise") as project:
@@ -318,7 +318,7 @@ def test_a_restart_in_the_middle_of_a_map_loses_nothing(server: PostgresServer, 
     assert sorted(map(int, count.lines)) == list(range(300))
 
 
-def test_connections_that_are_cut_in_the_middle_of_a_map_are_made_anew(
+def test_connections_that_are_lost_in_the_middle_of_a_map_are_replaced(
     postgres_server: PostgresServer, postgres_url: str, proxy: Proxy
 ) -> None:
     with bs.Project("p", db=through(proxy, postgres_url, postgres_server.port), on_save_error="raise") as project:
@@ -336,10 +336,10 @@ def test_connections_that_are_cut_in_the_middle_of_a_map_are_made_anew(
         assert bs.plan(task, range(500)).kept == 500
 
 
-def test_a_server_that_stays_away_costs_the_keeping_and_not_the_job(
+def test_without_its_server_a_map_runs_and_stores_nothing(
     server: PostgresServer, count: Count, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connections, "_ASK_AGAIN", 0.5)  # a test waits for less long
+    monkeypatch.setattr(connections, "_RETRY_AFTER", 0.5)  # a test waits for less long
     db = PostgresTaskDB(server.url, timeout=1)
     with bs.Project("p", db=db) as project:
         task = project.task(lambda x: count() or x)
@@ -362,7 +362,7 @@ def test_a_server_that_stays_away_costs_the_keeping_and_not_the_job(
     db.close()
 
 
-def test_a_disk_that_is_full_costs_the_keeping_and_not_the_job(count: Count) -> None:
+def test_with_a_full_disk_a_map_runs_and_stores_nothing(count: Count) -> None:
     server = PostgresServer()
     server.largest_file = 16 << 20  # a log of PostgreSQL's has that size; the tables may grow no further
     server.stop_process()
@@ -378,7 +378,7 @@ def test_a_disk_that_is_full_costs_the_keeping_and_not_the_job(count: Count) -> 
     server.stop()
 
 
-def test_a_server_that_does_not_answer_does_not_hold_up_the_event_loop(
+def test_a_server_that_does_not_answer_does_not_block_the_event_loop(
     postgres_server: PostgresServer, postgres_url: str, proxy: Proxy
 ) -> None:
     async def main(project: bs.Project) -> int:
@@ -431,7 +431,7 @@ def job(role: str, cwd: Path, url: str) -> "subprocess.Popen[str]":
 
 
 @pytest.mark.parametrize("role", ["runs", "forks"])
-def test_the_lock_of_an_owner_that_was_killed_is_free_at_once(postgres_url: str, tmp_path: Path, role: str) -> None:
+def test_the_lock_of_a_killed_process_is_released_at_once(postgres_url: str, tmp_path: Path, role: str) -> None:
     # Also where a child of his is still there, which has copies of his connections.
     with job(role, tmp_path, postgres_url) as owner:
         lines = [owner.stdout.readline().strip() for _ in range(3 if role == "forks" else 2)]  # type: ignore[union-attr]
@@ -476,7 +476,7 @@ def slow(x: int, count: Any) -> int:
     return x
 
 
-def test_locks_are_taken_again_by_a_session_that_was_cut(
+def test_a_new_session_acquires_the_locks_of_a_lost_one(
     postgres_server: PostgresServer, postgres_url: str, proxy: Proxy
 ) -> None:
     mine = PostgresTaskDB(through(proxy, postgres_url, postgres_server.port))
@@ -512,10 +512,10 @@ def test_a_call_that_waits_for_a_lock_runs_when_its_server_is_gone(server: Postg
         db.close()
 
 
-def test_what_is_given_back_while_the_server_is_away_is_free_when_it_is_back(
+def test_a_lock_released_while_the_server_is_away_is_free_afterwards(
     server: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connections, "_ASK_AGAIN", 0.1)
+    monkeypatch.setattr(connections, "_RETRY_AFTER", 0.1)
     mine, theirs = PostgresTaskDB(server.url, timeout=0.5), PostgresTaskDB(server.url)
     assert mine.try_lock_many([make_key(1), make_key(2)]) == {make_key(1), make_key(2)}
     server.kill()
@@ -528,7 +528,7 @@ def test_what_is_given_back_while_the_server_is_away_is_free_when_it_is_back(
         db.close()
 
 
-def test_a_full_table_of_locks_costs_no_lock_that_is_held() -> None:
+def test_a_full_lock_table_loses_no_held_lock() -> None:
     small = PostgresServer(max_connections="12", max_locks_per_transaction="10")
     mine, theirs = PostgresTaskDB(small.url, timeout=0.5), PostgresTaskDB(small.url)
     mine.lookup([make_key(0)])
@@ -572,7 +572,9 @@ def test_a_cancelled_waiter_leaves_no_lock_behind(postgres_url: str) -> None:
     theirs.close()
 
 
-def test_a_thread_that_is_interrupted_while_it_asks_leaves_no_lock_behind(postgres_url: str, tmp_path: Path) -> None:
+def test_a_thread_that_is_interrupted_while_it_acquires_leaves_no_lock_behind(
+    postgres_url: str, tmp_path: Path
+) -> None:
     code = """
         import os, signal, sys, threading, time, warnings
         warnings.simplefilter("ignore", ResourceWarning)  # of a connection that was just being made
@@ -607,7 +609,7 @@ def test_a_thread_that_is_interrupted_while_it_asks_leaves_no_lock_behind(postgr
     assert int(out) == 0
 
 
-def test_parent_and_child_go_on_after_a_fork(postgres_url: str) -> None:
+def test_parent_and_child_both_work_after_a_fork(postgres_url: str) -> None:
     with bs.Project("p", db=postgres_url) as project:
         task = project.task(version="1")(abs)
         assert task(-1) == 1
@@ -629,7 +631,7 @@ def test_parent_and_child_go_on_after_a_fork(postgres_url: str) -> None:
 # --- a pooler before the server
 
 
-def test_a_pooler_in_session_mode_is_no_trouble(postgres_server: PostgresServer, postgres_url: str) -> None:
+def test_a_pooler_in_session_mode_works(postgres_server: PostgresServer, postgres_url: str) -> None:
     pooler = Pooler(postgres_server, "session")
     with bs.Project("p", db=postgres_url.replace(f":{postgres_server.port}/", f":{pooler.port}/")) as project:
         task = project.task(lambda x: x)
@@ -638,7 +640,7 @@ def test_a_pooler_in_session_mode_is_no_trouble(postgres_server: PostgresServer,
     pooler.stop()
 
 
-def test_a_pooler_in_transaction_mode_is_refused_for_locks_with_the_cure(
+def test_a_pooler_in_transaction_mode_is_rejected_with_the_cure(
     postgres_server: PostgresServer, postgres_url: str, count: Count
 ) -> None:
     pooler = Pooler(postgres_server, "transaction")

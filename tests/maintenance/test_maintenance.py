@@ -372,7 +372,7 @@ def test_a_blob_in_the_making_is_no_garbage(project: bs.Project, monkeypatch: py
 
 def place_of(project: bs.Project) -> str:
     db: Any = project.db
-    return db.path if isinstance(db, SQLiteTaskDB) else f"{db._sessions.url}?schema={db._schema}"
+    return db.path if isinstance(db, SQLiteTaskDB) else f"{db._connections.url}?schema={db._schema}"
 
 
 def test_a_blob_whose_key_is_locked_by_another_process_is_left(project: bs.Project) -> None:

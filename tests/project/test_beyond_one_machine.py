@@ -219,7 +219,7 @@ def test_a_storage_that_is_away_costs_the_keeping_and_not_the_job(
         task = project.task(save_blob=True)(lambda x: count() or x)
         task(1)
         server.kill()
-        with pytest.warns(NotKeptWarning, match=r"the server cannot be reached: see that it runs") as caught:
+        with pytest.warns(NotKeptWarning, match=r"the server cannot be reached: check that it runs") as caught:
             assert [task(x) for x in (2, 3, 4)] == [2, 3, 4]
         assert len(caught) == 1
         with pytest.warns(UnreadableWarning, match="the server cannot be reached"):

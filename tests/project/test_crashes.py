@@ -142,7 +142,7 @@ def test_a_garbled_index_is_set_aside(tmp_path: Path, count: Count) -> None:
         with bs.Project("p", db=path) as project:
             task = project.task(version="1")(lambda x: count() or x)
             with pytest.warns(
-                UnreadableWarning, match=r"was set aside as .*\.corrupt-.* and a new one begun"
+                UnreadableWarning, match=r"was renamed to .*\.corrupt-.* and a new one was created"
             ) as caught:
                 assert [task(i) for i in range(3)] == [0, 1, 2]
             assert len(caught) == 1
@@ -166,7 +166,7 @@ def test_an_index_damaged_while_it_is_open_is_set_aside(tmp_path: Path, whole: i
             file.seek(whole * 4096)
             file.write(os.urandom(size - whole * 4096))
         project.close()
-        with pytest.warns(UnreadableWarning, match="set aside"):
+        with pytest.warns(UnreadableWarning, match="was renamed to"):
             assert [task(i) for i in range(500)] == ["x" * 100] * 500
         assert all(task.cached(i) for i in range(500))
     check_index(path)

@@ -167,7 +167,7 @@ def test_a_frame_comes_back_through_arrow(serializer: MsgpackSerializer, frame: 
     "frame",
     [pd.DataFrame({"a": [1, "x"]}), pd.DataFrame([[1, 2]], columns=["a", "a"]), pd.DataFrame({"a": [object()]})],
 )
-def test_a_frame_that_arrow_would_change_is_refused(serializer: MsgpackSerializer, frame: Any) -> None:
+def test_a_frame_that_arrow_would_change_is_rejected(serializer: MsgpackSerializer, frame: Any) -> None:
     with pytest.raises(SerializationError, match="Arrow"):
         serializer.dumps(frame)
 
@@ -209,7 +209,7 @@ def test_any_bytes_give_a_value_or_one_kind_of_error(data: bytes) -> None:
 
 
 @pytest.mark.parametrize("code", [0, 127])
-def test_a_registered_type_stands_under_its_code(serializer: MsgpackSerializer, code: int) -> None:
+def test_a_registered_type_is_written_under_its_code(serializer: MsgpackSerializer, code: int) -> None:
     serializer.register(
         range, code, lambda r: f"{r.start},{r.stop}".encode(), lambda b: range(*map(int, b.split(b",")))
     )
@@ -218,7 +218,7 @@ def test_a_registered_type_stands_under_its_code(serializer: MsgpackSerializer, 
     assert msgpack.unpackb(data) == [msgpack.ExtType(code, b"1,5")]
 
 
-def test_all_128_codes_are_the_users(serializer: MsgpackSerializer) -> None:
+def test_all_128_codes_can_be_registered(serializer: MsgpackSerializer) -> None:
     for code in range(128):
         kind = type(f"Kind{code}", (), {})
         serializer.register(kind, code, lambda _: b"", lambda _, kind=kind: kind())
@@ -226,12 +226,12 @@ def test_all_128_codes_are_the_users(serializer: MsgpackSerializer) -> None:
     assert serializer.loads(serializer.dumps((1, {2}))) == (1, {2})
 
 
-def test_a_registered_type_takes_the_place_of_a_built_in_one(serializer: MsgpackSerializer) -> None:
+def test_a_registered_type_overrides_a_built_in_one(serializer: MsgpackSerializer) -> None:
     serializer.register(np.ndarray, 10, lambda x: x.tobytes(), lambda b: np.frombuffer(b))
     assert msgpack.unpackb(serializer.dumps(np.zeros(1))) == msgpack.ExtType(10, bytes(8))
 
 
-def test_subclasses_are_kept_as_their_registered_base(serializer: MsgpackSerializer) -> None:
+def test_subclasses_are_serialized_as_their_registered_base(serializer: MsgpackSerializer) -> None:
     serializer.register(pathlib.PurePath, 1, lambda p: str(p).encode(), lambda b: Path(b.decode()))
     assert serializer.loads(serializer.dumps(Path("a"))) == Path("a")
 
@@ -242,7 +242,7 @@ def test_a_code_out_of_range_is_an_error(serializer: MsgpackSerializer, code: An
         serializer.register(range, code, bytes, bytes)  # type: ignore[arg-type]
 
 
-def test_a_taken_code_or_type_is_an_error(serializer: MsgpackSerializer) -> None:
+def test_registering_a_code_or_a_type_twice_is_an_error(serializer: MsgpackSerializer) -> None:
     serializer.register(range, 1, bytes, range)  # type: ignore[arg-type]
     serializer.register(range, 1, bytes, range)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"builtins.range is registered under code 1 already"):
@@ -253,13 +253,13 @@ def test_a_taken_code_or_type_is_an_error(serializer: MsgpackSerializer) -> None
         serializer.register(str, 3, str.encode, bytes.decode)
 
 
-def test_an_encoder_that_gives_no_bytes_is_an_error(serializer: MsgpackSerializer) -> None:
+def test_an_encoder_that_does_not_return_bytes_is_an_error(serializer: MsgpackSerializer) -> None:
     serializer.register(range, 1, str, range)  # type: ignore[arg-type]
     with pytest.raises(SerializationError, match=r"the encoder of builtins.range gave str and not bytes"):
         serializer.dumps(range(3))
 
 
-def test_what_cannot_be_kept_is_named_with_its_path_and_carried(serializer: MsgpackSerializer) -> None:
+def test_an_error_has_the_path_to_the_unknown_type_and_the_value(serializer: MsgpackSerializer) -> None:
     value = {"x": [1, 2, 3, {"y": (1, threading.Lock())}]}
     with pytest.raises(
         SerializationError, match=r"result\['x'\]\[3\]\['y'\]\[1\]: a _thread.lock .*register_type"
@@ -269,19 +269,19 @@ def test_what_cannot_be_kept_is_named_with_its_path_and_carried(serializer: Msgp
 
 
 @pytest.mark.parametrize("value", [memoryview(b"x"), msgpack.Timestamp(1), {1: memoryview(b"")}])
-def test_what_messagepack_would_change_silently_is_refused(serializer: MsgpackSerializer, value: Any) -> None:
+def test_a_type_that_messagepack_would_change_silently_is_rejected(serializer: MsgpackSerializer, value: Any) -> None:
     with pytest.raises(SerializationError, match="cannot be kept"):
         serializer.dumps([value])
 
 
-def test_a_value_that_holds_itself_is_refused(serializer: MsgpackSerializer) -> None:
+def test_a_value_that_contains_itself_is_rejected(serializer: MsgpackSerializer) -> None:
     endless: list[Any] = []
     endless.append((endless,))
     with pytest.raises(SerializationError, match="contains itself"):
         serializer.dumps(endless)
 
 
-def test_a_class_inside_a_function_is_refused(serializer: MsgpackSerializer) -> None:
+def test_a_class_inside_a_function_is_rejected(serializer: MsgpackSerializer) -> None:
     @dataclasses.dataclass
     class Local:
         x: int
@@ -342,7 +342,7 @@ def test_hostile_bytes_are_an_error_and_nothing_else(
     assert not os.path.exists(tmp_path / "hacked")
 
 
-def test_an_unknown_code_of_the_user_says_what_to_do(serializer: MsgpackSerializer) -> None:
+def test_an_error_for_an_unregistered_code_says_what_to_do(serializer: MsgpackSerializer) -> None:
     with pytest.raises(DeserializationError, match="no type is registered under code 9; call register_type first"):
         serializer.loads(msgpack.packb(msgpack.ExtType(9, b"")))
 
@@ -355,7 +355,7 @@ def test_large_buffers_are_not_copied_into_the_message(serializer: MsgpackSerial
     assert np.shares_memory(np.frombuffer(buffers[0]), array)
 
 
-def test_an_array_of_a_blob_is_a_view_of_it(serializer: MsgpackSerializer) -> None:
+def test_an_array_from_a_blob_is_a_view_of_the_blob(serializer: MsgpackSerializer) -> None:
     blob = bytearray(b"".join(blob_format.join(*serializer.dump_parts([np.arange(100_000.0), np.ones(9000)]))))
     first, second = serializer.load_parts(*blob_format.split(blob))
     assert np.shares_memory(first, np.frombuffer(blob, np.uint8))
@@ -381,7 +381,7 @@ def test_a_projects_own_serializer_is_used(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("wrap", [lambda v: (v,), lambda v: ({"k": v},), lambda v: frozenset([v])])
-def test_a_hundred_levels_of_any_type_are_kept_and_more_are_refused(wrap: Any) -> None:
+def test_a_hundred_levels_of_any_type_are_serialized_and_more_are_rejected(wrap: Any) -> None:
     serializer, value = MsgpackSerializer(), ("innermost",)
     for _ in range(99):
         value = wrap(value)
@@ -390,7 +390,7 @@ def test_a_hundred_levels_of_any_type_are_kept_and_more_are_refused(wrap: Any) -
         serializer.dumps(wrap(value))
 
 
-def test_levels_without_end_neither_crash_nor_come_back() -> None:
+def test_endless_nesting_is_an_error_and_no_crash() -> None:
     # Each level of msgpack's own recursion takes 50 kB of the stack, and a thread of macOS has 512.
     code = """
         import struct, threading
@@ -415,7 +415,7 @@ def test_levels_without_end_neither_crash_nor_come_back() -> None:
     assert (done.stdout, done.stderr) == ("value\nerror\nerror\nerror\n", "")
 
 
-def test_data_that_says_it_holds_more_than_it_does_takes_no_memory() -> None:
+def test_data_with_a_false_size_allocates_no_memory() -> None:
     serializer = MsgpackSerializer()
 
     def ext(code: int, data: bytes) -> bytes:

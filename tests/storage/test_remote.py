@@ -36,7 +36,7 @@ ONCE = Config(retries={"total_max_attempts": 1}, connect_timeout=1, read_timeout
 
 
 class AsyncMemory(AsyncFileSystemWrapper):
-    """A file system that works on fsspec's event loop, as those of the clouds do."""
+    """A file system that runs on fsspec's event loop, like those of the clouds."""
 
     protocol = "asyncmemory"
     async_impl = True
@@ -46,7 +46,7 @@ class AsyncMemory(AsyncFileSystemWrapper):
 
 
 class PlainFiles(LocalFileSystem):
-    """A file system that nothing is known of but that it has files."""
+    """A file system with no abilities beyond files."""
 
     protocol = "plainfiles"
 
@@ -97,7 +97,7 @@ class TestFsspecOnAnEventLoop(BlobStorageContract):
 
 
 def begun(server: S3Server, url: str) -> list[Any]:
-    """Uploads below *url* that are under way, or were left."""
+    """Uploads below *url* that are running, or were left unfinished."""
     bucket, _, prefix = url.removeprefix("s3://").partition("/")
     client = server.client()
     try:
@@ -119,7 +119,7 @@ def in_a_process(code: str, *arguments: object) -> "subprocess.Popen[str]":
 
 
 def in_a_child(work: Callable[[], bool]) -> bool:
-    """Whether *work* holds in a forked process."""
+    """Whether *work* succeeds in a forked process."""
     pid = os.fork()
     if not pid:
         try:
@@ -147,7 +147,7 @@ storage.close()
 """
 
 
-def test_a_large_blob_goes_in_parts_with_little_memory(storage: S3Storage, s3_server: S3Server) -> None:
+def test_a_large_blob_is_transferred_in_parts_with_little_memory(storage: S3Storage, s3_server: S3Server) -> None:
     size = 192 * MIB
     done = in_a_process(SAVES, pickle.dumps(storage).hex(), size)
     saving, loading = map(int, done.communicate()[0].split())
@@ -158,7 +158,7 @@ def test_a_large_blob_goes_in_parts_with_little_memory(storage: S3Storage, s3_se
     assert s3_server.client().head_object(Bucket="tests", Key=key)["ETag"].endswith('-24"')
 
 
-def test_an_uploader_that_is_killed_leaves_garbage_that_is_found(
+def test_parts_of_a_killed_uploader_are_listed_as_garbage(
     storage: S3Storage, through_proxy: S3Storage, proxy: Proxy, s3_server: S3Server, s3_url: str
 ) -> None:
     uploader = in_a_process(SAVES, pickle.dumps(through_proxy).hex(), 256 * MIB)
@@ -173,7 +173,7 @@ def test_an_uploader_that_is_killed_leaves_garbage_that_is_found(
     assert left.location.endswith(".part")
     assert abs(left.modified - time.time()) < 60
     for location in (left.location, left.location.removesuffix(".part")):
-        with pytest.raises(StorageError, match="it is gone"):
+        with pytest.raises(StorageError, match="it does not exist"):
             storage.load(location, 256 * MIB)
     storage.delete(left.location)
     storage.delete(left.location)
@@ -183,7 +183,7 @@ def test_an_uploader_that_is_killed_leaves_garbage_that_is_found(
 
 @pytest.fixture(params=["at once", "when the wait is over"])
 def _interrupted(request: pytest.FixtureRequest) -> Iterator[None]:
-    """When Ctrl-C breaks off a wait. Libraries that handle it themselves, as polars does, have waits go on."""
+    """Whether Ctrl-C interrupts a wait. Libraries that handle it themselves, as polars does, let waits go on."""
     handler = signal.getsignal(signal.SIGINT)
     signal.siginterrupt(signal.SIGINT, request.param == "at once")
     yield
@@ -209,7 +209,7 @@ def test_an_interrupted_save_leaves_nothing(
     assert list(through_proxy.blobs()) == []
 
 
-def test_a_thread_that_outlives_the_main_one_keeps_large_blobs(storage: S3Storage) -> None:
+def test_a_thread_that_outlives_the_main_thread_stores_large_blobs(storage: S3Storage) -> None:
     code = """
 import pickle, sys, threading
 storage = pickle.loads(bytes.fromhex(sys.argv[1]))
@@ -224,7 +224,7 @@ threading.Thread(target=work).start()
 
 
 @pytest.mark.parametrize("size", [MIB, 12 * MIB, 40 * MIB + 1])
-def test_a_body_that_breaks_off_is_read_again(
+def test_an_interrupted_download_is_retried(
     size: int, storage: S3Storage, through_proxy: S3Storage, proxy: Proxy
 ) -> None:
     content = os.urandom(MIB) * (size // MIB) + bytes(size % MIB)
@@ -234,7 +234,7 @@ def test_a_body_that_breaks_off_is_read_again(
     assert proxy.breaks == []
 
 
-def test_a_body_that_breaks_off_too_often_is_an_error(
+def test_a_download_that_is_interrupted_too_often_is_an_error(
     storage: S3Storage, through_proxy: S3Storage, proxy: Proxy
 ) -> None:
     location = storage.save(NAME, [bytes(4 * MIB)])
@@ -247,7 +247,7 @@ def test_a_body_that_breaks_off_too_often_is_an_error(
 
 
 @pytest.mark.parametrize("size", [12 * MIB, 40 * MIB])
-def test_a_blob_that_is_replaced_while_it_is_read_is_refused(
+def test_a_blob_that_is_replaced_while_it_is_read_is_rejected(
     size: int, storage: S3Storage, through_proxy: S3Storage, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     location = storage.save(NAME, [bytes(size)])
@@ -269,15 +269,15 @@ def test_a_blob_that_is_larger_than_stated_is_not_read_to_its_end(
 
 
 @pytest.mark.parametrize("claimed", [6, 1 << 50])
-def test_a_wrong_size_is_refused_before_memory_is_taken(claimed: int, storage: S3Storage, tmp_path: Path) -> None:
+def test_a_wrong_size_is_rejected_before_memory_is_allocated(claimed: int, storage: S3Storage, tmp_path: Path) -> None:
     for each in (storage, FsspecStorage(f"plainfiles://{tmp_path}/blobs"), FsspecStorage("asyncmemory://sizes")):
         location = each.save(NAME, [b"content"])
         with pytest.raises(StorageError, match=f"{location} has 7 bytes and should have {claimed}$"):
             each.load(location, claimed)
 
 
-def test_a_blob_takes_no_byte_beyond_its_size() -> None:
-    """Of an object that was replaced by a larger one after it was found to have the right size."""
+def test_a_download_stores_no_byte_beyond_the_size() -> None:
+    """As when an object is replaced by a larger one after its size was verified."""
     file = transfer._BlobFile("s3://bucket/blob", 4)
     file.seek(2)
     file.write(b"cd")
@@ -288,7 +288,7 @@ def test_a_blob_takes_no_byte_beyond_its_size() -> None:
     assert (file.content, file.end) == (b"abcd", 4)
 
 
-def test_an_empty_object_is_not_taken_for_a_large_one(storage: S3Storage) -> None:
+def test_an_empty_object_in_place_of_a_large_one_is_rejected(storage: S3Storage) -> None:
     location = storage.save(NAME, [])
     with pytest.raises(StorageError, match="it is shorter than it should be"):
         storage.load(location, 100 * MIB)
@@ -336,7 +336,7 @@ def test_a_missing_bucket_is_named(s3_server: S3Server) -> None:
     storage.close()
 
 
-def test_missing_credentials_are_asked_for(
+def test_an_error_says_that_credentials_are_missing(
     s3_server: S3Server, s3_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     for name in [name for name in os.environ if name.startswith("AWS_")]:
@@ -353,7 +353,7 @@ def test_missing_credentials_are_asked_for(
     storage.close()
 
 
-def test_a_server_that_does_not_answer_is_given_up(proxy: Proxy, s3_server: S3Server, s3_url: str) -> None:
+def test_a_server_that_does_not_answer_is_a_timeout(proxy: Proxy, s3_server: S3Server, s3_url: str) -> None:
     options = {**s3_server.options, "endpoint_url": f"http://127.0.0.1:{proxy.port}", "config": ONCE}
     storage = S3Storage(s3_url, options)
     proxy.hold()
@@ -364,7 +364,7 @@ def test_a_server_that_does_not_answer_is_given_up(proxy: Proxy, s3_server: S3Se
     storage.close()
 
 
-def test_a_secret_in_the_text_of_an_error_is_covered(s3_server: S3Server, s3_url: str) -> None:
+def test_a_secret_in_the_text_of_an_error_is_masked(s3_server: S3Server, s3_url: str) -> None:
     storage = S3Storage(s3_url, {**s3_server.options, "aws_session_token": "a-token\n", "config": ONCE})
     with pytest.raises(StorageError) as caught:
         storage.save(NAME, [b"content"])
@@ -384,13 +384,13 @@ def test_a_secret_in_the_text_of_an_error_is_covered(s3_server: S3Server, s3_url
         "http://bucket/secret",
     ],
 )
-def test_a_url_that_cannot_be_is_refused_and_not_repeated(url: str) -> None:
+def test_an_invalid_url_is_rejected_and_not_repeated(url: str) -> None:
     with pytest.raises(ConfigurationError, match="is given as s3://bucket/prefix") as caught:
         S3Storage(url)
     assert "sec" not in str(caught.value)
 
 
-def test_an_option_that_cannot_be_is_refused() -> None:
+def test_an_invalid_option_is_rejected() -> None:
     with pytest.raises(ConfigurationError, match="s3_opts has no bucket, region; it takes profile_name, region_name"):
         open_storage("s3://bucket/prefix", {"region": "eu", "bucket": "b"})
     with pytest.raises(ConfigurationError, match=r"is a botocore\.config\.Config, not a dict"):
@@ -407,15 +407,15 @@ def test_an_option_that_cannot_be_is_refused() -> None:
     "location",
     ["", "..", "../outside", "/etc/passwd", "s3://tests/other", f"../{NAME}", f"01/../{NAME}-01234567", f"01/{NAME}"],
 )
-def test_a_location_outside_is_not_touched(location: str, storage: S3Storage, tmp_path: Path) -> None:
+def test_a_location_outside_of_the_storage_is_not_touched(location: str, storage: S3Storage, tmp_path: Path) -> None:
     for each in (storage, FsspecStorage(f"plainfiles://{tmp_path}/blobs"), FsspecStorage("asyncmemory://outside")):
-        with pytest.raises(StorageError, match=r"is no location of a blob below .*; it was not touched"):
+        with pytest.raises(StorageError, match=r"is not the location of a blob below .*; it was not touched"):
             each.load(location, 7)
-        with pytest.raises(StorageError, match=r"is no location of a blob below .*; it was not touched"):
+        with pytest.raises(StorageError, match=r"is not the location of a blob below .*; it was not touched"):
             each.delete(location)
 
 
-def test_what_is_not_ours_in_a_bucket_is_neither_listed_nor_removed(s3_server: S3Server, s3_url: str) -> None:
+def test_other_objects_in_a_bucket_are_neither_listed_nor_deleted(s3_server: S3Server, s3_url: str) -> None:
     one, other = (S3Storage(f"{s3_url}/{name}", s3_server.options) for name in ("one", "one2"))
     location = one.save(NAME, [b"content"])
     client = s3_server.client()
@@ -423,7 +423,7 @@ def test_what_is_not_ours_in_a_bucket_is_neither_listed_nor_removed(s3_server: S
     client.create_multipart_upload(Bucket="tests", Key=f"{one.prefix}/readme.txt")
     assert list(other.blobs()) == []
     other.delete(location)
-    with pytest.raises(StorageError, match="it is gone"):
+    with pytest.raises(StorageError, match="it does not exist"):
         other.load(location, 7)
     assert [blob.location for blob in one.blobs()] == [location]
     assert one.load(location, 7) == b"content"
@@ -460,7 +460,7 @@ def test_many_blobs_are_listed_page_by_page(
     assert set(found) == locations
 
 
-def test_a_copy_by_pickle_opens_the_same_place_in_another_process(storage: S3Storage, tmp_path: Path) -> None:
+def test_a_pickled_copy_opens_the_same_storage_in_another_process(storage: S3Storage, tmp_path: Path) -> None:
     code = "import sys, pickle; s = pickle.loads(bytes.fromhex(sys.argv[1])); print(s.load(sys.argv[2], 7)); s.close()"
     for each in (storage, LocalStorage("blobs")):
         location = each.save(NAME, [b"content"])
@@ -469,7 +469,7 @@ def test_a_copy_by_pickle_opens_the_same_place_in_another_process(storage: S3Sto
         assert done.communicate()[0] == "bytearray(b'content')\n"
 
 
-def test_no_secret_is_in_what_people_read(s3_server: S3Server, s3_url: str) -> None:
+def test_no_secret_is_in_a_repr_or_a_message(s3_server: S3Server, s3_url: str) -> None:
     assert repr(S3Storage(s3_url, s3_server.options)) == f"S3Storage('{s3_url}')"
     remote = FsspecStorage("ftp://user:hidden@127.0.0.1:1/blobs?key=hidden")
     assert repr(remote) == "FsspecStorage('ftp://user:***@127.0.0.1:1/blobs')"
@@ -481,7 +481,7 @@ def test_no_secret_is_in_what_people_read(s3_server: S3Server, s3_url: str) -> N
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_parent_child_and_grandchild_all_go_on_after_a_fork(storage: S3Storage, tmp_path: Path) -> None:
+def test_parent_child_and_grandchild_all_work_after_a_fork(storage: S3Storage, tmp_path: Path) -> None:
     content = os.urandom(20 * MIB)
     for each in (storage, FsspecStorage(f"plainfiles://{tmp_path}/blobs"), FsspecStorage("asyncmemory://f")):
         location = each.save(NAME, [content])
@@ -494,7 +494,7 @@ def test_parent_child_and_grandchild_all_go_on_after_a_fork(storage: S3Storage, 
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_fork_while_another_thread_connects_harms_nobody(storage: S3Storage) -> None:
+def test_a_fork_while_another_thread_connects_does_no_harm(storage: S3Storage) -> None:
     location = storage.save(NAME, [b"content"])
     with storage._client._lock:  # as a thread that makes the client holds it
         assert in_a_child(lambda: storage.load(location, 7) == b"content")
@@ -521,7 +521,7 @@ def test_a_file_system_with_one_connection_is_not_shared_by_threads() -> None:
         assert storage._open()[0] is storage._open()[0]
 
 
-def test_bytes_that_another_program_wrote_run_the_call_again(
+def test_a_blob_that_another_program_overwrote_makes_the_call_run_again(
     storage: S3Storage, s3_server: S3Server, tmp_path: Path, count: Count
 ) -> None:
     with bs.Project("p", db=tmp_path / "p.db", storage=storage) as project:
@@ -543,7 +543,7 @@ def test_bytes_that_another_program_wrote_run_the_call_again(
         assert len(count) == 2
 
 
-def test_a_call_is_not_lost_to_a_bucket_that_is_missing(s3_server: S3Server, tmp_path: Path) -> None:
+def test_a_missing_bucket_does_not_lose_the_result_of_a_call(s3_server: S3Server, tmp_path: Path) -> None:
     storage = S3Storage("s3://nowhere/prefix", s3_server.options)
     with bs.Project("p", db=tmp_path / "p.db", storage=storage) as project:
         work = project.task(save_blob=True)(lambda: b"result")
@@ -604,7 +604,7 @@ def test_a_url_finds_its_storage(s3_server: S3Server) -> None:
         ("file://", "write 'file:///path', or the path alone"),
     ],
 )
-def test_a_url_of_this_machine_that_cannot_be_says_what_to_write(url: str, instead: str) -> None:
+def test_an_invalid_local_url_says_what_to_write(url: str, instead: str) -> None:
     with pytest.raises(ConfigurationError, match=instead):
         open_storage(url)
 
@@ -617,7 +617,7 @@ def test_a_url_of_this_machine_that_cannot_be_says_what_to_write(url: str, inste
         ("memory://name", "use MemoryStorage, or storage_path='memory://'"),
     ],
 )
-def test_fsspec_is_not_for_this_machine(url: str, instead: str) -> None:
+def test_fsspec_is_not_for_local_storage(url: str, instead: str) -> None:
     with pytest.raises(ConfigurationError, match=f"FsspecStorage is not for .*://: {instead}"):
         FsspecStorage(url)
 
@@ -652,7 +652,7 @@ def test_a_save_that_fails_leaves_nothing_behind(url: str) -> None:
     assert list(storage.blobs()) == []
 
 
-def test_what_a_killed_writer_left_in_a_directory_of_fsspec_is_found() -> None:
+def test_unfinished_files_of_a_killed_writer_in_fsspec_are_listed() -> None:
     storage = FsspecStorage("plainfiles://blobs")
     location = storage.save(NAME, [b"content"])
     os.rename(f"blobs/{location}", f"blobs/{location}.part")
@@ -662,7 +662,7 @@ def test_what_a_killed_writer_left_in_a_directory_of_fsspec_is_found() -> None:
     assert list(storage.blobs()) == []
 
 
-def test_a_time_is_understood_however_a_file_system_tells_it() -> None:
+def test_every_kind_of_modification_time_is_understood() -> None:
     from datetime import UTC, datetime
 
     from beautyspot.storage.fsspec import _modified

@@ -23,7 +23,7 @@ def change_rows(project: bs.Project, where: str = "true", **columns: Any) -> Non
         connection.commit()
     else:
         assert isinstance(db, PostgresTaskDB)
-        connection = psycopg.connect(db._sessions.url, autocommit=True)
+        connection = psycopg.connect(db._connections.url, autocommit=True)
         sql = f"UPDATE {db._schema}.results SET {changes.replace('?', '%s')} WHERE {where}"
         connection.execute(sql.encode(), list(columns.values()))
     connection.close()
@@ -37,7 +37,7 @@ def rows(project: bs.Project, columns: str) -> list[tuple[Any, ...]]:
         found = connection.execute(f"SELECT {columns} FROM results ORDER BY record").fetchall()
     else:
         assert isinstance(db, PostgresTaskDB)
-        connection = psycopg.connect(db._sessions.url, autocommit=True)
+        connection = psycopg.connect(db._connections.url, autocommit=True)
         found = connection.execute(f"SELECT {columns} FROM {db._schema}.results ORDER BY id".encode()).fetchall()
     connection.close()
     return found

@@ -1,6 +1,7 @@
-"""Session advisory locks: they end with their session, and so with their owner, wherever he ran.
+"""Session advisory locks: they end with their session, and so with the process that holds them, on any machine.
 
-One session of this process has all of its locks. What threads want of it meanwhile goes there in one statement.
+One session holds all locks of this process. While a statement runs, the requests of other threads collect and then
+share the next statement.
 """
 
 from __future__ import annotations
@@ -12,15 +13,15 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from beautyspot._internal.fork_safety import SurvivesFork
-from beautyspot.db.postgres.connections import Sessions, has_pooler
+from beautyspot.db.postgres.connections import Connections, has_pooler
 from beautyspot.errors import IndexUnavailableError, RejectedIndexError
 
 if TYPE_CHECKING:
     from psycopg import Connection
 
-_LONGEST = 0.1  # seconds between two looks at a lock that someone else has
+_LONGEST = 0.1  # seconds between two attempts to acquire a lock that another process holds
 
-# What a session that holds locks must not be ended for, and how a server notices that its owner's machine is gone.
+# A session that holds locks must not time out, and the server must notice when the machine of its client dies.
 _SETTINGS = {
     "idle_session_timeout": "0",
     "statement_timeout": "0",
@@ -30,20 +31,20 @@ _SETTINGS = {
     "tcp_user_timeout": "30000",
 }
 _SET = "SELECT set_config(name, %s::jsonb ->> name, false) FROM pg_settings WHERE %s::jsonb ? name"
-_ASK = """
-    SELECT CASE WHEN taking THEN pg_try_advisory_lock(number) ELSE pg_advisory_unlock(number) END, pg_backend_pid()
-    FROM unnest(%s::bigint[], %s::bool[]) AS wanted (number, taking)
+_STATEMENT = """
+    SELECT CASE WHEN acquires THEN pg_try_advisory_lock(number) ELSE pg_advisory_unlock(number) END, pg_backend_pid()
+    FROM unnest(%s::bigint[], %s::bool[]) AS wanted (number, acquires)
 """
 
 
-class _Wish:
-    """Keys that one thread wants to take or to give back, and those that it was given."""
+class _Request:
+    """Keys whose locks one thread wants to acquire or to release, and those that it acquired."""
 
-    __slots__ = ("done", "error", "granted", "keys", "taking")
+    __slots__ = ("acquires", "done", "error", "granted", "keys")
 
-    def __init__(self, keys: Iterable[bytes], taking: bool) -> None:
+    def __init__(self, keys: Iterable[bytes], acquires: bool) -> None:
         self.keys = list(keys)
-        self.taking = taking
+        self.acquires = acquires
         self.granted: set[bytes] = set()
         self.done = False
         self.error: Exception | None = None
@@ -53,122 +54,124 @@ class PostgresLocks(SurvivesFork):
     """The locks of this process.
 
     Args:
-        sessions: How to connect to the server, and how patiently.
+        connections: Connections to the server.
     """
 
-    def __init__(self, sessions: Sessions) -> None:
-        self._sessions = sessions
-        self._fresh()
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+        self._reset()
         self.survive_forks()
 
-    def _fresh(self) -> None:
-        self._asking = threading.Lock()
+    def _reset(self) -> None:
+        self._sending = threading.Lock()
         self._session: Connection[Any] | None = None
-        self._process = 0  # of the server, for this session
+        self._process = 0  # the id of the server process that runs the session
         self._held: set[bytes] = set()
-        self._waiting: deque[_Wish] = deque()
+        self._waiting: deque[_Request] = deque()
 
     def after_fork_in_child(self) -> None:
-        """Have no locks; the parent's session is closed with the others."""
-        self._fresh()
+        """Hold no locks; the parent's session is abandoned with its other connections."""
+        self._reset()
 
-    def take(self, keys: Sequence[bytes]) -> set[bytes]:
-        """Take the locks of *keys* that nobody has; those that were taken."""
-        return self._ask(_Wish(keys, True)).granted
+    def try_lock_many(self, keys: Sequence[bytes]) -> set[bytes]:
+        """Acquire the locks of those *keys* that are not held; returns the acquired ones."""
+        return self._send(_Request(keys, True)).granted
 
-    def wait(self, key: bytes) -> None:
-        """Take the lock of *key*, waiting for whoever has it."""
+    def lock(self, key: bytes) -> None:
+        """Acquire the lock of *key*, waiting while another process holds it."""
         pause = 0.001
-        while not self.take([key]):
+        while not self.try_lock_many([key]):
             time.sleep(pause)
             pause = min(1.5 * pause, _LONGEST)
 
-    def give_back(self, keys: Sequence[bytes]) -> None:
-        """Give the locks of *keys* back, as far as we have them."""
+    def unlock_many(self, keys: Sequence[bytes]) -> None:
+        """Release the locks of those *keys* that this process holds."""
         held = [key for key in keys if key in self._held]
         if held:
-            self._ask(_Wish(held, False))
+            self._send(_Request(held, False))
 
     def close(self) -> None:
         """End the session, and with it every lock."""
-        with self._asking:
+        with self._sending:
             self._end_session()
             self._held.clear()
 
-    def _ask(self, wish: _Wish) -> _Wish:
-        self._waiting.append(wish)
+    def _send(self, request: _Request) -> _Request:
+        self._waiting.append(request)
         try:
-            with self._asking:
-                if not wish.done:
-                    self._ask_for_all()
-        except BaseException:  # interrupted: nobody would give back what is taken for us from now on
-            wish.keys = []
-            with self._asking:
-                taken = list(wish.granted)
-            self.give_back(taken)
+            with self._sending:
+                if not request.done:
+                    self._send_all()
+        except BaseException:  # interrupted: no one else would release what is acquired for this request
+            request.keys = []
+            with self._sending:
+                acquired = list(request.granted)
+            self.unlock_many(acquired)
             raise
-        if wish.error is not None:
-            raise wish.error
-        return wish
+        if request.error is not None:
+            raise request.error
+        return request
 
-    def _ask_for_all(self) -> None:
-        """Ask for what everyone wants, in one statement."""
-        wishes: list[_Wish] = []
+    def _send_all(self) -> None:
+        """Send the requests of all threads in one statement."""
+        requests: list[_Request] = []
         before = set(self._held)
         while self._waiting:
-            wishes.append(self._waiting.popleft())
+            requests.append(self._waiting.popleft())
         try:
-            self._grant(wishes)
+            self._grant(requests)
         except IndexUnavailableError as error:
-            if not all(wish.taking for wish in wishes):
-                self._end_session()  # what was to be given back goes with it; the rest is taken again
-            for wish in wishes:
-                if wish.taking:
-                    wish.error = error
+            if not all(request.acquires for request in requests):
+                self._end_session()  # this releases what was to be released; the other locks are acquired again
+            for request in requests:
+                if request.acquires:
+                    request.error = error
                 else:
-                    self._held.difference_update(wish.keys)
-        except BaseException:  # interrupted: what the others want is asked for again, and nothing of it is theirs yet
+                    self._held.difference_update(request.keys)
+        except BaseException:  # interrupted: the requests of other threads are sent again, and none is granted yet
             self._end_session()
             self._held &= before
-            for wish in wishes:
-                wish.granted.clear()
-            self._waiting.extend(wishes)
+            for request in requests:
+                request.granted.clear()
+            self._waiting.extend(requests)
             raise
-        for wish in wishes:
-            wish.done = True
+        for request in requests:
+            request.done = True
 
-    def _grant(self, wishes: list[_Wish]) -> None:
-        # What is given back comes first: someone may want it again.
-        wanted = [(wish, key) for wish in sorted(wishes, key=lambda wish: wish.taking) for key in wish.keys]
-        asked: list[tuple[_Wish, bytes]] = []
-        taken = set(self._held)
-        for wish, key in wanted:
-            if not wish.taking:
-                taken.discard(key)
-            elif key in taken:  # a session may take its own lock once more, and another project of ours has it
+    def _grant(self, requests: list[_Request]) -> None:
+        # Releases come first, since another thread may want to acquire the same lock.
+        wanted = [
+            (request, key) for request in sorted(requests, key=lambda request: request.acquires) for key in request.keys
+        ]
+        sent: list[tuple[_Request, bytes]] = []
+        acquired = set(self._held)
+        for request, key in wanted:
+            if not request.acquires:
+                acquired.discard(key)
+            elif key in acquired:  # held by another project of this process; the session itself could acquire it again
                 continue
             else:
-                taken.add(key)
-            asked.append((wish, key))
-        if not asked:
+                acquired.add(key)
+            sent.append((request, key))
+        if not sent:
             return
-        numbers, taking = [_number(key) for _, key in asked], [wish.taking for wish, _ in asked]
-        granted = self._sessions.patiently(lambda _: self._answers(numbers, taking))
-        for (wish, key), yes in zip(asked, granted, strict=True):
-            if not wish.taking:
+        numbers, acquires = [_number(key) for _, key in sent], [request.acquires for request, _ in sent]
+        granted = self._connections.patiently(lambda _: self._answers(numbers, acquires))
+        for (request, key), is_granted in zip(sent, granted, strict=True):
+            if not request.acquires:
                 self._held.discard(key)
-            elif yes:
+            elif is_granted:
                 self._held.add(key)
-                wish.granted.add(key)
+                request.granted.add(key)
 
-    def _answers(self, numbers: list[int], taking: list[bool]) -> list[bool]:
+    def _answers(self, numbers: list[int], acquires: list[bool]) -> list[bool]:
         from psycopg import Error
 
         session = self._session or self._open_session()
         try:
-            rows = session.execute(_ASK, (numbers, taking)).fetchall()
+            rows = session.execute(_STATEMENT, (numbers, acquires)).fetchall()
         except Error:
-            self._undo(session, [number for number, takes in zip(numbers, taking, strict=True) if takes])
+            self._undo(session, [number for number, takes in zip(numbers, acquires, strict=True) if takes])
             raise
         except BaseException:
             self._end_session()
@@ -179,10 +182,10 @@ class PostgresLocks(SurvivesFork):
         return [yes for yes, _ in rows]
 
     def _open_session(self) -> Connection[Any]:
-        """A new session, which takes again what the one before it had."""
+        """Open a new session, which acquires again the locks of the previous one."""
         import json
 
-        session = self._sessions.connect()
+        session = self._connections.connect()
         try:
             if has_pooler(session):
                 self._check_is_session(session)
@@ -191,8 +194,8 @@ class PostgresLocks(SurvivesFork):
             row = session.execute("SELECT pg_backend_pid()").fetchone()
             self._process = row[0] if row else 0
             held = list(self._held)
-            taken = session.execute(_ASK, ([_number(key) for key in held], [True] * len(held))).fetchall()
-            self._held = {key for key, (yes, _) in zip(held, taken, strict=True) if yes}
+            acquired = session.execute(_STATEMENT, ([_number(key) for key in held], [True] * len(held))).fetchall()
+            self._held = {key for key, (yes, _) in zip(held, acquired, strict=True) if yes}
         except BaseException:
             session.close()
             raise
@@ -200,26 +203,26 @@ class PostgresLocks(SurvivesFork):
         return session
 
     def _check_is_session(self, session: Connection[Any]) -> None:
-        """Refuse a pooler that lends a server's process for one transaction: it would keep our locks, and lose us."""
+        """Reject a pooler that assigns a server process for one transaction: locks would stay with that process."""
         for _ in range(3):
-            mine = session.execute("SELECT pg_backend_pid()").fetchone()
-            with self._sessions.connect() as other:
-                if other.execute("SELECT pg_backend_pid()").fetchone() == mine:
+            process = session.execute("SELECT pg_backend_pid()").fetchone()
+            with self._connections.connect() as other:
+                if other.execute("SELECT pg_backend_pid()").fetchone() == process:
                     raise self._no_session()
 
     def _no_session(self) -> RejectedIndexError:
         return RejectedIndexError(
-            f"a pooler in transaction mode stands before {self._sessions.place}: locks, on which one execution per "
-            "key rests, need a session. Name the server itself for them, PostgresTaskDB(url, lock_url=...), or use a "
+            f"a pooler in transaction mode is in front of {self._connections.place}: locks, which ensure one execution "
+            "per key, need a session. Name the server itself for them, PostgresTaskDB(url, lock_url=...), or use a "
             "pool in session mode"
         )
 
     def _undo(self, session: Connection[Any], numbers: list[int]) -> None:
-        """Give back what a statement that failed had taken: locks of a session outlive it. Others stay ours."""
+        """Release what a failed statement had acquired, since a session keeps it; the other locks stay held."""
         from psycopg import Error
 
         try:
-            session.execute(_ASK, (numbers, [False] * len(numbers)))
+            session.execute(_STATEMENT, (numbers, [False] * len(numbers)))
         except Error:
             self._end_session()
 
@@ -230,5 +233,5 @@ class PostgresLocks(SurvivesFork):
 
 
 def _number(key: bytes) -> int:
-    """The lock of a key; one of two keys that share a number, a pair in 2**64, would wait for the other."""
+    """The number of a key's lock. Two keys share one with probability 2**-64; then one waits for the other."""
     return int.from_bytes(key[8:], "big", signed=True)

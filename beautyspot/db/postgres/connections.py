@@ -1,7 +1,8 @@
-"""Connections to a PostgreSQL server: a pool, opened late; what a lost connection, a restart and a fork do to it.
+"""Connections to a PostgreSQL server: a pool, opened when first needed, that survives lost connections and forks.
 
-A statement that lost its connection runs again on another one, for as long as the index is given; all of ours may run
-twice. A server that stayed away for so long is asked again only every few seconds, so that it does not cost the job.
+A statement that lost its connection runs again on another one until the timeout of the index is over; every statement
+of the library may run twice. After that, an attempt to reach the server is made only every few seconds, so that calls
+do not wait for it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import re
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from beautyspot._internal.fork_safety import SurvivesFork
@@ -25,23 +26,23 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_ASK_AGAIN = 5.0  # seconds between two attempts to reach a server that is gone
+_RETRY_AFTER = 5.0  # seconds between two attempts to reach a server that could not be reached
 _BRIEFLY = 2  # seconds that such an attempt may take
-# What goes away by itself: connections, restarts, too many locks, too many clients, and transactions that met.
+# Temporary errors: connections, restarts, too many locks, too many clients, and conflicting transactions.
 _PASSING = re.compile(r"08|57P0|53200|53300|40001|40P01")
 _BUSY = re.compile(r"starting up|shutting down|in recovery mode|too many|remaining connection slots|reserved for")
-# What a server that answers says of a client that it will not have.
+# Messages of a server that answers and refuses the client.
 _REFUSED = re.compile(r"FATAL|fe_sendauth|failed to resolve host|does not support SSL|certificate")
 
 
-class Sessions(SurvivesFork):
+class Connections(SurvivesFork):
     """The connections of this process to one server.
 
     Args:
-        url: Of the server and the database.
-        size: How many connections at the most.
-        timeout: Seconds for which a server that does not answer is asked again.
-        prepare: Called with the first connection, before any other statement.
+        url: URL of the server and the database.
+        size: Greatest number of connections.
+        timeout: Time, in seconds, for which a server that does not answer is retried.
+        prepare: Function that is called with the first connection, before any other statement.
     """
 
     def __init__(self, url: str, size: int, timeout: float, prepare: Callable[[Connection[Any]], None]) -> None:
@@ -49,26 +50,26 @@ class Sessions(SurvivesFork):
         self.place = without_secrets(url)
         self.size = size
         self.timeout = timeout
-        self.is_pooled = False  # whether a pooler stands before the server
+        self.is_pooled = False  # whether a pooler is in front of the server
         self._prepare = prepare
-        self._fresh()
+        self._reset()
         self.survive_forks()
         _live.add(self)
 
-    def _fresh(self) -> None:
+    def _reset(self) -> None:
         self._opening = threading.Lock()
         self._pool: ConnectionPool | None = None
-        self._gone: str | None = None  # why the server could not be reached for as long as it is given
-        self._ask_at = 0.0
+        self._lost_because: str | None = None  # why the server could not be reached within the timeout
+        self._retry_at = 0.0
         self.open: weakref.WeakSet[Connection[Any]] = weakref.WeakSet()
         self._at_fork: list[Connection[Any]] = []
 
     def run(self, action: Callable[[Connection[Any]], T]) -> T:
-        """What *action* gives on a connection; again on another one where it lost its own.
+        """Return what *action* returns for a connection; run it again on another one if it lost its connection.
 
         Raises:
-            RejectedIndexError: If the server will not have us, and never did.
-            IndexUnavailableError: If it cannot be reached for long enough, or fails otherwise.
+            RejectedIndexError: If the server refuses the first connection.
+            IndexUnavailableError: If the server cannot be reached within the timeout, or the statement fails.
         """
 
         def attempt(seconds: float) -> T:
@@ -77,16 +78,39 @@ class Sessions(SurvivesFork):
 
         return self.patiently(attempt)
 
+    def read(self, sql: str, values: Sequence[Any]) -> list[Any]:
+        """All rows of a query."""
+
+        def read(connection: Connection[Any]) -> list[Any]:
+            return connection.cursor(binary=True).execute(sql.encode(), values).fetchall()
+
+        return self.run(read)
+
+    def pages(self, sql: str, after: tuple[Any, ...]) -> Iterator[list[Any]]:
+        """The rows of a query, a page at a time; no connection is held between two pages.
+
+        Args:
+            sql: One page of rows that come after a place. Its first columns are the place of a row.
+            after: The place before the first row.
+        """
+        while rows := self.read(sql, after):
+            yield rows
+            after = rows[-1][: len(after)]
+
+    def write(self, sql: str, values: Sequence[Any]) -> int:
+        """Run a statement in a transaction of its own; returns the number of rows it changed."""
+        return self.run(lambda connection: connection.execute(sql.encode(), values).rowcount)
+
     def patiently(self, attempt: Callable[[float], T]) -> T:
-        """What *attempt* gives, which is told how many seconds are left; again where the server was lost in it.
+        """Return what *attempt* returns; run it again if it lost the server. It is given the seconds that are left.
 
         Raises:
             As `run` does.
         """
         import psycopg
 
-        if self._gone is not None:
-            self._probe(self._gone)
+        if self._lost_because is not None:
+            self._probe(self._lost_because)
         end, pause = time.monotonic() + self.timeout, 0.02
         while True:
             try:
@@ -99,24 +123,24 @@ class Sessions(SurvivesFork):
             pause = min(1.0, 2 * pause)
 
     def _probe(self, reason: str) -> None:
-        """Ask a server that was gone whether it is back, if it was not asked just now."""
+        """Try to reach a server that could not be reached, unless that was tried a moment ago."""
         import psycopg
 
         with self._opening:
-            turn = time.monotonic() >= self._ask_at
-            if turn:
-                self._ask_at = time.monotonic() + _ASK_AGAIN
+            is_due = time.monotonic() >= self._retry_at
+            if is_due:
+                self._retry_at = time.monotonic() + _RETRY_AFTER
         try:
-            if turn:
+            if is_due:
                 self.connect(connect_timeout=_BRIEFLY).close()
-                self.close()  # its pool may be in the middle of a long pause
+                self.close()  # its pool may be in the middle of a long pause between attempts
                 return
         except psycopg.Error as error:
             reason = _line(error)
         raise self._unreachable(reason)
 
     def _check_passing(self, error: psycopg.Error) -> None:
-        """Return where another attempt may go better, else raise an error of ours."""
+        """Raise an `IndexUnavailableError`, unless another attempt may succeed."""
         import psycopg
 
         state = error.sqlstate or ""
@@ -125,10 +149,10 @@ class Sessions(SurvivesFork):
             raise self._failed(error) from error
         pool = self._pool
         if lost and pool is not None:
-            pool.check()  # others of its connections may be as dead
+            pool.check()  # its other connections may be lost too
 
     def _given_up(self, error: psycopg.Error) -> IndexUnavailableError:
-        """What to raise now; where the server does not answer, also until it does again."""
+        """The error to raise; if the server does not answer, calls raise it until the server answers again."""
         import psycopg
 
         if error.sqlstate:
@@ -138,7 +162,7 @@ class Sessions(SurvivesFork):
             self.connect(connect_timeout=_BRIEFLY).close()
         except psycopg.Error as cause:  # a pool only logs why it has no connection
             reason = _line(cause)
-        self._ask_at, self._gone = time.monotonic() + _ASK_AGAIN, reason
+        self._retry_at, self._lost_because = time.monotonic() + _RETRY_AFTER, reason
         return self._unreachable(reason)
 
     def _failed(self, error: psycopg.Error) -> IndexUnavailableError:
@@ -149,24 +173,24 @@ class Sessions(SurvivesFork):
         return IndexUnavailableError(f"the index {self.place} cannot be reached: {reason}")
 
     def connect(self, **options: Any) -> Connection[Any]:
-        """A connection outside of the pool."""
+        """Open a connection outside of the pool."""
         psycopg = _psycopg()
         connection: Connection[Any] = psycopg.connect(self.url, **{**self._options(), **options})
         self.open.add(connection)
         return connection
 
     def _options(self) -> dict[str, Any]:
-        """How to connect, as far as the URL does not say it: a dead network is noticed in half a minute."""
+        """Options of a connection that the URL does not set. With them, a dead network is noticed in half a minute."""
         alive = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 30_000}
         given = _psycopg().conninfo.conninfo_to_dict(self.url)
-        ours = {"connect_timeout": 10, "application_name": "beautyspot", **alive}
-        return {"autocommit": True, **{name: value for name, value in ours.items() if name not in given}}
+        defaults = {"connect_timeout": 10, "application_name": "beautyspot", **alive}
+        return {"autocommit": True, **{name: value for name, value in defaults.items() if name not in given}}
 
     def _opened(self) -> ConnectionPool:
-        """The pool, made after a first look at the server."""
+        """The pool, created after a first connection to the server."""
         with self._opening:
             if self._pool is None:
-                self._look()
+                self._connect_once()
                 from psycopg_pool import ConnectionPool
 
                 kwargs = self._options()
@@ -186,11 +210,11 @@ class Sessions(SurvivesFork):
                 )
             return self._pool
 
-    def _look(self) -> None:
-        """Look whether the server has us, and what stands before it; make the tables.
+    def _connect_once(self) -> None:
+        """Connect once: detect a pooler and create the tables.
 
         Raises:
-            RejectedIndexError: If it refuses us: nothing runs before that is set right.
+            RejectedIndexError: If the server refuses the connection: no call runs before that is corrected.
         """
         import psycopg
 
@@ -200,59 +224,59 @@ class Sessions(SurvivesFork):
                 self._prepare(connection)
         except psycopg.errors.InsufficientPrivilege as error:
             raise RejectedIndexError(
-                f"{self.place} does not let us make our tables: {_line(error)}. Grant CREATE on the database, or have "
-                "its owner make them by using the index once"
+                f"{self.place} does not permit creating the tables: {_line(error)}. Grant CREATE on the database, or "
+                "let its owner create them by using the index once"
             ) from error
         except psycopg.OperationalError as error:
             if not _REFUSED.search(str(error)) or _BUSY.search(str(error)):
                 raise
             raise RejectedIndexError(
-                f"{self.place} refuses us: {_line(error)}. Set the URL given as db= right"
+                f"{self.place} refuses the connection: {_line(error)}. Correct the URL given as db="
             ) from error
 
     def close(self) -> None:
-        """Close the connections of the pool; the next use opens others."""
+        """Close the connections of the pool; the next use opens new ones."""
         with self._opening:
             pool, self._pool = self._pool, None
-            self._gone = None
+            self._lost_because = None
         if pool is not None:
             pool.close()
 
     def before_fork(self) -> None:
-        """Hold on to every connection: a child that let go of one before it was told could not close its socket."""
+        """Hold a reference to every connection: a child could not close the socket of one that is garbage-collected."""
         self._at_fork = list(self.open)
 
     def after_fork_in_parent(self) -> None:
-        """Go on."""
+        """Drop these references."""
         self._at_fork = []
 
     def after_fork_in_child(self) -> None:
-        """Forget the parent's connections without a word to the server; their sockets are closed here.
+        """Abandon the parent's connections without a message to the server, and close their sockets in this process.
 
-        Were they open, the server would not notice the parent's death, nor give its locks to others.
+        If they stayed open here, the server would not notice that the parent died, and would not release its locks.
         """
         for connection in self._at_fork:
             if not connection.closed:
                 os.close(connection.fileno())
         _abandoned.append((self._pool, self._at_fork))
-        self._fresh()
+        self._reset()
 
 
-_abandoned: list[Any] = []  # a finalizer of theirs would speak to the parent's server
-_live: weakref.WeakSet[Sessions] = weakref.WeakSet()
+_abandoned: list[Any] = []  # referenced for ever: their finalizers would send messages on the parent's connections
+_live: weakref.WeakSet[Connections] = weakref.WeakSet()
 
 
-@atexit.register
+@atexit.register  # else the pool's threads hold up the end of the program for seconds
 def _close_all() -> None:
-    """Say goodbye to servers at the end of a program that closed nothing."""
+    """Close all connections at the end of a program that closed none."""
     for each in list(_live):
         each.close()
-        for connection in list(each.open):  # that of the locks is no part of the pool
+        for connection in list(each.open):  # the connection of the locks is not part of the pool
             connection.close()
 
 
 def has_pooler(connection: Connection[Any]) -> bool:
-    """Whether a pooler answered: the process that we were told of is not the one that runs our statements."""
+    """Whether a pooler answered: the announced server process is not the one that runs the statements."""
     row = connection.execute("SELECT pg_backend_pid()").fetchone()
     return row is None or row[0] != connection.info.backend_pid
 
@@ -263,10 +287,10 @@ def without_secrets(url: str) -> str:
 
 
 def check_url(url: str) -> None:
-    """Refuse what is no URL of a PostgreSQL server.
+    """Reject what is not a URL of a PostgreSQL server.
 
     Raises:
-        ConfigurationError: Saying what is wrong with it.
+        ConfigurationError: If it is not; the text says what is wrong.
     """
     psycopg = _psycopg()
     try:
@@ -276,7 +300,7 @@ def check_url(url: str) -> None:
 
 
 def _line(error: BaseException) -> str:
-    """The text of an error on one line, from the server's own words on."""
+    """The text of an error in one line, without the client's own introduction."""
     text = " ".join(str(error).split()) or type(error).__name__
     return re.sub(r"^connection failed: (connection to server at .* failed: )", r"\1", text).rstrip(".")
 

@@ -1,10 +1,10 @@
-"""The tables of a PostgreSQL index, and how a schema comes to have them.
+"""The tables of a PostgreSQL index, and their migrations.
 
-A kept result is one row. PostgreSQL itself keeps what viewers list and what a hit reads apart: values of more than
-two kilobytes stand in a table of their own (TOAST) that only a hit touches, and smaller ones share a page with their
-preview. A second table would cost every insert a third more, and a row its 28 bytes of header once more.
+A cached result is one row. PostgreSQL itself separates what viewers list from what a hit reads: values of more than
+two kilobytes are in a table of their own (TOAST) that only a hit reads, and smaller ones share a page with their
+preview. A second table would make every insert a third slower, and store a row header of 28 bytes twice.
 
-Keys are of the type ``uuid``, 16 bytes without a header. A row that is replaced gets a new id: the newest is last.
+Keys are of the type ``uuid``, 16 bytes without a header. A row that is replaced gets a new id, the greatest.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from beautyspot.errors import ForeignIndexError, NewerIndexError
 if TYPE_CHECKING:
     from psycopg import Connection
 
-_SETUP = 0x62737074  # "bspt": the number of the lock under which tables are made
+_SETUP = 0x62737074  # "bspt": the number of the lock under which tables are created
 
 MIGRATIONS: list[str] = [
     """
@@ -71,8 +71,8 @@ MIGRATIONS: list[str] = [
     );
     CREATE INDEX maps_by_time ON {schema}.maps (started);
     """,
-    # When results were last used, of those for which a project with max_bytes noted it. A column of results would
-    # make a new version of the whole row for every use.
+    # When results were last used, if a project with max_bytes recorded it. As a column of results, every use would
+    # write a new version of the whole row.
     """
     CREATE TABLE {schema}.uses (key uuid PRIMARY KEY, used float8 NOT NULL);
     CREATE INDEX uses_by_time ON {schema}.uses (used, key);
@@ -81,22 +81,22 @@ MIGRATIONS: list[str] = [
 
 
 def migrate(connection: Connection[Any], schema: str, place: str) -> None:
-    """Bring *schema* to its newest form; many processes may ask for it at once.
+    """Migrate *schema* to its newest version; many processes may call this at once.
 
     Args:
-        connection: With autocommit.
-        schema: Its name, quoted.
-        place: Of the index, for messages.
+        connection: A connection with autocommit.
+        schema: Name of the schema, quoted.
+        place: Name of the index for messages.
 
     Raises:
-        ForeignIndexError: If the schema holds tables of another program.
+        ForeignIndexError: If the schema has tables of another program.
         NewerIndexError: If a newer beautyspot made it.
     """
     if _version(connection, schema, place) == len(MIGRATIONS):
         return
     with connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (_SETUP,))
-        version = _version(connection, schema, place)  # someone else may have made it meanwhile
+        version = _version(connection, schema, place)  # another process may have created it meanwhile
         if not connection.execute("SELECT to_regnamespace(%s)", (schema,)).fetchone()[0]:  # type: ignore[index]
             connection.execute(f"CREATE SCHEMA {schema}".encode())
         for number, script in enumerate(MIGRATIONS[version:], version + 1):
@@ -105,7 +105,7 @@ def migrate(connection: Connection[Any], schema: str, place: str) -> None:
 
 
 def _version(connection: Connection[Any], schema: str, place: str) -> int:
-    """Which form *schema* has; 0 where it is not there or empty."""
+    """The version of *schema*; 0 if it does not exist or is empty."""
     tables = "SELECT relname FROM pg_class WHERE relnamespace = to_regnamespace(%s) AND relkind IN ('r', 'p', 'v')"
     names = {name for (name,) in connection.execute(tables, (schema,))}
     if not names:

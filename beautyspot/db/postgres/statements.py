@@ -1,4 +1,4 @@
-"""What is asked of the tables of a PostgreSQL index, and rows as its columns have them."""
+"""The SQL statements of a PostgreSQL index, and the conversion of records to its columns."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any, NamedTuple
 from beautyspot.protocols.index import Entry, Failure, MapProgress, Record, Summary
 
 PAGE = 1000  # rows of a list at a time
-WHOLE = 200  # of a list with their values
-LAST = (1 << 63) - 1  # no id is greater
+WHOLE = 200  # rows of a list at a time, with their values
+LAST = (1 << 63) - 1  # the greatest possible id
 
 ENTRY = ", ".join(Entry._fields)
 SUMMARY = ", ".join(("uuid_send(key)", *Summary._fields[1:]))
 FAILURE = ", ".join(("uuid_send(key)", *Failure._fields[1:]))
 
-# The columns of a kept result, with their types.
+# The columns of a cached result, with their types.
 _COLUMNS = {
     "key": "uuid",
     **dict.fromkeys(("value", "checksum", "code", "arguments"), "bytea"),
@@ -25,15 +25,15 @@ _COLUMNS = {
 }
 _ROW = ("key", *Entry._fields, *(name for name in Summary._fields[1:] if name not in Entry._fields))
 
-# Rows of one function, newest first. Asked for as `function = %s ORDER BY id`, the planner would walk through all ids
-# past those of every other function.
+# Rows of one function, newest first. For `function = %s ORDER BY id`, the planner would read all ids, including those
+# of every other function.
 _OF_FUNCTION = "(function, id) < (%s, %s) AND (function, id) >= (%s, 0) ORDER BY function DESC, id DESC"
 
-_OF_ANY = "(%s::text IS NULL OR function = %s::text)"  # of one function, or of all
+_OF_ANY = "(%s::text IS NULL OR function = %s::text)"  # rows of one function, or of all
 
 
 class Statements(NamedTuple):
-    """What is asked of the tables of one schema, but for `page_of`."""
+    """The statements for the tables of one schema, except for those of `page_of`."""
 
     get: str
     lookup: str
@@ -52,18 +52,18 @@ class Statements(NamedTuple):
 
     @classmethod
     def of(cls, schema: str) -> Statements:
-        """Those for a schema of this name."""
+        """The statements for a schema of this name."""
         columns = _ROW
         unresolved = f"NOT EXISTS (SELECT 1 FROM {schema}.results WHERE results.key = failures.key)"
         values = ", ".join(f"%s::{_COLUMNS[name]}" for name in columns)
         arrays = ", ".join(f"%s::{_COLUMNS[name]}[]" for name in columns)
-        # Numbered as they came, and written in the order of their keys: two writers of the same ones, each with a
-        # row that the other wants, would wait for each other.
+        # Numbered in the given order, and written in the order of their keys: otherwise two writers of the same keys
+        # could each lock a row that the other needs.
         numbered = f"SELECT *, nextval('{schema}.results_id_seq') FROM unnest({arrays}) OFFSET 0"
         return cls(
-            # A plan for one key is made once; that for many depends on how many, and is made each time.
+            # The plan for one key is made once; the plan for many keys depends on their number and is made each time.
             get=f"SELECT uuid_send(key), {ENTRY} FROM {schema}.results WHERE key = %s::uuid",
-            # Key by key, each by way of the index, however many they are.
+            # Key by key, each through the database index, however many there are.
             lookup=f"SELECT found.* FROM unnest(%s::uuid[]) AS wanted, LATERAL (SELECT uuid_send(key), {ENTRY} "
             f"FROM {schema}.results WHERE key = wanted OFFSET 0) AS found",
             kept=f"SELECT uuid_send(key) FROM {schema}.results WHERE key = ANY (%s::uuid[])",
@@ -85,13 +85,13 @@ class Statements(NamedTuple):
 
 
 def page_of(schema: str, table: str, columns: str, function: str | None) -> str:
-    """A page of a table, newest first: before an id, or before an id of one function."""
+    """The statement for a page of a table, newest first: the rows before an id, of one function or of all."""
     before = "id < %s ORDER BY id DESC" if function is None else _OF_FUNCTION
     return f"SELECT id, {columns} FROM {schema}.{table} WHERE {before} LIMIT {PAGE}"
 
 
 def _upsert(table: str, columns: Sequence[str], rows: str, newest: bool = True) -> str:
-    """A statement that writes rows in place of those of the same first column, as the newest ones."""
+    """A statement that writes rows, replacing those with the same first column; they become the newest."""
     changed = dict.fromkeys((*columns[1:], *["id"] * newest))
     changes = ", ".join(f"{name} = excluded.{name}" for name in changed)
     return f"INSERT INTO {table} ({', '.join(columns)}) {rows} ON CONFLICT ({columns[0]}) DO UPDATE SET {changes}"
@@ -102,19 +102,19 @@ def _marks(columns: Sequence[str]) -> str:
 
 
 def row_of(record: Record) -> tuple[Any, ...]:
-    """The columns of a kept result."""
+    """The values of the columns for a record."""
     entry, (key, function, version, text, arguments, content_type, _, created, _, seconds, worker) = record
     rest = map(plain, (function, version, text, arguments, content_type, created, seconds, worker))
     return (key.hex(), *entry, *rest)
 
 
 def plain(value: Any) -> Any:
-    """*value* as PostgreSQL has it, which knows neither the character NUL nor halves of surrogate pairs in texts."""
+    """*value* without NUL characters and lone surrogates, which texts of PostgreSQL cannot contain."""
     if type(value) is str and not value.isascii():
         value = value.encode("utf-8", "replace").decode()
     return value.replace("\0", "\N{REPLACEMENT CHARACTER}") if type(value) is str else value
 
 
 def array_of(keys: Sequence[bytes]) -> str:
-    """Keys as PostgreSQL writes an array of them: one text is made faster than thousands of values."""
+    """Keys as the text of a PostgreSQL array, which is faster to make than thousands of values."""
     return "{" + ",".join([key.hex() for key in keys]) + "}"

@@ -1,9 +1,9 @@
-"""What viewers ask of an SQLite index: rows selected, ordered and counted by SQLite itself.
+"""The catalog of an SQLite index: SQLite itself selects, orders and counts rows.
 
-No payload is touched: everything stands in ``records`` and ``functions``. Rows by time are in the order of their ids,
-and those of one function are found by ``functions``, so a page costs the same in a million rows as in a thousand; one
-far behind is reached from the nearer end. No index supports an order by size or by time that a call took, since it
-would cost every write a page: there the first `DEEPEST` rows are sorted out, and no more.
+No payload is read: everything is in ``records`` and ``functions``. The order by time is that of the ids, and the rows
+of one function are found through ``functions``, so a page costs the same among a million rows as among a thousand; a
+page near the end is reached from the end. No database index supports an order by size or by run time, since it would
+cost every write a page: such an order lists the first `DEEPEST` rows and no more.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from beautyspot.db.selection_sql import DEEPEST, by_function, condition_of, filled, keys_from, order_of
+from beautyspot.db.sqlite.connections import Connections
 from beautyspot.db.sqlite.schema import row_id
 from beautyspot.protocols.index import Failure, FunctionSummary, Order, Selection, Summary
 
 UNRESOLVED = "NOT EXISTS (SELECT 1 FROM results WHERE results.id = failures.result)"
 
-_FAR = 20_000  # rows from which on it pays to ask which end is nearer
+_FAR = 20_000  # rows; from here on it pays to count all rows and start from the nearer end
 _SUMMARY = ", ".join(Summary._fields)
 _FAILURE = ", ".join(Failure._fields)
 _LISTED = "SELECT coalesce(max(id), 0) & ~255 FROM records"  # records up to here are in `functions`
@@ -29,10 +30,14 @@ _PER_FUNCTION = "SELECT function, version, count(*), sum(size), sum(coalesce(sec
 
 
 class SQLiteCatalog:
-    """The `Catalog` and the `IntegrityCheck` of an SQLite index."""
+    """The `Catalog` and the `IntegrityCheck` of an SQLite index.
 
-    def _read(self, sql: str, values: Sequence[Any]) -> list[Any]:
-        raise NotImplementedError  # the index reads
+    Args:
+        connections: Connections to the file.
+    """
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
 
     def select(
         self, selection: Selection, order: Order = "created", descending: bool = True, start: int = 0, count: int = 50
@@ -44,7 +49,8 @@ class SQLiteCatalog:
             where = condition_of(selection, "?", "LIKE")
             failures = f"SELECT {_FAILURE} FROM failures WHERE {where.sql} AND {UNRESOLVED}"
             values = [*where.values, count, start]
-            return [Failure._make(r) for r in self._read(f"{failures} ORDER BY {ordered} LIMIT ? OFFSET ?", values)]
+            rows = self._connections.read(f"{failures} ORDER BY {ordered} LIMIT ? OFFSET ?", values)
+            return [Failure._make(row) for row in rows]
         if order == "created" and start > _FAR:
             total = self.count(selection)
             if start > total // 2:
@@ -55,11 +61,11 @@ class SQLiteCatalog:
 
     def _page(self, selection: Selection, ordered: str, start: int, count: int) -> list[Summary]:
         ids, values = self._ids(selection)
-        # The ids first: rows that are only passed by are not read.
+        # The ids first, so that the rows that OFFSET skips are not read.
         sql = (
             f"SELECT {_SUMMARY} FROM records WHERE id IN ({ids} ORDER BY {ordered} LIMIT ? OFFSET ?) ORDER BY {ordered}"
         )
-        return [Summary._make(row) for row in self._read(sql, [*values, count, start])]
+        return [Summary._make(row) for row in self._connections.read(sql, [*values, count, start])]
 
     def _ids(self, selection: Selection) -> tuple[str, list[Any]]:
         """A query for the ids of a selection of results, with its values."""
@@ -73,12 +79,12 @@ class SQLiteCatalog:
         return f"SELECT id FROM records WHERE id IN ({_OF_FUNCTION}) AND {where.sql}", [*twice, *where.values]
 
     def count(self, selection: Selection) -> int:
-        """How many rows a selection has."""
+        """Number of rows in a selection."""
         if selection.status == "failed":
             where = condition_of(selection, "?", "LIKE")
             sql = f"SELECT count(*) FROM failures WHERE {where.sql} AND {UNRESOLVED}"
             return self._number(sql, where.values)
-        if selection == Selection():  # `functions` is a tenth of the size of `records`, and has all but the latest
+        if selection == Selection():  # `functions` is a tenth of the size of `records`, and lacks only the latest
             latest = f"SELECT count(*) FROM records WHERE id > ({_LISTED}) AND NOT EXISTS (SELECT 1 FROM functions "
             latest += "WHERE functions.function = records.function AND functions.record = records.id)"
             return self._number("SELECT count(*) FROM functions", ()) + self._number(latest, ())
@@ -86,10 +92,10 @@ class SQLiteCatalog:
         return self._number(f"SELECT count(*) FROM ({ids})", values)
 
     def _number(self, sql: str, values: Sequence[Any]) -> int:
-        return int(self._read(sql, values)[0][0])
+        return int(self._connections.read(sql, values)[0][0])
 
     def find(self, prefix: str, count: int = 20) -> list[Summary | Failure]:
-        """What is kept, or failed, under keys that begin with *prefix*."""
+        """Results and failures whose key begins with *prefix*."""
         first, last = keys_from(prefix)
         ends = [row_id(key) for key in (first, last)]
         found = (
@@ -97,19 +103,20 @@ class SQLiteCatalog:
             "JOIN records ON records.id = results.record "
             "WHERE results.id BETWEEN ? AND ? AND results.key BETWEEN ? AND ? ORDER BY results.key LIMIT ?"
         )
-        rows: list[Summary | Failure] = [Summary._make(r) for r in self._read(found, [*ends, first, last, count])]
+        kept = self._connections.read(found, [*ends, first, last, count])
+        rows: list[Summary | Failure] = [Summary._make(row) for row in kept]
         failed = f"SELECT {_FAILURE} FROM failures WHERE key BETWEEN ? AND ? AND {UNRESOLVED} ORDER BY key LIMIT ?"
-        rows += [Failure._make(row) for row in self._read(failed, [first, last, count])]
+        rows += [Failure._make(row) for row in self._connections.read(failed, [first, last, count])]
         return rows[:count]
 
     def functions(self) -> list[FunctionSummary]:
-        """What is kept of each version of each function."""
+        """One summary for each version of each function."""
         failed = f"SELECT function, version, count(*), max(created) FROM failures WHERE {UNRESOLVED} GROUP BY 1, 2"
         kept = f"{_PER_FUNCTION} FROM records GROUP BY function, version"
-        return by_function(self._read(kept, ()), self._read(failed, ()))
+        return by_function(self._connections.read(kept, ()), self._connections.read(failed, ()))
 
     def activity(self, since: float, before: float, bins: int) -> tuple[list[int], list[int]]:
-        """How many results and failures came in each part of a time."""
+        """How many results and failures were recorded in each part of a period."""
         width = (before - since) / bins
         counts = []
         for table, condition in (("records", "true"), ("failures", UNRESOLVED)):
@@ -117,19 +124,20 @@ class SQLiteCatalog:
                 f"SELECT CAST((created - ?) / ? AS INTEGER), count(*) FROM {table} "
                 f"WHERE created >= ? AND created < ? AND {condition} GROUP BY 1"
             )
-            counts.append(filled(self._read(sql, [since, width, since, before]), bins))
+            counts.append(filled(self._connections.read(sql, [since, width, since, before]), bins))
         return counts[0], counts[1]
 
     def latest(self) -> tuple[int, int]:
-        """Numbers that grow with every result, and with every failure."""
+        """A number that grows with every result, and one that grows with every failure."""
         sql = "SELECT (SELECT coalesce(max(id), 0) FROM records), (SELECT coalesce(max(id), 0) FROM failures)"
-        results, failures = self._read(sql, ())[0]
+        results, failures = self._connections.read(sql, ())[0]
         return results, failures
 
     def problems(self) -> list[str]:
-        """What SQLite finds wrong with its file, and whether both halves of the index have as many rows."""
-        problems = [str(row[0]) for row in self._read("PRAGMA quick_check(10)", ()) if row[0] != "ok"]
-        results, records = self._read("SELECT (SELECT count(*) FROM results), (SELECT count(*) FROM records)", ())[0]
+        """What SQLite finds wrong with the file, and whether both of its main tables have as many rows."""
+        problems = [str(row[0]) for row in self._connections.read("PRAGMA quick_check(10)", ()) if row[0] != "ok"]
+        both = "SELECT (SELECT count(*) FROM results), (SELECT count(*) FROM records)"
+        results, records = self._connections.read(both, ())[0]
         if results != records:
             problems.append(f"{results:,} results are kept, and {records:,} are listed")
         return problems

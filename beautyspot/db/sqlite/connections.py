@@ -1,7 +1,7 @@
-"""Connections to one SQLite file: opened late, one for each thread; one thread writes at a time.
+"""Connections to one SQLite file: each thread opens one when it needs it; one thread writes at a time.
 
-They survive a fork (the child closes its copies and opens its own), a damaged file (it is set aside and a
-new one begun) and a directory that cannot be written to (hits are served, nothing is kept).
+They survive a fork (the child closes its copies and opens its own), a damaged file (it is renamed and a new one is
+created) and a directory that cannot be written to (cached results are read, and none is stored).
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from beautyspot._internal.fork_safety import SurvivesFork
@@ -35,7 +35,7 @@ class Connection:
         self.sqlite = sqlite
         self.execute = sqlite.execute
         self.executemany = sqlite.executemany
-        # Never contended but by a fork, which must not happen in the middle of a statement.
+        # Contended only by a fork, which must not happen in the middle of a statement.
         self.lock = threading.Lock()
 
 
@@ -43,9 +43,9 @@ class Connections(SurvivesFork):
     """The connections of this process to the index at *path*.
 
     Args:
-        path: The file; it and its directories are made when it is first needed.
-        timeout: Seconds that a write waits for the writers of other processes.
-        looks_only: Whether the file is never written to, even where it could be.
+        path: Path of the file; it and its directories are created when it is first needed.
+        timeout: Time, in seconds, that a write waits for the writers of other processes.
+        looks_only: Whether the file is never written to, even if it could be.
     """
 
     def __init__(self, path: str, timeout: float, looks_only: bool = False) -> None:
@@ -61,7 +61,7 @@ class Connections(SurvivesFork):
     def _reset(self) -> None:
         self.local = threading.local()
         self._all: list[Connection] = []
-        self._ready = False  # whether the file was made, checked and migrated
+        self._ready = False  # whether the file was created, checked and migrated
         self.read_only = False
 
     @property
@@ -75,14 +75,14 @@ class Connections(SurvivesFork):
 
     @property
     def writer(self) -> Connection:
-        """The same connection, to be used while ``writing`` is held: what a thread wrote it finds in its cache."""
+        """The same connection, for use while ``writing`` is held: so a thread finds in its page cache what it wrote."""
         connection = self.reader
         if self.read_only:
             raise IndexUnavailableError(f"the index {self.path} cannot be written to (read-only)")
         return connection
 
     def ensure_open(self) -> None:
-        """Open the index before anything is written beside it: the file there may not be ours."""
+        """Open the index before a file is created beside it: the file at its path may belong to another program."""
         if not self._ready:
             _ = self.reader
 
@@ -92,21 +92,60 @@ class Connections(SurvivesFork):
             self._close_all()
             self.locks.close()
 
+    def read(self, sql: str, values: Sequence[Any]) -> list[Any]:
+        """All rows of a query."""
+
+        def read() -> list[Any]:
+            reader = self.reader
+            with reader.lock:
+                return reader.execute(sql, values).fetchall()
+
+        return self.guarded(read)
+
+    def pages(self, sql: str, after: tuple[Any, ...]) -> Iterator[list[Any]]:
+        """The rows of a query, a page at a time; no read stays open between two pages.
+
+        Args:
+            sql: One page of rows that come after a place. Its first columns are the place of a row.
+            after: The place before the first row.
+        """
+        while rows := self.read(sql, after):
+            yield rows
+            after = rows[-1][: len(after)]
+
+    def write(self, action: Callable[[Connection], T]) -> T:
+        """Run *action* in a transaction of its own."""
+
+        def write() -> T:
+            writer = self.writer
+            writer.execute("BEGIN IMMEDIATE")
+            try:
+                result = action(writer)
+                writer.execute("COMMIT")
+            except BaseException:
+                if writer.sqlite.in_transaction:
+                    writer.execute("ROLLBACK")
+                raise
+            return result
+
+        with self.writing:
+            return self.guarded(write)
+
     def guarded(self, action: Callable[[], T]) -> T:
-        """Run *action*; where it fails, as `retried` says."""
+        """Run *action*; if it fails, do as `retried` does."""
         try:
             return action()
         except sqlite3.Error as error:
             return self.retried(error, action)
 
     def retried(self, error: sqlite3.Error, action: Callable[[], T]) -> T:
-        """What to do where *action* failed: a damaged file is set aside, and it runs on a new one.
+        """Run *action* again after *error*: on a new file if the old one is damaged, which is renamed.
 
         Raises:
             IndexUnavailableError: If SQLite fails in any other way.
         """
         if isinstance(error, sqlite3.ProgrammingError) and "closed" in str(error):
-            self.local = threading.local()  # another thread closed it: with the project, or to set the file aside
+            self.local = threading.local()  # another thread closed it: with the project, or to rename a damaged file
         else:
             self._recover(error)
         try:
@@ -123,15 +162,15 @@ class Connections(SurvivesFork):
                 self._set_aside(str(error))
 
     def _set_aside(self, cause: str) -> None:
-        """Rename a damaged file, if no process has it open: closing the old one would harm the new one."""
+        """Rename a damaged file, unless a process has it open: closing the old file would harm the new one."""
         for _ in range(40):
             if self.locks.try_own():
                 break
             time.sleep(0.05)
         else:
             raise IndexUnavailableError(
-                f"the index {self.path} is damaged ({cause}) and open in other processes; end them, and it is set "
-                "aside and begun anew"
+                f"the index {self.path} is damaged ({cause}) and open in other processes; end them, and it is "
+                "renamed and a new one is created"
             )
         try:
             if _is_sound(self.path):
@@ -143,8 +182,8 @@ class Connections(SurvivesFork):
         finally:
             self.locks.release()
         warn(
-            f"the index {self.path} was damaged ({cause}); it was set aside as {aside} and a new one begun, so "
-            "what it held runs again",
+            f"the index {self.path} was damaged ({cause}); it was renamed to {aside} and a new one was "
+            "created, so calls whose results it held run again",
             UnreadableWarning,
         )
 
@@ -159,12 +198,12 @@ class Connections(SurvivesFork):
             return connection
 
     def _open_first(self) -> sqlite3.Connection:
-        """The first connection of this process: the file is made, checked and migrated."""
+        """Open the first connection of this process: create, check and migrate the file."""
         if self._looks_only:
             return self._open_read_only()
         directory = Path(self.path).absolute().parent
         directory.mkdir(parents=True, exist_ok=True)
-        # In this order: another process may make the file between the two.
+        # In this order, since another process may create the file between the two tests.
         file_writable = not os.path.exists(self.path) or os.access(self.path, os.W_OK)
         if not (os.access(directory, os.W_OK) and file_writable):
             return self._open_read_only()
@@ -187,7 +226,7 @@ class Connections(SurvivesFork):
         opened = self._connect()
         try:
             migrate(opened, self.path)
-            # After the tables: the mark of our file must not be left in a log that a crash could lose.
+            # After the tables: the application id must not be in a log that a crash could lose.
             opened.execute("PRAGMA journal_mode = WAL")
         except BaseException:
             opened.close()
@@ -195,10 +234,10 @@ class Connections(SurvivesFork):
         return opened
 
     def _refuse_foreign(self) -> None:
-        """Refuse a file without our lock file beside it that is not ours, and leave it as it is.
+        """Reject a file of another program, which has no lock file beside it, and leave it as it is.
 
-        SQLite is asked and the file is not opened by us: closing it would drop the locks that connections of
-        this process hold on it, as POSIX has it.
+        SQLite reads it, and this module does not open the file: closing it would release the locks that connections
+        of this process hold on it, as POSIX requires.
         """
         try:
             probe = sqlite3.connect(self.path)
@@ -212,8 +251,8 @@ class Connections(SurvivesFork):
     def _open_read_only(self) -> sqlite3.Connection:
         self.read_only = True
         if not os.path.exists(self.path):
-            why = "it is opened to be read" if self._looks_only else "its directory cannot be written to"
-            raise IndexUnavailableError(f"the index {self.path} cannot be made: {why}")
+            why = "it is opened read-only" if self._looks_only else "its directory cannot be written to"
+            raise IndexUnavailableError(f"the index {self.path} cannot be created: {why}")
         opened = sqlite3.connect(
             f"file:{quote(os.path.abspath(self.path))}?{self._mode()}",
             uri=True,
@@ -230,11 +269,11 @@ class Connections(SurvivesFork):
         return opened
 
     def _mode(self) -> str:
-        """How the file is opened to be read, so that nothing is left beside it that was not there before.
+        """The URI options that open the file read-only and leave no new file beside it.
 
-        Where nobody can write to it, immutable needs nothing but the file; with a log, mode=ro needs the -shm file of
-        its writer. Else SQLite makes both for as long as the file is open, and only a connection that could write
-        removes them. A log that was left, or a journal, is not brought into the file by one who only looks.
+        In a directory that cannot be written to, immutable needs only the file; with a log, mode=ro needs the -shm
+        file of its writer. Otherwise SQLite creates both for as long as the file is open, and only a connection that
+        could write deletes them. A reader does not write a leftover log or journal back into the file.
         """
         left = [self.path + suffix for suffix in ("-wal", "-journal")]
         is_left = any(os.path.exists(path) and os.path.getsize(path) for path in left)
@@ -250,7 +289,7 @@ class Connections(SurvivesFork):
             # NORMAL loses nothing when a process is killed; a power cut may take the last commits.
             opened.execute("PRAGMA synchronous = NORMAL")
             opened.execute("PRAGMA cache_size = -8000")
-        except BaseException:  # of a damaged file: it is set aside, and must not be open then
+        except BaseException:  # of a damaged file, which is renamed and must not be open then
             opened.close()
             raise
         return opened
@@ -262,21 +301,21 @@ class Connections(SurvivesFork):
         self._reset()
 
     def before_fork(self) -> None:
-        """Let every statement finish, and none begin, until the fork is over."""
+        """Wait until every statement has finished, and let none start until the fork is over."""
         self.writing.acquire()
         self._opening.acquire()
         for connection in self._all:
             connection.lock.acquire()
 
     def after_fork_in_parent(self) -> None:
-        """Go on."""
+        """Let statements run again."""
         for connection in self._all:
             connection.lock.release()
         self._opening.release()
         self.writing.release()
 
     def after_fork_in_child(self) -> None:
-        """Close the copies of the parent's connections, which hold none of its locks, and begin anew."""
+        """Close the copies of the parent's connections, which hold none of its locks, and start without any."""
         for connection in self._all:
             connection.sqlite.close()
         self.locks.close()
@@ -286,7 +325,7 @@ class Connections(SurvivesFork):
 
 
 def _is_sound(path: str) -> bool:
-    """Whether a file can be read as a database from end to end."""
+    """Whether the whole file can be read as a database, or does not exist."""
     if not os.path.exists(path):
         return True
     try:

@@ -1,8 +1,8 @@
-"""Locks on byte ranges of a file: they end with their owner, cost microseconds, and waiting needs no polling.
+"""Locks on byte ranges of a file: they end with their process, cost microseconds, and waiting needs no polling.
 
-Open-file-description locks belong to our one open file, not to the process, so that closing another
-descriptor of the same file cannot drop them. Threads of one process share that file: they are kept apart
-before they come here (`beautyspot.results.singleflight`).
+Open-file-description locks belong to one open file, not to the process, so that closing another descriptor of the
+same file does not release them. The threads of a process share that open file and therefore its locks: threads
+exclude each other before they call this module (`beautyspot.results.singleflight`).
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from contextlib import contextmanager
 
 from beautyspot.errors import IndexUnavailableError
 
-# Linux names the commands for open-file-description locks; elsewhere those of the process serve.
+# Linux has commands for open-file-description locks; on other systems the locks belong to the process.
 _SET = getattr(fcntl, "F_OFD_SETLK", fcntl.F_SETLK)
 _SET_AND_WAIT = getattr(fcntl, "F_OFD_SETLKW", fcntl.F_SETLKW)
 _FLOCK = struct.Struct("@hhqqi4x" if hasattr(fcntl, "F_OFD_SETLK") else "@qqihh")
 _OFD = hasattr(fcntl, "F_OFD_SETLK")
 
-SETUP, OPEN, _KEYS = 0, 1, 1024  # offsets: setting up the index, having it open, and the keys' from there
+SETUP, OPEN, _KEYS = 0, 1, 1024  # offsets: while the index is set up, while it is open, and of the first key
 
 
 class FileLocks:
-    """Locks at offsets of one file, which is made when the first is taken and is never removed."""
+    """Locks at offsets of one file, which is created when the first lock is acquired and is never deleted."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -35,33 +35,33 @@ class FileLocks:
         self._opening = threading.Lock()
 
     def try_lock(self, key: bytes) -> bool:
-        """Take the lock of a 16-byte key if nobody has it."""
+        """Acquire the lock of a 16-byte key unless it is held; returns whether it was acquired."""
         return self._set(_SET, fcntl.F_WRLCK, _offset(key))
 
     def lock(self, key: bytes) -> None:
-        """Take the lock of a 16-byte key, waiting in the kernel for whoever has it."""
+        """Acquire the lock of a 16-byte key, waiting in the kernel while another process holds it."""
         self._set(_SET_AND_WAIT, fcntl.F_WRLCK, _offset(key))
 
     def unlock(self, key: bytes) -> None:
-        """Give the lock of a 16-byte key back."""
+        """Release the lock of a 16-byte key."""
         self._set(_SET, fcntl.F_UNLCK, _offset(key))
 
     def share(self) -> None:
-        """Say that this process has the index open."""
+        """Mark the index as open in this process."""
         self._set(_SET_AND_WAIT, fcntl.F_RDLCK, OPEN)
 
     def try_own(self) -> bool:
-        """Be the only process that has the index open, if it is so."""
+        """Lock the index for this process alone, unless it is open in another; returns whether it is locked."""
         return self._set(_SET, fcntl.F_WRLCK, OPEN)
 
     def release(self) -> None:
-        """Say that this process has closed the index."""
+        """Mark the index as closed in this process."""
         if self._fd is not None:
             self._set(_SET, fcntl.F_UNLCK, OPEN)
 
     @contextmanager
     def setting_up(self) -> Iterator[None]:
-        """Be the only process that sets the index up."""
+        """Hold the lock under which one process at a time sets the index up."""
         self._set(_SET_AND_WAIT, fcntl.F_WRLCK, SETUP)
         try:
             yield
@@ -69,7 +69,7 @@ class FileLocks:
             self._set(_SET, fcntl.F_UNLCK, SETUP)
 
     def close(self) -> None:
-        """Drop every lock and close the file; also in a child, where it is the parent's."""
+        """Release every lock and close the file. In a forked child, this closes its copy of the parent's file."""
         fd, self._fd = self._fd, None
         self._opening = threading.Lock()
         if fd is not None:
@@ -98,5 +98,5 @@ class FileLocks:
 
 
 def _offset(key: bytes) -> int:
-    """Where the lock of a key lies; a shared offset, one in 2**61, would only make one wait for the other."""
+    """The offset of a key's lock. Two keys share one with probability 2**-61; then one waits for the other."""
     return _KEYS + (int.from_bytes(key[8:], "big") >> 3)

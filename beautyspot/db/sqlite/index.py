@@ -5,17 +5,26 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from time import time
 from typing import Any, TypeVar
 
-from beautyspot.db.sqlite.catalog import UNRESOLVED
+from beautyspot.db.sqlite.catalog import UNRESOLVED, SQLiteCatalog
 from beautyspot.db.sqlite.connections import Connection, Connections
-from beautyspot.db.sqlite.last_used import SQLiteUses
+from beautyspot.db.sqlite.last_used import SQLiteAccessLog
 from beautyspot.db.sqlite.schema import row_id
-from beautyspot.protocols.index import Entry, Failure, MapProgress, Record, Summary
+from beautyspot.protocols.index import (
+    Entry,
+    Failure,
+    FunctionSummary,
+    MapProgress,
+    Order,
+    Record,
+    Selection,
+    Summary,
+)
 from beautyspot.protocols.records import SILENT
 
 __all__ = ["SQLiteTaskDB"]
@@ -30,17 +39,17 @@ _GET = f"SELECT {_ENTRY} FROM results WHERE id = ? AND key = ?"
 _KEEP = f"INSERT INTO kept VALUES ({', '.join('?' * 16)})"
 
 
-class SQLiteTaskDB(SQLiteUses):
+class SQLiteTaskDB:
     """An index in an SQLite file in WAL mode.
 
-    Writes that arrive together share a transaction: whoever comes first writes what is waiting, and nobody
-    waits for company.
+    Writes that arrive while another is running share a transaction: the first thread that gets its turn writes all
+    that are waiting. No write is delayed so that others can join it.
 
     Args:
-        path: The file. It is made, with its directories, when it is first needed; beside it stand
-            ``-wal`` and ``-shm`` of SQLite, and ``-lock``, on which one execution per key rests.
-        timeout: Seconds that a write waits for the writers of other processes before it fails.
-        read_only: Nothing is ever written, made or mended: the index of a viewer.
+        path: Path of the file. It is created, with its directories, when it is first needed. Beside it are the
+            ``-wal`` and ``-shm`` files of SQLite, and ``-lock``, whose locks ensure one execution per key.
+        timeout: Time, in seconds, that a write waits for the writers of other processes before it fails.
+        read_only: Whether nothing is ever written, created or repaired, as for viewers.
     """
 
     def __init__(self, path: str | os.PathLike[str], timeout: float = 60.0, *, read_only: bool = False) -> None:
@@ -48,8 +57,9 @@ class SQLiteTaskDB(SQLiteUses):
         self.read_only = read_only
         self._timeout = timeout
         self._connections = Connections(os.path.abspath(self.path), timeout, read_only)
+        self.catalog = SQLiteCatalog(self._connections)
+        self.last_used = SQLiteAccessLog(self._connections)
         self._waiting: deque[_Batch] = deque()
-        self.unlock = self._connections.locks.unlock
 
     def __reduce__(self) -> tuple[Any, ...]:
         return partial(type(self), read_only=self.read_only), (self._connections.path, self._timeout)
@@ -59,54 +69,58 @@ class SQLiteTaskDB(SQLiteUses):
 
     @property
     def directory(self) -> str:
-        """Where the file lies."""
+        """The absolute path of the directory of the file."""
         return os.path.dirname(self._connections.path)
 
     def beside(self, suffix: str) -> str:
-        """The path of a further file beside the index's, as ``-wal`` and ``-lock`` stand there."""
+        """The absolute path of another file beside the index, named like ``-wal`` and ``-lock``."""
         return f"{self._connections.path}-{suffix}"
 
     def get(self, key: bytes) -> Entry | None:
-        """The entry of *key*, or ``None``; one indexed read."""
+        """The entry of *key*, or ``None``, by one indexed read."""
         values = (int.from_bytes(key[:8], "big", signed=True), key)
         try:
             reader = self._connections.local.reader
             with reader.lock:
                 row = reader.execute(_GET, values).fetchone()
-        except Exception:  # no connection yet, or a damaged file: the careful way
-            row = next(iter(self._read(_GET, values)), None)
+        except Exception:  # no connection yet, or a damaged file: the slower way handles both
+            row = next(iter(self._connections.read(_GET, values)), None)
         return None if row is None else _make(Entry, row)
 
     def try_lock(self, key: bytes) -> bool:
-        """Take the lock of *key* if no process has it."""
+        """Acquire the lock of *key* unless a process holds it; returns whether it was acquired."""
         self._connections.ensure_open()
         return self._connections.locks.try_lock(key)
 
     def lock(self, key: bytes) -> None:
-        """Take the lock of *key*, waiting for the process that has it."""
+        """Acquire the lock of *key*, waiting while another process holds it."""
         self._connections.ensure_open()
         self._connections.locks.lock(key)
 
+    def unlock(self, key: bytes) -> None:
+        """Release the lock of *key*."""
+        self._connections.locks.unlock(key)
+
     def lookup(self, keys: Sequence[bytes]) -> dict[bytes, Entry]:
-        """The entries of those *keys* that are kept, 500 to a statement."""
+        """The entries of those *keys* that have a cached result, 500 keys to a statement."""
         found: dict[bytes, Entry] = {}
         wanted = set(keys)
         for some in _slices(keys):
             sql = f"SELECT key, {_ENTRY} FROM results WHERE id IN ({', '.join('?' * len(some))})"
-            for row in self._read(sql, [row_id(key) for key in some]):
+            for row in self._connections.read(sql, [row_id(key) for key in some]):
                 if row[0] in wanted:
                     found[row[0]] = Entry._make(row[1:])
         return found
 
     def upsert(self, records: Sequence[Record]) -> None:
-        """Keep *records*, all or none.
+        """Store *records*, all or none.
 
         Raises:
-            IndexUnavailableError: If they cannot be written; nothing of them is kept then.
+            IndexUnavailableError: If they cannot be written; then none of them is stored.
         """
         writing = self._connections.writing
         if len(records) == 1 and not self._waiting and writing.acquire(blocking=False):
-            try:  # nobody is writing: the shortest way
+            try:  # no other thread is writing: the shortest way
                 self._add_one(records[0])
             finally:
                 writing.release()
@@ -120,16 +134,16 @@ class SQLiteTaskDB(SQLiteUses):
             raise batch.error
 
     def delete(self, keys: Sequence[bytes]) -> int:
-        """Drop what is kept under *keys*; returns how many there were."""
+        """Delete the records of *keys*; returns how many there were."""
         rows = [(row_id(key), key) for key in keys]
 
-        def drop(writer: Connection) -> int:
+        def delete(writer: Connection) -> int:
             return writer.executemany("DELETE FROM results WHERE id = ? AND key = ?", rows).rowcount
 
-        return self._write(drop)
+        return self._connections.write(delete)
 
     def summaries(self, function: str | None = None) -> Iterator[Summary]:
-        """Kept results, newest first, read page by page."""
+        """Summaries of the cached results, newest first, read page by page."""
         columns = ", ".join(Summary._fields)
         if function is None:
             return self._pages(f"SELECT id, {columns} FROM records WHERE id < ?", (), Summary._make)
@@ -140,57 +154,56 @@ class SQLiteTaskDB(SQLiteUses):
         return self._pages(sql, (function, None, function), Summary._make)
 
     def records(self, after: int = 0) -> Iterator[tuple[int, Record]]:
-        """Kept results, oldest first, each with its place: the id of its record."""
+        """Records, oldest first, each with its position: the record's id."""
         sql = f"SELECT id, {', '.join(Summary._fields)} FROM records WHERE id > ? ORDER BY id LIMIT {_MANY}"
-        while rows := self._read(sql, (after,)):
+        for rows in self._connections.pages(sql, (after,)):
             entries = self.lookup([row[1] for row in rows])
             for number, *fields in rows:
                 summary = Summary._make(fields)
-                if summary.key in entries:  # it may have been dropped just now
+                if summary.key in entries:  # it may have been deleted meanwhile
                     yield number, Record(entries[summary.key], summary)
-            after = rows[-1][0]
 
     def close(self) -> None:
         """Close the file; the next use opens it again."""
         self._connections.close()
 
     def note_failure(self, failure: Failure) -> None:
-        """Note *failure* in place of an earlier one of the same key."""
+        """Record *failure*, replacing an earlier one of the same key."""
         columns = ", ".join(("result", *Failure._fields))
         sql = f"INSERT OR REPLACE INTO failures ({columns}) VALUES ({', '.join('?' * 11)})"
-        self._write(lambda writer: writer.execute(sql, (row_id(failure.key), *failure)))
+        self._connections.write(lambda writer: writer.execute(sql, (row_id(failure.key), *failure)))
 
     def failures(self, function: str | None = None) -> Iterator[Failure]:
-        """Failures whose call has no kept result, newest first."""
+        """Failures whose call has no cached result, newest first."""
         columns = ", ".join(Failure._fields)
         of_function, values = ("", ()) if function is None else ("function = ? AND ", (function,))
         sql = f"SELECT id, {columns} FROM failures WHERE {of_function}{UNRESOLVED} AND id < ?"
         return self._pages(sql, values, Failure._make)
 
     def failed(self, keys: Sequence[bytes]) -> dict[bytes, Failure]:
-        """The failures of those *keys* that failed last time."""
+        """The failures of those *keys* whose latest call failed."""
         found: dict[bytes, Failure] = {}
         for some in _slices(keys):
             marks = ", ".join("?" * len(some))
             sql = f"SELECT {', '.join(Failure._fields)} FROM failures WHERE key IN ({marks}) AND {UNRESOLVED}"
-            found.update((row[0], Failure._make(row)) for row in self._read(sql, list(some)))
+            found.update((row[0], Failure._make(row)) for row in self._connections.read(sql, list(some)))
         return found
 
     def note_map(self, progress: MapProgress) -> None:
-        """Note *progress* in place of what was noted under its ``id``."""
+        """Record *progress*, replacing an earlier record with the same ``id``."""
         sql = f"INSERT OR REPLACE INTO maps ({', '.join(MapProgress._fields)}) VALUES ({', '.join('?' * 10)})"
-        self._write(lambda writer: writer.execute(sql, progress))
+        self._connections.write(lambda writer: writer.execute(sql, progress))
 
     def maps(self) -> Iterator[MapProgress]:
-        """Noted maps, the latest started first."""
+        """Recorded maps, the one that started last first."""
         sql = f"SELECT {', '.join(MapProgress._fields)} FROM maps ORDER BY started DESC"
-        yield from (MapProgress._make(row) for row in self._read(sql, ()))
+        yield from (MapProgress._make(row) for row in self._connections.read(sql, ()))
 
     def prune_history(self, before: float | None = None, function: str | None = None) -> int:
-        """Drop failures, and maps that are over, noted *before* a time and of one *function*; how many there were."""
+        """Delete failures, and maps that are over, recorded *before* a time and of one *function*; returns how many."""
         given = (before, before, function, function)
 
-        def drop(writer: Connection) -> int:
+        def delete(writer: Connection) -> int:
             noted = "(? IS NULL OR {} < ?) AND (? IS NULL OR function = ?)"
             failures = writer.execute(f"DELETE FROM failures WHERE {noted.format('created')}", given)
             over = f"(ended IS NOT NULL OR updated < ?) AND {noted.format('updated')}"
@@ -198,10 +211,10 @@ class SQLiteTaskDB(SQLiteUses):
                 failures.rowcount + writer.execute(f"DELETE FROM maps WHERE {over}", (time() - SILENT, *given)).rowcount
             )
 
-        return self._write(drop)
+        return self._connections.write(delete)
 
     def compact(self) -> None:
-        """Rewrite the file without the space of dropped rows; it needs as much space again meanwhile."""
+        """Rewrite the file without the space of deleted rows. This needs as much disk space again while it runs."""
         with self._connections.writing:
             self._connections.guarded(lambda: self._connections.writer.execute("VACUUM"))
             self._connections.guarded(lambda: self._connections.writer.execute("PRAGMA wal_checkpoint(TRUNCATE)"))
@@ -211,48 +224,60 @@ class SQLiteTaskDB(SQLiteUses):
         ran = [s.seconds for s in islice(self.summaries(function), 200) if s.seconds is not None]
         return sum(ran) / len(ran) if ran else None
 
-    def _read(self, sql: str, values: Sequence[Any]) -> list[Any]:
-        def read() -> list[Any]:
-            reader = self._connections.reader
-            with reader.lock:
-                return reader.execute(sql, values).fetchall()
+    def select(
+        self, selection: Selection, order: Order = "created", descending: bool = True, start: int = 0, count: int = 50
+    ) -> list[Summary] | list[Failure]:
+        """The rows *start* to *start + count* of a selection."""
+        return self.catalog.select(selection, order, descending, start, count)
 
-        return self._connections.guarded(read)
+    def count(self, selection: Selection) -> int:
+        """Number of rows in a selection."""
+        return self.catalog.count(selection)
+
+    def find(self, prefix: str, count: int = 20) -> list[Summary | Failure]:
+        """Results and failures whose key begins with *prefix*."""
+        return self.catalog.find(prefix, count)
+
+    def functions(self) -> list[FunctionSummary]:
+        """One summary for each version of each function."""
+        return self.catalog.functions()
+
+    def activity(self, since: float, before: float, bins: int) -> tuple[list[int], list[int]]:
+        """How many results and failures were recorded in each part of a period."""
+        return self.catalog.activity(since, before, bins)
+
+    def latest(self) -> tuple[int, int]:
+        """A number that grows with every result, and one that grows with every failure."""
+        return self.catalog.latest()
+
+    def problems(self) -> list[str]:
+        """What SQLite finds wrong with the file, and whether both of its main tables have as many rows."""
+        return self.catalog.problems()
+
+    def record_access(self, accesses: Mapping[bytes, float]) -> None:
+        """Store when results were last used."""
+        self.last_used.record_access(accesses)
+
+    def least_used(self) -> Iterator[Summary]:
+        """Results, least recently used first."""
+        return self.last_used.least_used()
 
     def _pages(self, sql: str, values: tuple[Any, ...], make: Callable[[Iterable[Any]], T]) -> Iterator[T]:
-        """Rows from the newest on, without their id; no read stays open between two pages.
+        """Rows from the newest on, without their id, read page by page.
 
-        *sql* ends with ``id < ?``; a ``None`` among *values* stands for the same number.
+        *sql* ends with ``id < ?``; a ``None`` among *values* takes the same number.
         """
         before = 1 << 62
         while True:
             given = [before if value is None else value for value in (*values, None)]
-            rows = self._read(f"{sql} ORDER BY id DESC LIMIT {_MANY}", given)
+            rows = self._connections.read(f"{sql} ORDER BY id DESC LIMIT {_MANY}", given)
             yield from (make(row[1:]) for row in rows)
             if len(rows) < _MANY:
                 return
             before = rows[-1][0]
 
-    def _write(self, action: Callable[[Connection], T]) -> T:
-        """Run *action* in a transaction of its own."""
-
-        def write() -> T:
-            writer = self._connections.writer
-            writer.execute("BEGIN IMMEDIATE")
-            try:
-                result = action(writer)
-                writer.execute("COMMIT")
-            except BaseException:
-                if writer.sqlite.in_transaction:
-                    writer.execute("ROLLBACK")
-                raise
-            return result
-
-        with self._connections.writing:
-            return self._connections.guarded(write)
-
     def _write_waiting(self) -> None:
-        """Write what is waiting in one transaction, or each for itself where one of them spoils it."""
+        """Write all waiting batches in one transaction, or each in its own if one of them makes that fail."""
         batches = []
         while self._waiting:
             batches.append(self._waiting.popleft())
@@ -265,7 +290,7 @@ class SQLiteTaskDB(SQLiteUses):
                 else:
                     for batch in batches:
                         batch.write(self._add)
-        except BaseException:  # interrupted: the others' records are still theirs to write
+        except BaseException:  # interrupted: the batches of other threads have yet to be written
             self._waiting.extend(batch for batch in batches if not batch.done)
             raise
         for batch in batches:
@@ -275,7 +300,7 @@ class SQLiteTaskDB(SQLiteUses):
         if len(records) == 1:
             self._add_one(records[0])
         else:
-            self._write(lambda writer: writer.executemany(_KEEP, [_row(record) for record in records]))
+            self._connections.write(lambda writer: writer.executemany(_KEEP, [_row(record) for record in records]))
 
     def _add_one(self, record: Record) -> None:
         row = _row(record)
@@ -286,7 +311,7 @@ class SQLiteTaskDB(SQLiteUses):
 
 
 class _Batch:
-    """Records that one caller wants written, and how it went."""
+    """Records that one caller wants to write, and the outcome."""
 
     __slots__ = ("done", "error", "records")
 

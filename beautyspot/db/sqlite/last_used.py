@@ -1,21 +1,17 @@
 """When results of an SQLite index were last used: the `AccessLog`.
 
-Only a project with ``max_bytes`` notes uses, many at a time, in a table of their own that neither a hit nor a list
-touches. What nobody has used since it was kept has no row there.
+Only a project with ``max_bytes`` stores uses, many at a time, in a table of their own that neither a hit nor a list
+reads. A result that was not used since it was stored has no row there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from heapq import merge
-from typing import Any, TypeVar
 
-from beautyspot.db.sqlite.catalog import SQLiteCatalog
-from beautyspot.db.sqlite.connections import Connection
+from beautyspot.db.sqlite.connections import Connections
 from beautyspot.db.sqlite.schema import row_id
 from beautyspot.protocols.index import Summary
-
-T = TypeVar("T")
 
 _MANY = 500  # rows to a statement
 _SUMMARY = ", ".join(f"records.{name}" for name in Summary._fields)
@@ -25,55 +21,57 @@ _NOTE = (
 )
 _OLDEST = f"SELECT id, {_SUMMARY} FROM records WHERE id > ? ORDER BY id LIMIT {_MANY}"
 _USED = (
-    f"SELECT uses.id, used, {_SUMMARY} FROM uses JOIN results ON results.id = uses.id "
+    f"SELECT used, uses.id, {_SUMMARY} FROM uses JOIN results ON results.id = uses.id "
     "JOIN records ON records.id = results.record "
     f"WHERE (used, uses.id) > (?, ?) ORDER BY used, uses.id LIMIT {_MANY}"
 )
 
 
-class SQLiteUses(SQLiteCatalog):
-    """The `AccessLog` of an SQLite index."""
+class SQLiteAccessLog:
+    """The `AccessLog` of an SQLite index.
 
-    def _write(self, action: Callable[[Connection], T]) -> T:
-        raise NotImplementedError  # the index writes
+    Args:
+        connections: Connections to the file.
+    """
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
 
     def record_access(self, accesses: Mapping[bytes, float]) -> None:
-        """Remember when results were last used, in one transaction."""
-        # In the order of their rows, so that a page of the table is touched once.
+        """Store when results were last used, in one transaction."""
+        # In the order of their ids, so that each page of the table is written once.
         rows = sorted([(used, row_id(key), key) for key, used in accesses.items()], key=lambda row: row[1])
-        self._write(lambda writer: writer.executemany(_NOTE, rows))
+        self._connections.write(lambda writer: writer.executemany(_NOTE, rows))
 
     def least_used(self) -> Iterator[Summary]:
-        """Kept results, longest unused first, read page by page; no read stays open between two pages."""
+        """Results, least recently used first, read page by page."""
         for _, summary in merge(self._never_used(), self._used(), key=lambda row: row[0]):
             yield summary
 
     def _never_used(self) -> Iterator[tuple[float, Summary]]:
-        """Results that were not used after they were kept, by the time of that."""
-        after = 0
-        while rows := self._read(_OLDEST, (after,)):
+        """Results that were not used after they were stored, ordered by that time."""
+        for rows in self._connections.pages(_OLDEST, (0,)):
             summaries = [Summary._make(row[1:]) for row in rows]
             used = self._times([row_id(summary.key) for summary in summaries])
             for summary in summaries:
                 if used.get(row_id(summary.key), 0.0) <= summary.created:
                     yield summary.created, summary
-            after = rows[-1][0]
 
     def _times(self, ids: Sequence[int]) -> dict[int, float]:
-        if not self._notes():
+        if not self._has_table():
             return {}
-        return dict(self._read(f"SELECT id, used FROM uses WHERE id IN ({', '.join('?' * len(ids))})", ids))
+        return dict(self._connections.read(f"SELECT id, used FROM uses WHERE id IN ({', '.join('?' * len(ids))})", ids))
 
     def _used(self) -> Iterator[tuple[float, Summary]]:
-        """Results that were used after they were kept, by the time of the last use."""
-        last: tuple[Any, ...] = (-1.0, 0)
-        while self._notes() and (rows := self._read(_USED, last)):
-            for _, used, *fields in rows:
+        """Results that were used after they were stored, ordered by their last use."""
+        if not self._has_table():
+            return
+        for rows in self._connections.pages(_USED, (-1.0, 0)):
+            for used, _, *fields in rows:
                 summary = Summary._make(fields)
                 if used > summary.created:
                     yield used, summary
-            last = (rows[-1][1], rows[-1][0])
 
-    def _notes(self) -> bool:
-        """Whether there is a table of uses: an index of an older schema that is only read has none."""
-        return bool(self._read("SELECT 1 FROM sqlite_schema WHERE name = 'uses'", ()))
+    def _has_table(self) -> bool:
+        """Whether the table ``uses`` exists: an index with an older schema that is opened read-only has none."""
+        return bool(self._connections.read("SELECT 1 FROM sqlite_schema WHERE name = 'uses'", ()))

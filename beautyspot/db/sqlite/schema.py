@@ -1,10 +1,10 @@
-"""The tables of an SQLite index, and how a file comes to have them.
+"""The tables of an SQLite index, and their migrations.
 
 What a hit reads (``results``) and what viewers list (``records``) are two tables, so that a list of a
-million rows touches no payload and a hit reads no preview. A record's id grows with time: lists by time
-need no index of their own. A result's id is the beginning of its key, so that one walk down one tree finds
-it; the whole key stands beside it and is compared. Every page that a write touches costs it about as much
-as everything else together, so a result touches two.
+million rows reads no payload and a hit reads no preview. A record's id grows with time, so that lists by time
+need no database index. A result's id is the beginning of its key, so that one descent in one tree finds
+it; the whole key is stored beside it and compared. Each page that a write touches costs about as much
+as the rest of the write, so a result touches two.
 """
 
 from __future__ import annotations
@@ -107,8 +107,8 @@ MIGRATIONS: list[str] = [
     );
     CREATE INDEX maps_by_time ON maps (started);
     """,
-    # When results were last used, of those for which a project with max_bytes noted it. Apart from results and
-    # records: a write to either would touch a page of payloads or of lists for every hit.
+    # When results were last used, if a project with max_bytes recorded it. Not in results or records: a write to
+    # either would touch a page of payloads or of lists for every hit.
     """
     CREATE TABLE uses (id INTEGER PRIMARY KEY, used REAL NOT NULL);
     CREATE INDEX uses_by_time ON uses (used);
@@ -121,38 +121,38 @@ MIGRATIONS: list[str] = [
     """,
 ]
 
-READABLE = 1  # the oldest schema of which all that is only read can be read
+READABLE = 1  # the oldest schema that can be read without a migration
 
 
 def row_id(key: bytes) -> int:
-    """The row of a key: its first 8 bytes, so that keys of one beginning lie side by side.
+    """The row id of a key: its first 8 bytes, so that keys with one beginning are side by side.
 
-    Two keys of one row, one pair in 2**64, would drop each other's results and never give them.
+    Two keys with the same id, one pair in 2**64, would replace each other's results, and never return them.
     """
     return int.from_bytes(key[:8], "big", signed=True)
 
 
 def foreign(path: str) -> str:
-    """What to say of a file that is not ours."""
+    """The message for a file of another program."""
     return (
         f"{path} belongs to another program or to an older beautyspot; it was left as it is. Give another path as db="
     )
 
 
 def check_owner(connection: sqlite3.Connection, path: str) -> None:
-    """Raise a `ForeignIndexError` if the file of *connection* holds tables of another program."""
+    """Raise a `ForeignIndexError` if the file of *connection* has tables of another program."""
     owner: int = connection.execute("PRAGMA application_id").fetchone()[0]
     if owner != APPLICATION_ID and connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
         raise ForeignIndexError(foreign(path))
 
 
 def check_readable(connection: sqlite3.Connection, path: str) -> None:
-    """Raise unless the file of *connection* has the schema that is read here.
+    """Raise an error unless this version can read the file of *connection* without a migration.
 
     Raises:
-        ForeignIndexError: If it is no index of ours.
+        ForeignIndexError: If another program made it.
         NewerIndexError: If a newer beautyspot made it.
-        IndexUnavailableError: If it is empty, or of a schema so old that it would have to be migrated first.
+        IndexUnavailableError: If it is empty, or its schema is so old that it must be migrated first.
     """
     try:
         check_owner(connection, path)
@@ -163,7 +163,7 @@ def check_readable(connection: sqlite3.Connection, path: str) -> None:
     version = _version(connection, path)
     if version < READABLE:
         raise IndexUnavailableError(
-            f"{path} has schema {version} and is opened to be read; a project that opens it brings it to "
+            f"{path} has schema {version} and is opened read-only; a project that opens it migrates it to schema "
             f"{len(MIGRATIONS)}"
         )
 
@@ -179,11 +179,11 @@ def _version(connection: sqlite3.Connection, path: str) -> int:
 
 
 def migrate(connection: sqlite3.Connection, path: str) -> None:
-    """Bring the file of *connection* to the newest schema, each step with its record in one transaction.
+    """Migrate the file of *connection* to the newest schema, each step with its record in one transaction.
 
     Raises:
         NewerIndexError: If a newer beautyspot made it.
-        ForeignIndexError: If it holds tables of another program.
+        ForeignIndexError: If it has tables of another program.
     """
     check_owner(connection, path)
     version = _version(connection, path)

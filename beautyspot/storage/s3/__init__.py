@@ -1,5 +1,5 @@
 """Blobs in S3.
 
-`storage` saves, loads, lists and deletes; `client` makes boto3's clients, `transfer` moves bytes, `errors` translates
-botocore's exceptions.
+`storage` saves, loads, lists and deletes blobs; `client` creates boto3's clients, `transfer` uploads and downloads,
+`errors` translates botocore's exceptions.
 """

@@ -1,8 +1,8 @@
-"""The connection of an S3Storage: the options that it takes, and a boto3 client that each process makes late."""
+"""The connection of an S3Storage: its options, and a boto3 client that each process creates when it needs it."""
 
 from __future__ import annotations
 
-import concurrent.futures.thread  # noqa: F401 - which boto3, loaded late, could not after the end of the main thread
+import concurrent.futures.thread  # noqa: F401 - boto3 needs it, and it cannot be imported after the main thread ended
 import importlib.util
 import threading
 from collections.abc import Mapping
@@ -16,31 +16,32 @@ _OF_SESSION = ("profile_name", "region_name", "aws_access_key_id", "aws_secret_a
 _OF_CLIENT = ("endpoint_url", "verify", "use_ssl", "config")
 _SECRET = ("aws_secret_access_key", "aws_session_token")
 
-# Several threads that each have several parts of a blob under way; further connections are made and not kept.
+# Enough for several threads that each transfer several parts; connections beyond these are closed after use.
 _CONNECTIONS = 50
 
 
 class S3Client(SurvivesFork):
-    """A boto3 client, made when it is first asked for: once a process, and anew after `close`.
+    """A boto3 client, created when it is first needed: once in each process, and again after `close`.
 
     Args:
-        options: Those of ``boto3.session.Session`` and of its ``client``, as a user gave them.
+        options: Options of ``boto3.session.Session`` and of its ``client``, as given by the user.
 
     Raises:
-        ConfigurationError: If boto3 is missing, or an option cannot be.
+        ConfigurationError: If boto3 is missing, or an option cannot work.
     """
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         _check(options)
         self._options = dict(options)
         self._client: Any = None
-        self._lock = threading.Lock()  # sessions must not be made by two threads at once; clients are shared
+        self._lock = threading.Lock()  # two threads must not create sessions at once; they share the client
         self.survive_forks()
 
     @property
     def secrets(self) -> list[str]:
-        """What no text may contain."""
-        found = [str(self._options.get(name) or "").strip() for name in _SECRET]  # without an end that may be escaped
+        """Values that no message may contain."""
+        # Without line ends, which a message may show escaped.
+        found = [str(self._options.get(name) or "").strip() for name in _SECRET]
         return [secret for secret in found if secret]
 
     def get(self) -> Any:
@@ -51,14 +52,14 @@ class S3Client(SurvivesFork):
             return self._client
 
     def close(self) -> None:
-        """End its connections."""
+        """Close its connections."""
         with self._lock:
             client, self._client = self._client, None
         if client is not None:
             client.close()
 
     def after_fork_in_child(self) -> None:
-        """Leave the parent its connections. They are not closed: a lock in them may have been held at the fork."""
+        """Drop the parent's client without closing it: a lock in it may have been held at the fork."""
         self._lock = threading.Lock()
         self._client = None
 
@@ -72,7 +73,7 @@ class S3Client(SurvivesFork):
             read_timeout=60,
             tcp_keepalive=True,
             max_pool_connections=_CONNECTIONS,
-            response_checksum_validation="when_required",  # rows have checksums; else each blob is asked for twice
+            response_checksum_validation="when_required",  # the index has checksums; else a blob takes two requests
         )
         given = {name: value for name, value in self._options.items() if value is not None}
         session: Any = boto3.session.Session(**{name: given[name] for name in _OF_SESSION if name in given})

@@ -1,4 +1,4 @@
-"""What boto3 raises, as `StorageError`: what was wrong, where, and what to do."""
+"""Exceptions of boto3 as `StorageError`, with what was wrong, where, and what to do."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ _RIGHTS = (
     "s3:ListBucketMultipartUploads on the bucket"
 )
 _DENIED = f"access was denied; the credentials need {_RIGHTS}"
-_GONE = "it is gone"
+_GONE = "it does not exist"
 _REPLACED = "it was replaced while it was read"
 _EXPIRED = "the credentials have expired: log in again, or renew aws_session_token"
 _REGION = "the bucket is in another region: set region_name in s3_opts, or AWS_DEFAULT_REGION"
-_UNREACHABLE = "the server cannot be reached: see that it runs, and that endpoint_url and the network are right"
-_SLOW = "the server did not answer in time: see how it is, or give s3_opts a config with a longer read_timeout"
+_UNREACHABLE = "the server cannot be reached: check that it runs, and that endpoint_url and the network are right"
+_SLOW = "the server did not answer in time: check it, or give s3_opts a config with a longer read_timeout"
 _NO_CREDENTIALS = (
     "no credentials were found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, log in with the aws command, or "
     "give them in s3_opts"
 )
 
-# By the code that a server answers with, or the name of the exception that boto3 raises of its own.
+# By the error code of the server, or by the name of boto3's own exception.
 _CURES = {
     "NoSuchBucket": "there is no such bucket: create it, or name another one in the URL",
     "NoSuchKey": _GONE,
@@ -62,8 +62,8 @@ _KINDS: dict[str, type[StorageError]] = {"NoSuchKey": MissingBlobError, "Flexibl
 
 
 def storage_error(error: Exception, doing: str, secrets: Iterable[str]) -> StorageError:
-    """The error to raise for *error*, which came up in *doing* something; its text holds none of *secrets*."""
-    error = getattr(error, "last_exception", error)  # of s3transfer, whose own text says only that it tried often
+    """The `StorageError` for an *error* of boto3; its text contains none of *secrets*. *doing* says what failed."""
+    error = getattr(error, "last_exception", error)  # of s3transfer, whose own text only says that it retried
     text = str(error)
     for secret in secrets:
         text = text.replace(secret, "***")
@@ -77,7 +77,7 @@ def _cure(error: Exception) -> str | None:
 
 
 def _names(error: Exception) -> list[str]:
-    """The code that a server answered with, or the exception's name where it did not; and those of its bases."""
+    """The error code of the server, if it answered, and the names of the exception's class and its bases."""
     answer = getattr(error, "response", None)
     code = str(answer.get("Error", {}).get("Code", "")) if isinstance(answer, dict) else ""
     return [*[code] * bool(code), *(kind.__name__ for kind in type(error).__mro__)]

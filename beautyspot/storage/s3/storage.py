@@ -1,7 +1,7 @@
-"""S3Storage: blobs as objects in a bucket, of Amazon or of anyone who speaks its protocol.
+"""S3Storage: blobs as objects in a bucket, of Amazon or of any server with the same protocol.
 
-An object is whole as soon as it can be seen: a small one is one request, and the parts of a large one are no object
-before they are all there. Parts that a killed writer left are listed as unfinished blobs and are deleted as such.
+An object is complete as soon as it is visible: a small one is one request, and the parts of a large one become an
+object when all are uploaded. Parts that a killed writer left are listed, and can be deleted, as unfinished blobs.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ _UNSUPPORTED = ("NotImplemented", "MethodNotAllowed")
 class S3Storage:
     """Blobs below a prefix of a bucket.
 
-    Credentials are found as boto3 finds them, in the environment, in files or from the machine, unless *s3_opts*
-    holds them. They are never part of the URL.
+    boto3 looks for credentials in the environment, in files and in the machine's role, unless *s3_opts* has them. They
+    are never part of the URL.
 
     Args:
         url: ``s3://bucket/prefix``; the bucket must exist.
@@ -39,13 +39,13 @@ class S3Storage:
             client.
 
     Raises:
-        ConfigurationError: If the URL or an option cannot be, or boto3 is missing.
+        ConfigurationError: If the URL or an option cannot work, or boto3 is missing.
     """
 
     def __init__(self, url: str, s3_opts: Mapping[str, Any] | None = None) -> None:
         found = _URL.fullmatch(url)
         prefix = (found[2] or "").strip("/") if found else ""
-        # A path with such a step in it is another one for some clients, and other keys are not ours.
+        # Some clients resolve such steps to another path, outside of the prefix.
         if not found or {".", ".."} & set(prefix.split("/")):
             # The URL is not repeated: it may hold credentials.
             raise ConfigurationError(
@@ -67,10 +67,10 @@ class S3Storage:
         """Write *parts* as one object; returns its location below the prefix.
 
         Raises:
-            StorageError: If it cannot be written; nothing of it can be read then.
+            StorageError: If it cannot be written; then no part of it can be read.
         """
         location = new_location(name)
-        with self._asking("write the blob", location) as client:
+        with self._translating_errors("write the blob", location) as client:
             write_object(client, self.bucket, self._key(location), parts)
         return location
 
@@ -78,23 +78,23 @@ class S3Storage:
         """The blob at *location*.
 
         Raises:
-            StorageError: If it is gone, cannot be read, or is not *size* bytes long.
+            StorageError: If it does not exist, cannot be read, or is not *size* bytes long.
         """
-        with self._asking("read the blob", location) as client:
+        with self._translating_errors("read the blob", location) as client:
             return read_object(client, self.bucket, self._key(location), size)
 
     def delete(self, location: str) -> None:
-        """Remove the blob at *location*, if it is there; of an unfinished one, every part."""
-        with self._asking("remove the blob", location) as client:
+        """Delete the blob at *location*, if it exists; of an unfinished one, every part."""
+        with self._translating_errors("delete the blob", location) as client:
             if location.endswith(UNFINISHED):
                 for key, upload in self._unfinished(client, location.removesuffix(UNFINISHED)):
-                    with contextlib.suppress(client.exceptions.NoSuchUpload):  # somebody else was faster
+                    with contextlib.suppress(client.exceptions.NoSuchUpload):  # another process was faster
                         client.abort_multipart_upload(Bucket=self.bucket, Key=key, UploadId=upload["UploadId"])
             client.delete_object(Bucket=self.bucket, Key=self._key(location))
 
     def blobs(self) -> Iterator[BlobInfo]:
-        """All blobs below the prefix, those included that a killed writer left unfinished, whose size is not known."""
-        with self._asking("list the blobs") as client:
+        """All blobs below the prefix, including those that a killed writer left unfinished, with size 0."""
+        with self._translating_errors("list the blobs") as client:
             for found in self._pages(client, "list_objects_v2", "Contents", ""):
                 location = found["Key"].removeprefix(self._key(""))
                 if is_location(location):
@@ -105,7 +105,7 @@ class S3Storage:
                     yield BlobInfo(location + UNFINISHED, 0, upload["Initiated"].timestamp())
 
     def close(self) -> None:
-        """End the connections. A later call opens others."""
+        """Close the connections. The next call opens new ones."""
         self._client.close()
 
     def _url(self, location: str = "") -> str:
@@ -122,7 +122,7 @@ class S3Storage:
             yield from page.get(field, ())
 
     def _unfinished(self, client: Any, location: str) -> Iterator[tuple[str, Any]]:
-        """Uploads that were begun and not completed, of one blob or of all; none where a server cannot tell."""
+        """Uploads that were started and not completed, of one blob or of all; none if the server cannot list them."""
         from botocore.exceptions import ClientError
 
         try:
@@ -134,8 +134,8 @@ class S3Storage:
                 raise
 
     @contextlib.contextmanager
-    def _asking(self, what: str, location: str | None = None) -> Iterator[Any]:
-        """The client, to be asked for *what*: here, and nowhere else, its errors become ours."""
+    def _translating_errors(self, what: str, location: str | None = None) -> Iterator[Any]:
+        """The client, to do *what*; its exceptions become `StorageError` only here."""
         if location is not None:
             check_location(location, self._url())
         try:

@@ -1,4 +1,4 @@
-"""Blobs to and from S3: large ones in several parts at once, with bounded memory, and without a copy of the whole."""
+"""Upload and download of blobs: large ones in several parts at once, in bounded memory, without a copy of the whole."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from beautyspot.protocols.serializer import Buffer
 from beautyspot.storage.locations import PartsFile, check_size
 
 MIB = 1 << 20
-PART = 8 * MIB  # a blob up to this size is one request; s3transfer makes parts larger where 10,000 would not do
-AT_ONCE = 4  # parts of one blob under way
+PART = 8 * MIB  # a blob up to this size is one request; s3transfer uses larger parts if 10,000 are not enough
+AT_ONCE = 4  # parts of one blob that are transferred at once
 
-# What came and is not yet in its place: so many pieces of so many bytes.
+# Received data that is not yet in place: at most so many pieces of so many bytes.
 _WAITING = 16
 _STEP = MIB // 4
 
 
 def write_object(client: Any, bucket: str, key: str, parts: Sequence[Buffer]) -> None:
-    """Write *parts* as one object, whole or not at all; the server compares the checksums that boto3 sends along."""
+    """Write *parts* as one object, completely or not at all; the server verifies the checksums that boto3 sends."""
     file = PartsFile(parts)
     if file.size <= PART:
         client.put_object(Bucket=bucket, Key=key, Body=file.read(), ContentType="application/octet-stream")
@@ -30,33 +30,33 @@ def write_object(client: Any, bucket: str, key: str, parts: Sequence[Buffer]) ->
     try:
         client.upload_fileobj(file, bucket, key, ExtraArgs={"ContentType": "application/octet-stream"}, Config=config)
     except (KeyboardInterrupt, SystemExit) as interrupt:
-        # It may have come once everything was written. Often so where polars is imported, which has the system restart
-        # a wait that Ctrl-C broke off: Python hears of it when boto3's wait for the upload is over.
+        # It may have come after everything was written. This is usual if polars is imported, which makes the system
+        # restart a wait that Ctrl-C interrupted: Python handles the signal when boto3's wait for the upload is over.
         try:
             client.delete_object(Bucket=bucket, Key=key)
         except Exception as error:
-            raise interrupt from error  # the object is garbage then, as one whose writer was killed
+            raise interrupt from error  # the object stays as an orphan, like one whose writer was killed
         raise
 
 
 def read_object(client: Any, bucket: str, key: str, size: int) -> bytearray:
-    """The content of an object, once in memory. A small one is one request, unless its body breaks off.
+    """The content of an object, in memory once. A small one takes one request, unless the connection breaks.
 
     Raises:
-        DamagedBlobError: If the object has another size than *size*; then it is not read to its end.
+        DamagedBlobError: If the object is not *size* bytes long; then it is not read to its end.
     """
     from botocore.exceptions import HTTPClientError, IncompleteReadError
 
     name, large = f"s3://{bucket}/{key}", size > PART
-    # Whatever an index says, no memory is taken for what is not there. HEAD would not say why it was refused.
+    # No memory is allocated before the size is verified. HEAD would not return the reason of a refusal.
     response = client.get_object(Bucket=bucket, Key=key, **({"Range": "bytes=0-0"} if large else {}))
     with closing(response["Body"]) as body:
         _, _, total = response.get("ContentRange", "").rpartition("/")
         check_size(name, int(total or response["ContentLength"]), size)
         if large:
-            body.read(2)  # to its end, so that the connection serves once more
+            body.read(2)  # to its end, so that the connection can be used again
         else:
-            with suppress(HTTPClientError, IncompleteReadError, OSError):  # boto3 asks again, below
+            with suppress(HTTPClientError, IncompleteReadError, OSError):  # boto3 retries, below
                 return bytearray(body.read())
     file = _BlobFile(name, size)
     client.download_fileobj(bucket, key, file, Config=_config(use_threads=large and _may_start_threads()))
@@ -67,7 +67,7 @@ def read_object(client: Any, bucket: str, key: str, size: int) -> bytearray:
 def _config(use_threads: bool) -> Any:
     from boto3.s3.transfer import TransferConfig
 
-    # The other kind, awscrt, has threads of its own and does not survive a fork.
+    # The alternative, awscrt, has threads of its own and does not survive a fork.
     config: Any = TransferConfig(
         multipart_threshold=PART,
         multipart_chunksize=PART,
@@ -77,25 +77,25 @@ def _config(use_threads: bool) -> Any:
         use_threads=use_threads,
         preferred_transfer_client="classic",
     )
-    config.max_in_memory_upload_chunks = AT_ONCE  # boto3 passes no such argument on
+    config.max_in_memory_upload_chunks = AT_ONCE  # boto3's constructor has no such argument
     return config
 
 
 def _may_start_threads() -> bool:
-    """Whether pools may: not after the end of the main thread, while others still work and keep their results."""
+    """Whether threads may start: not after the end of the main thread, while other threads still store results."""
     return threading.main_thread().is_alive()
 
 
 class _BlobFile:
-    """A file in memory, which takes its parts in any order and no byte beyond its size.
+    """A file in memory that accepts parts in any order, and no byte beyond its size.
 
     Args:
-        name: Of the object that it comes from.
-        size: Its bytes.
+        name: URL of the object, for messages.
+        size: Size in bytes.
 
     Attributes:
-        content: What was written.
-        end: Behind the last byte that was.
+        content: The bytes of the file.
+        end: Position after the last written byte.
     """
 
     def __init__(self, name: str, size: int) -> None:
@@ -105,10 +105,10 @@ class _BlobFile:
         self.end = 0
 
     def write(self, data: bytes) -> int:
-        """Put *data* where the file stands.
+        """Write *data* at the current position.
 
         Raises:
-            DamagedBlobError: If there is no room for it; nothing more is read then.
+            DamagedBlobError: If it exceeds the size; this ends the download.
         """
         stop = self._at + len(data)
         if stop > len(self.content):
@@ -123,5 +123,5 @@ class _BlobFile:
         return offset
 
     def seekable(self) -> bool:
-        """It is: parts come in any order."""
+        """Return true: parts come in any order."""
         return True
