@@ -14,7 +14,6 @@ from beautyspot.keys.keyer import Keyer
 from beautyspot.results.store import MISSING
 from beautyspot.results.task_cache import TaskCache
 from beautyspot.serialization.msgpack_serializer import MsgpackSerializer
-from beautyspot.tasks.bound import RayFunctionMarker, arguments
 from beautyspot.tasks.core import BaseCore, CoreParts, Services
 from beautyspot.tasks.options import Options
 from beautyspot.tasks.pickling import made_here, opened, reduce
@@ -27,6 +26,20 @@ T = TypeVar("T")
 D = TypeVar("D")
 
 __all__ = ["BaseTask"]
+
+
+def arguments(args: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments of a call as ``put`` takes them: a tuple, a dict, or a single one."""
+    if isinstance(args, dict):
+        return (), args
+    return (args if isinstance(args, tuple) else (args,)), {}
+
+
+class RayFunctionMarker:
+    """Ray accepts an object that is no plain function only if it is a Cython function, known by this type's name."""
+
+
+RayFunctionMarker.__name__ = "cython_function_or_method"
 
 
 class BaseTask(Generic[P, T]):

@@ -6,28 +6,15 @@ import functools
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterable
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
+from beautyspot.tasks.base import BaseTask, arguments
+
 if TYPE_CHECKING:
     from beautyspot.results.explain import Explanation
-    from beautyspot.tasks.base import BaseTask
 
 __all__ = ["BoundAsyncStreamTask", "BoundAsyncTask", "BoundStreamTask", "BoundTask"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-def arguments(args: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The arguments of a call as ``put`` takes them: a tuple, a dict, or a single one."""
-    if isinstance(args, dict):
-        return (), args
-    return (args if isinstance(args, tuple) else (args,)), {}
-
-
-class RayFunctionMarker:
-    """Ray accepts an object that is no plain function only if it is a Cython function, known by this type's name."""
-
-
-RayFunctionMarker.__name__ = "cython_function_or_method"
 
 
 class Bound(Generic[P, T]):
