@@ -434,9 +434,9 @@ def test_the_client_of_an_event_loop_ends_with_it() -> None:
     ("uri", "text"),
     [
         ("budgets.db", "limiter_uri is a URL"),
-        ("mysql://host/db", "no place for budgets is known as 'mysql'"),
-        ("redis+cluster://127.0.0.1:6379", r"no place for budgets is known as 'redis\+cluster'"),
-        ("redis+sentinel://127.0.0.1:26379/mine", r"no place for budgets is known as 'redis\+sentinel'"),
+        ("mysql://host/db", "no store of budgets is known as 'mysql'"),
+        ("redis+cluster://127.0.0.1:6379", r"no store of budgets is known as 'redis\+cluster'"),
+        ("redis+sentinel://127.0.0.1:26379/mine", r"no store of budgets is known as 'redis\+sentinel'"),
         ("redis://:secret@127.0.0.1:abc/0", "redis://127.0.0.1:abc/0 cannot work"),
         ("redis://127.0.0.1:99999/0", "cannot work: Port out of range"),
         ("redis://[::1/0", "cannot work: Invalid IPv6 URL"),

@@ -119,7 +119,7 @@ def test_a_budget_in_memory_warns_in_the_workers_of_a_map(script: Path, tmp_path
     process = start(script, "memory://", "0", "processes")
     _, errors = process.communicate(timeout=100)
     assert process.returncode == 1  # since warnings are errors here
-    assert "RateLimitWarning: a budget in memory is one process's alone" in errors
+    assert "RateLimitWarning: a budget in memory is not shared" in errors
 
 
 def test_a_server_that_is_killed_stops_the_job_and_the_same_line_finishes_it(tmp_path: Path) -> None:

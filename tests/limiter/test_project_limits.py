@@ -573,7 +573,7 @@ def test_one_answer_holds_everyone_back_for_an_hour_at_most(
     with pytest.raises(StatusError):
         paced.limiter(cost=1)(call)()
     assert owed(paced) == pytest.approx(3600, abs=9)
-    assert "'paced' (tpm=60000) asks to be left alone: no call of it begins for 3600 s" in caplog.text
+    assert "'paced' (tpm=60000) is deferred: no call of it begins for 3600 s" in caplog.text
 
 
 def _message(**headers: str) -> Message:
