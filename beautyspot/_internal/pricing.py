@@ -9,10 +9,10 @@ _MARK = "__beautyspot_pricing__"
 
 
 class Pricing(Protocol):
-    """What the calls of a function pay."""
+    """What the calls of a function cost."""
 
     def seconds(self, calls: Iterable[tuple[Any, ...]]) -> float:
-        """How long the budgets make *calls* take that are made one after the other."""
+        """Seconds that the budgets make *calls* take, one after the other."""
         ...
 
 
@@ -23,7 +23,7 @@ class LimitedFunction(Protocol):
     __wrapped__: Callable[..., Any]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Pay, then call the function."""
+        """Charge the call, then run the function."""
         ...
 
 
@@ -40,7 +40,7 @@ def is_limited(layer: Any) -> TypeGuard[LimitedFunction]:
 
 
 def pacing_layers(function: Any) -> tuple[LimitedFunction, ...]:
-    """What ``@project.limiter`` made around *function*: these layers run before the function has begun."""
+    """The layers that ``@project.limiter`` put around *function*, outermost first: they run before it begins."""
     layers: list[LimitedFunction] = []
     while is_limited(function):
         layers.append(function)
@@ -49,6 +49,6 @@ def pacing_layers(function: Any) -> tuple[LimitedFunction, ...]:
 
 
 def _pricing_of(layer: Any) -> Pricing | None:
-    # Not by getattr: an object of the user's may do anything when it is asked for an attribute.
+    # Not by getattr: a user's object may do anything when an attribute is looked up.
     pricing: Pricing | None = getattr(layer, "__dict__", {}).get(_MARK)
     return pricing

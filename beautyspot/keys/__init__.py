@@ -1,8 +1,7 @@
 """A call and its key.
 
-`keyer` computes the keys of one function's calls, `policies` are what users write as ``key=``. `encoding` turns
-values into bytes, `library_values` those of other libraries. `fingerprints` and `dependencies` tell whether code has
-changed.
+`keyer` computes the keys of one function's calls, `policies` are the values of ``key=``. `encoding` turns values into
+bytes, `library_values` those of other libraries. `fingerprints` and `dependencies` tell whether code has changed.
 """
 
 from beautyspot.keys.policies import KeyGen, Policy

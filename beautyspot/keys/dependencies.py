@@ -1,4 +1,4 @@
-"""What ``version="auto"`` follows: a function, what it calls in its module, and what was named as its dependencies."""
+"""The code that ``version="auto"`` follows: a function, what it calls in its module, and its ``deps``."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ _WRITE = 'write version="auto", deps=[a_function, a_class, a_module]'
 
 
 class Deps:
-    """Functions, classes and modules that a version follows beside its function.
+    """Functions, classes and modules that a version follows besides its function.
 
-    They do not travel: a task that is pickled keeps its keys.
+    They are not pickled: a pickled task carries its keys.
 
     Args:
-        given: They; a task stands for its function, its version and its own dependencies.
+        given: The functions, classes, modules and tasks; a task stands for its function, its version and its own deps.
 
     Attributes:
-        code: Functions and classes, which are looked into when the first key is made: what they call may stand below.
-        fixed: Names and fingerprints of modules, as they are now, before someone edits their files.
+        code: Functions and classes. They are read when the first key is made, since what they call may be defined
+            further down.
+        fixed: Names and fingerprints of modules, taken at once, before their files are edited.
 
     Raises:
         ConfigurationError: If one of them cannot be followed.
@@ -53,7 +54,7 @@ class Deps:
             self.fixed += also.fixed
             if dep.options.version not in (None, "auto"):
                 self.fixed.append((dep.function_name, str(dep.options.version).encode()))
-            dep = getattr(dep, "task", dep)  # of a method that was looked up
+            dep = getattr(dep, "task", dep)  # of a bound method
         plain = _plain(dep)
         if isinstance(plain, ModuleType):
             self.fixed += _of_module(plain)
@@ -72,10 +73,10 @@ NOTHING = Deps()
 
 
 def checked_deps(given: Any, version: Any) -> Deps:
-    """The dependencies of a task that has this *version*.
+    """The dependencies of a task of this *version*.
 
     Raises:
-        ConfigurationError: If one cannot be followed, or the version follows nothing.
+        ConfigurationError: If one cannot be followed, or the version is not ``"auto"``.
     """
     deps = Deps(given)
     if version != "auto" and (deps.code or deps.fixed):
@@ -84,7 +85,7 @@ def checked_deps(given: Any, version: Any) -> Deps:
 
 
 def followed(function: Any, deps: Deps = NOTHING) -> bytes:
-    """A fingerprint of *function*, of *deps*, and of what any of them calls in its own module."""
+    """A fingerprint of *function*, of *deps*, and of what each of them calls in its own module."""
     found = set(deps.fixed)
     waiting = [_plain(function), *deps.code]
     known: dict[int, Any] = {}
@@ -94,7 +95,7 @@ def followed(function: Any, deps: Deps = NOTHING) -> bytes:
             continue
         known[id(current)] = current
         also = _deps_of(current)
-        if also is not None:  # of a task
+        if also is not None:  # a task
             found.update(also.fixed)
             waiting += [_plain(current), *also.code]
         elif isinstance(current, type):
@@ -111,18 +112,18 @@ def followed(function: Any, deps: Deps = NOTHING) -> bytes:
 
 
 def _deps_of(dep: Any) -> Deps | None:
-    """Those of a task, whose class stands above this module."""
-    static = inspect.getattr_static  # an object of the user's may do anything when it is asked for an attribute
+    """The dependencies of a task, whose class stands above this module; ``None`` for any other object."""
+    static = inspect.getattr_static  # a user's object may do anything when an attribute is looked up
     task = static(dep, "task", dep)
     options = static(task, "options", None)
-    if isinstance(options, MemberDescriptorType):  # a slot, which only holds
+    if isinstance(options, MemberDescriptorType):  # a slot, which runs no code
         options = getattr(task, "options", None)
     also = getattr(options, "deps", None)
     return also if isinstance(also, Deps) else None
 
 
 def _plain(thing: Any) -> Any:
-    """The function that is meant: of a method or a property, below decorators."""
+    """The innermost function: of a method or a property, below decorators."""
     if isinstance(thing, property):
         thing = thing.fget
     elif isinstance(thing, functools.cached_property):
@@ -136,7 +137,7 @@ def _is_beside(thing: Any, other: Any) -> bool:
 
 
 def _called(function: FunctionType) -> Iterator[Any]:
-    """What stands in the same module, or in the same class, and whose name stands in the code of *function*."""
+    """The objects of the same module, or of the same class, that the code of *function* names."""
     owner = find(module_name(function.__module__), function.__qualname__.rpartition(".")[0])
     siblings = vars(owner) if inspect.isclass(owner) else {}
     for name in _names(function.__code__):
@@ -153,7 +154,7 @@ def _names(code: Any) -> Iterator[str]:
 
 
 def _functions(kind: type) -> list[FunctionType]:
-    """What the class itself defines of methods."""
+    """The methods that the class itself defines."""
     return [
         plain
         for member in vars(kind).values()
@@ -164,13 +165,13 @@ def _functions(kind: type) -> list[FunctionType]:
 
 
 def _methods(kind: type, file: str) -> list[FunctionType]:
-    """Methods whose calls are to be followed: not those that were generated of fields, which stand in *file*."""
+    """The methods to follow: those in *file*, and not those that were generated from fields."""
     named = [(function, function.__code__.co_filename) for function in _functions(kind)]
     return [function for function, place in named if not file or place == file or not place.startswith("<")]
 
 
 def _of_class(kind: type) -> tuple[bytes, str]:
-    """A fingerprint of a class by its source, and the file of that; empty where it is not at hand."""
+    """A fingerprint of a class by its source, and its file; both empty if the source is not available."""
     file = getattr(sys.modules.get(kind.__module__), "__file__", None)
     files = [file] if file else sorted({function.__code__.co_filename for function in _functions(kind)})
     for each in files:
@@ -200,7 +201,7 @@ def _of_modules_in(package: str, path: Iterable[str]) -> Iterator[tuple[str, byt
 
 
 def _source(spec: Any, file: str | None) -> str | None:
-    """The source of a module; a script has no *spec*, and some loaders know of no sources."""
+    """The source of a module; a script has no *spec*, and some loaders have no source."""
     get_source = getattr(getattr(spec, "loader", None), "get_source", None)
     if get_source is not None:
         text: str | None = get_source(spec.name)

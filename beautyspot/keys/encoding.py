@@ -1,12 +1,12 @@
 """The canonical encoding: equal values give equal bytes everywhere, different values never do.
 
-Plain data is MessagePack, which tells int, float, bool, str and bytes apart. Everything else begins with
-the byte 0xC1, which MessagePack never uses, and a tag; each form says its own length, so that one can be
-written after the other. Large contents stand as their BLAKE3 digest. Shared references, the order of dicts
-and sets, the hash seed and the memory layout of arrays leave no trace.
+Plain data is MessagePack, which distinguishes int, float, bool, str and bytes. Everything else begins with
+the byte 0xC1, which MessagePack never uses, and a tag; each form contains its own length, so that encodings can
+be concatenated. Large contents are replaced by their BLAKE3 digest. Shared references, the order of dicts and
+sets, the hash seed and the memory layout of arrays make no difference.
 
-What pickle would reduce to parts is encoded by these parts, which are only looked at and never called.
-What cannot be reduced is an `UnkeyableError` that says where it sits.
+Objects that pickle reduces to parts are encoded by these parts, which are only read and never called. An object
+that cannot be reduced is an `UnkeyableError` with its path.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from beautyspot.keys import library_values
 from beautyspot.keys.fingerprints import fingerprint
 
 PLAIN = frozenset({type(None), bool, int, float, str, bytes})
-_LARGE = 4096  # bytes; from here on a content stands as its digest
+_LARGE = 4096  # bytes from which a content is replaced by its digest
 
-# One packer serves all threads: packing exact plain types runs no Python code and is not interrupted.
+# One packer serves all threads: packing exact plain types runs no Python code, so no other thread comes between.
 _packer = msgpack.Packer(strict_types=True, unicode_errors="surrogatepass", buf_size=4096)
 pack: Callable[[Any], bytes] = _packer.pack
 _header: Callable[[int], bytes] = _packer.pack_array_header
@@ -45,7 +45,7 @@ def encode(value: Any) -> bytes:
     """The canonical bytes of *value*.
 
     Raises:
-        UnkeyableError: Where that would be a guess; its path leads to the part that cannot be encoded.
+        UnkeyableError: If *value* has no canonical encoding; its path leads to the part that has none.
     """
     kind = type(value)
     encoder = _ENCODERS.get(kind)
@@ -117,7 +117,7 @@ def _dict(value: dict[Any, Any]) -> bytes:
 
 
 def _path(value: pathlib.PurePath) -> bytes:
-    # A concrete path is one type to its users, PosixPath here and WindowsPath there.
+    # To users a concrete path is one type, whether PosixPath or WindowsPath.
     kind = "Path" if isinstance(value, pathlib.Path) else type(value).__name__
     return tagged(b"p", kind, value.as_posix())
 
@@ -130,8 +130,8 @@ def _datetime(value: Any) -> bytes:
 def _class(value: type) -> bytes:
     if "<locals>" in value.__qualname__:
         raise UnkeyableError(
-            f"the class {full_name(value)} stands inside a function, so nothing tells it from another of that "
-            "name; move it to the top of its module, or say what identifies the call with key="
+            f"the class {full_name(value)} is defined inside a function, so nothing distinguishes it from another of "
+            "that name; move it to the top of its module, or say what identifies the call with key="
         )
     return tagged(b"c", module_name(value.__module__), value.__qualname__)
 
@@ -143,7 +143,7 @@ def _function(value: types.FunctionType) -> bytes:
 
 
 def captured(function: Any, ignore: Iterable[str] = ()) -> list[Any]:
-    """Encodings of what a function captured, by name; a function that captured itself is not entered twice."""
+    """The variables that a function captured, as pairs of name and encoding; stops where it captured itself."""
     code, active = function.__code__, _within.__dict__.setdefault("codes", [])
     if not function.__closure__ or code in active:
         return []
@@ -161,7 +161,7 @@ def captured(function: Any, ignore: Iterable[str] = ()) -> list[Any]:
 def _captured_value(name: str, cell: Any) -> bytes:
     try:
         value = cell.cell_contents
-    except ValueError:  # not assigned yet: a name further down in the enclosing function
+    except ValueError:  # not assigned yet: the enclosing function assigns it further down
         return b""
     try:
         return encode(value)
@@ -185,12 +185,12 @@ def _module(value: types.ModuleType) -> bytes:
 
 
 def _enum(value: enum.Enum) -> bytes:
-    # A combination of flags has no member of its own to name.
+    # A combination of flags is no member and may have no name.
     return tagged(b"e", type(value), value._name_, value._value_ if isinstance(value, enum.Flag) else None)
 
 
 def _other(value: Any, kind: type) -> bytes:
-    """The encoding of a value whose exact type has no encoder of its own."""
+    """The encoding of a value whose exact type has no encoder."""
     hook = getattr(kind, "__beautyspot_key__", None)
     if hook is not None:
         return tagged(b"k", hook(value))
@@ -224,7 +224,7 @@ def _fields(value: Any, fields: dict[str, Any]) -> bytes:
 
 
 def _reduced(value: Any, kind: type) -> bytes:
-    """The encoding of what pickle would take *value* apart into."""
+    """The encoding of the parts to which pickle would reduce *value*."""
     reducer = copyreg.dispatch_table.get(kind)
     try:
         parts: Any = reducer(value) if reducer else value.__reduce_ex__(4)
@@ -239,14 +239,14 @@ def _reduced(value: Any, kind: type) -> bytes:
     whole = [encode(function), encode(args), _state(state)]
     whole.append(b"" if items is None else b"\xc1l" + _list(list(items)))
     if pairs is not None:
-        # Equal mappings are equal in any order, but for the one whose order is part of its value.
+        # Mappings are equal in any order, except for OrderedDict.
         ordered = any(base.__name__ == "OrderedDict" for base in kind.__mro__)
         whole.append(b"\xc1O" + _list([list(pair) for pair in pairs]) if ordered else _dict(dict(pairs)))
     return b"\xc1r" + _header(len(whole)) + b"".join(whole)
 
 
 def _state(state: Any) -> bytes:
-    """The encoding of an object's state, whose parts are named as its attributes are."""
+    """The encoding of an object's state, by attribute."""
     if type(state) is dict and all(type(name) is str for name in state):
         parts = []
         for name in sorted(state):

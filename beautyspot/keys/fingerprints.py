@@ -1,4 +1,4 @@
-"""Fingerprints of code: equal while a function does the same, whatever its comments and its layout."""
+"""Fingerprints of code: independent of comments and layout."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from beautyspot._internal.fork_safety import after_fork_in_child
 
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _DOCUMENTED = (*_DEFINITIONS, ast.ClassDef, ast.Module)
-# Fields that say nothing about what code does, or that not every Python version has.
-_UNSAID = frozenset({"ctx", "type_comment", "type_ignores", "kind", "type_params", "returns", "annotation"})
-_SILENT = _UNSAID | {"decorator_list"}
-_parsing = threading.RLock()  # Python 3.11 takes what two threads parse at once for a mistake of its own (SystemError)
+# Fields that do not affect what code does, or that not every Python version has.
+_IRRELEVANT = frozenset({"ctx", "type_comment", "type_ignores", "kind", "type_params", "returns", "annotation"})
+_IRRELEVANT_IN_FUNCTIONS = _IRRELEVANT | {"decorator_list"}
+_parsing = threading.RLock()  # Python 3.11 raises SystemError when two threads parse at once
 
 
 def fingerprint(function: Any) -> bytes:
     """Sixteen bytes that change when the code of *function* does.
 
     Made from the syntax tree without docstring, annotations and decorators, so that it is the same on
-    every Python version. Code whose source is not at hand is known by its bytecode, and is then bound to
-    the Python version. A function without Python code (a builtin) gives ``b""``.
+    every Python version. Without its source, code is identified by its bytecode, which depends on the Python
+    version. The fingerprint of a function without Python code (a builtin) is ``b""``.
     """
     code = getattr(inspect.unwrap(function), "__code__", None)
     return _of_code(code) if isinstance(code, CodeType) else b""
@@ -44,13 +44,13 @@ def of_source(text: str) -> bytes:
     """A fingerprint of a whole module: all of its source, without docstrings, annotations and layout.
 
     Raises:
-        SyntaxError: If it is not Python.
+        SyntaxError: If the text is not Python.
     """
-    return _digest(_words(_parsed(text), _UNSAID))
+    return _digest(_words(_parsed(text), _IRRELEVANT))
 
 
 def of_class(text: str, qualname: str) -> bytes:
-    """A fingerprint of a class: its bases, its constants, fields and methods; ``b""`` if it is not in *text*."""
+    """A fingerprint of a class: its bases, constants, fields and methods; ``b""`` if the class is not in *text*."""
     nodes: list[ast.AST] = [_parsed(text)]
     for name in qualname.split("."):
         if name != "<locals>":
@@ -60,7 +60,7 @@ def of_class(text: str, qualname: str) -> bytes:
 
 
 def source_of(filename: str) -> str:
-    """The source text of a file, of a cell or of a prompt, as far as it is at hand."""
+    """The source text of a file, a notebook cell or a prompt; empty if it is not available."""
     if filename.startswith("<") and filename not in linecache.cache:
         return ""
     linecache.checkcache(filename)
@@ -76,7 +76,7 @@ def _digest(words: Iterable[str]) -> bytes:
 
 
 def _defined_in(node: ast.AST) -> Iterator[Any]:
-    """Functions and classes that stand in *node*, though not inside one another."""
+    """Functions and classes in *node*, without those nested in one another."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, (*_DEFINITIONS, ast.ClassDef)):
             yield child
@@ -84,24 +84,24 @@ def _defined_in(node: ast.AST) -> Iterator[Any]:
             yield from _defined_in(child)
 
 
-def _words(node: Any, silent: frozenset[str] = _SILENT) -> Iterator[str]:
+def _words(node: Any, irrelevant: frozenset[str] = _IRRELEVANT_IN_FUNCTIONS) -> Iterator[str]:
     """The tree below *node* as words, the same on every Python version."""
     if isinstance(node, ast.AST):
         yield "(" + type(node).__name__
         body: Any = getattr(node, "body", None)
         has_docstring = isinstance(node, _DOCUMENTED) and ast.get_docstring(node, False) is not None
         for field, value in ast.iter_fields(node):
-            # An absent field and an empty one are the same: versions differ in which they write.
-            if field in silent or value is None or value == []:
+            # An absent field and an empty one are the same: Python versions differ in which they use.
+            if field in irrelevant or value is None or value == []:
                 continue
             yield field
-            yield from _words(value[1:] if has_docstring and value is body else value, silent)
-        if isinstance(node, ast.ClassDef):  # what annotates a field of a class may be what makes it one
-            yield from _words([each.annotation for each in node.body if isinstance(each, ast.AnnAssign)], silent)
+            yield from _words(value[1:] if has_docstring and value is body else value, irrelevant)
+        if isinstance(node, ast.ClassDef):  # an annotation may be what makes a name a field of its class
+            yield from _words([each.annotation for each in node.body if isinstance(each, ast.AnnAssign)], irrelevant)
         yield ")"
     elif isinstance(node, list):
         for item in node:
-            yield from _words(item, silent)
+            yield from _words(item, irrelevant)
     else:
         yield f"{type(node).__name__}:{node!r}"
 
@@ -113,18 +113,20 @@ def _bytecode_words(code: CodeType) -> Iterator[str]:
         if isinstance(const, CodeType):
             yield from _bytecode_words(const)
         else:
-            # A set of constants has no order of its own.
+            # A set of constants has no order.
             yield repr(sorted(map(repr, const)) if isinstance(const, frozenset) else const)
 
 
 def _find_node(code: CodeType) -> ast.AST | None:
-    """The definition that *code* was compiled from, or ``None`` where its source is not at hand."""
+    """The definition that *code* was compiled from, or ``None`` if its source is not available."""
     try:
         nodes = _definitions(source_of(code.co_filename))
     except SyntaxError:
         return None
-    here = [node for node in nodes.get(code.co_firstlineno, ()) if getattr(node, "name", "<lambda>") == code.co_name]
-    return here[0] if len(here) == 1 else _at_position(here, code)
+    candidates = [
+        node for node in nodes.get(code.co_firstlineno, ()) if getattr(node, "name", "<lambda>") == code.co_name
+    ]
+    return candidates[0] if len(candidates) == 1 else _at_position(candidates, code)
 
 
 @functools.lru_cache(4)
@@ -132,13 +134,13 @@ def _parsed(text: str) -> ast.Module:
     with _parsing:
         try:
             return ast.parse(text)
-        except SystemError:  # who parsed meanwhile is not ours, or a finalizer that ran in the middle of it
+        except SystemError:  # another parse ran meanwhile: not one of ours, or one in a finalizer in the middle of this
             return ast.parse(text)
 
 
 @functools.lru_cache(16)
 def _definitions(text: str) -> dict[int, list[ast.AST]]:
-    """Functions and lambdas of a source text by the line that their code says it starts on."""
+    """Functions and lambdas of a source text, by the first line of their code objects."""
     found: dict[int, list[ast.AST]] = {}
     for node in ast.walk(_parsed(text)):
         if isinstance(node, _DEFINITIONS):
@@ -159,21 +161,21 @@ def _at_position(nodes: list[Any], code: CodeType) -> ast.AST | None:
         body: Any = getattr(node, "body", None)
         if not isinstance(body, ast.expr) or (body.lineno, body.col_offset) > start:
             continue
-        if end <= (body.end_lineno, body.end_col_offset) and _tight(nodes, node, start):
+        if end <= (body.end_lineno, body.end_col_offset) and _is_innermost(nodes, node, start):
             found: ast.AST = node
             return found
     return None
 
 
-def _tight(nodes: list[ast.AST], node: ast.AST, start: tuple[Any, Any]) -> bool:
+def _is_innermost(nodes: list[ast.AST], node: ast.AST, start: tuple[Any, Any]) -> bool:
     """Whether no other of *nodes* begins its body between that of *node* and *start*."""
     begin = (node.body.lineno, node.body.col_offset)  # type: ignore[attr-defined]
     return not any(begin < (n.body.lineno, n.body.col_offset) <= start for n in nodes)  # type: ignore[attr-defined]
 
 
-def _alone() -> None:
+def _unlock_in_child() -> None:
     global _parsing
-    _parsing = threading.RLock()  # of the threads that may have held it, none is here
+    _parsing = threading.RLock()  # the thread that may have held it does not exist here
 
 
-after_fork_in_child(_alone)
+after_fork_in_child(_unlock_in_child)

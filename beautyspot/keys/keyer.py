@@ -1,8 +1,8 @@
-"""A call and its key: which function, which version, what it captured, and what it was given.
+"""Keyer: computes the key of a call from its function, version, captured variables and arguments.
 
 A `Keyer` is made once, when a function is decorated; afterwards a key costs one binding (done by the
-interpreter itself), one encoding and one digest. Nothing here touches a file, but for the policies of
-`KeyGen` that are asked to.
+interpreter itself), one encoding and one digest. No file is touched, except by the policies of `KeyGen`
+that read files.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from beautyspot.keys.policies import Policy
 
 __all__ = ["KeyedCall", "Keyer"]
 
-# Types that are packed as they are; int and bytes too, but for their largest values.
+# Types that are packed as they are, except for integers of more than 64 bits.
 _SCALARS = frozenset({type(None), bool, int, float, str})
 _CAPTURED = "captured variables"
 
-# Code of the functions that this process has seen, by identity: a redefinition is told apart by its code.
+# The code of the functions of this process, by identity: redefinitions are distinguished by their code.
 _defined: dict[bytes, bytes] = {}
 
 
@@ -38,10 +38,10 @@ class KeyedCall(NamedTuple):
     """A call, and what identifies it.
 
     Attributes:
-        key: 16 bytes.
-        parts: What it was made of: a part for each argument, and one for what the function captured.
-        args: Arguments by position.
-        kwargs: Arguments by name.
+        key: The key, 16 bytes.
+        parts: The encodings that make up the key: one for each argument, and one for captured variables.
+        args: The arguments by position.
+        kwargs: The arguments by name.
     """
 
     key: bytes
@@ -54,16 +54,16 @@ class Keyer:
     """Computes the keys of one function's calls.
 
     Args:
-        function: What is called.
-        version: Part of every key, or ``"auto"`` for the function's own code.
+        function: The function.
+        version: A part of every key, or ``"auto"`` for the function's own code.
         key: A callable of the call's arguments, or a policy of `KeyGen`.
         ignore: Names of arguments, or of captured variables, that do not identify the call.
-        written: Who writes the results, where that is not the built-in serializer: what one serializer wrote
-            may be another value to the next.
-        deps: What the version ``"auto"`` follows beside the function.
+        written: The name of the serializer, if it is not the built-in one: the bytes of one serializer may be
+            another value to the next.
+        deps: The code that the version ``"auto"`` follows besides the function.
 
     Raises:
-        ConfigurationError: If a name is not an argument, or the function cannot be looked into.
+        ConfigurationError: If a name is not an argument, or the function has no signature.
         UnkeyableError: If the function captured something that cannot be part of a key.
     """
 
@@ -97,11 +97,11 @@ class Keyer:
         self._custom = asker(key, self.signature, name) if callable(key) else None
         self._bind = binder(name, self.signature, self.names, self._left_out)
         self._holders = list(_holders(function, self._left_out))
-        self._captured()  # what cannot be keyed is said where the task is made
+        self._captured()  # an unkeyable captured value is an error when the task is made
         self._captured_by_deps()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        raise TypeError("a Keyer is made from its function and does not travel")
+        raise TypeError("a Keyer cannot be pickled; make one from its function")
 
     def _check_names(self, names: Iterable[str], variables: Iterable[str]) -> None:
         parameters = self.signature.parameters
@@ -124,36 +124,36 @@ class Keyer:
 
     @computed_once
     def follows(self) -> bytes:
-        """What the version ``"auto"`` stands for; empty for any other."""
+        """The fingerprint that the version ``"auto"`` stands for; empty for any other version."""
         return followed(self._core, self._deps) + self._captured_by_deps() if self.version == "auto" else b""
 
     @computed_once
     def prefix(self) -> bytes:
-        """What all keys of this function have in common: its identity, version and arguments' names."""
+        """The part that all keys of this function share: its identity, version and argument names."""
         core = self._core
         name = tagged(b"#", module_name(getattr(core, "__module__", None)), full_name(core))
         version = self.follows or self.version
-        told = b""
+        code = b""
         if "<" in full_name(core) or is_interactive(getattr(core, "__module__", None)):
-            told = fingerprint(core)  # nothing else tells two of that name apart
+            code = fingerprint(core)  # nothing else distinguishes two functions of that name
         elif _defined.setdefault(name, self.code) != self.code:
-            told = self.code  # defined a second time in this process, differently
-        return name + tagged(b"#", version, told, self.names, self._written)
+            code = self.code  # defined a second time in this process, differently
+        return name + tagged(b"#", version, code, self.names, self._written)
 
     def values(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, ...]:
-        """The values of ``names`` in this call, defaults filled in.
+        """The values of ``names`` in this call, with defaults.
 
         Raises:
-            TypeError: As the function itself would, where the arguments do not fit.
+            TypeError: If the arguments do not fit, as the function itself would raise it.
         """
         return self._bind(*args, **kwargs)
 
     def __call__(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[bytes, list[bytes]]:
-        """The call's key, 16 bytes, and the encodings of which it was made, one an argument.
+        """The call's key, 16 bytes, and the encodings that make it up, one per argument.
 
         Raises:
-            UnkeyableError: Naming the argument and the place inside it.
-            TypeError: As the function itself would, where the arguments do not fit.
+            UnkeyableError: If an argument cannot be part of a key; names the argument and the path inside it.
+            TypeError: If the arguments do not fit, as the function itself would raise it.
         """
         values = self._bind(*args, **kwargs)
         if self._custom or self._readings:
@@ -161,7 +161,7 @@ class Keyer:
         try:
             parts = [pack(value) if type(value) in _SCALARS else encode(value) for value in values]
         except (OverflowError, UnkeyableError):
-            parts = self._carefully(values)
+            parts = self._encode_named(values)
         if self._holders:
             parts.append(self._captured())
         return hashlib.blake2b(self.prefix + b"".join(parts), digest_size=16).digest(), parts
@@ -169,12 +169,12 @@ class Keyer:
     def each(
         self, name: str, values: Iterable[Any], call: Callable[[Any], tuple[tuple[Any, ...], Mapping[str, Any]]]
     ) -> list[tuple[bytes, list[bytes]]]:
-        """As a call, for many calls that differ in one argument: all others are encoded once.
+        """The keys and encodings of many calls that differ in one argument: all others are encoded once.
 
         Args:
-            name: Of that argument.
-            values: Of that argument.
-            call: Gives the arguments of a whole call for one of the values.
+            name: The name of that argument.
+            values: The values of that argument.
+            call: A function that returns the arguments of a whole call for one of the values.
         """
         if self._custom or self._readings:
             return [self(*call(value)) for value in values]
@@ -191,7 +191,7 @@ class Keyer:
             keyed.append((key, [*parts[:at], part, *parts[at + 1 :]]))
         return keyed
 
-    def _carefully(self, values: tuple[Any, ...]) -> list[bytes]:
+    def _encode_named(self, values: tuple[Any, ...]) -> list[bytes]:
         parts = []
         for name, value in zip(self.names if not self._custom else ("key",), values, strict=True):
             try:
@@ -201,7 +201,7 @@ class Keyer:
         return parts
 
     def _read(self, values: tuple[Any, ...], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, ...]:
-        """What the ``key`` option makes of the arguments."""
+        """The values that identify the call, by the ``key`` option."""
         if self._custom:
             return (self._custom(*args, **kwargs),)
         read = list(values)
@@ -214,41 +214,41 @@ class Keyer:
         return tuple(read)
 
     def _captured(self) -> bytes:
-        """What the function holds just now: captured variables may have been assigned anew."""
+        """The encoding of what the function holds now: captured variables may have been reassigned."""
         try:
             return encode([held() for held in self._holders])
         except UnkeyableError as error:
             raise error.inside(f"{self.function_name}, ") from None
 
     def _captured_by_deps(self) -> bytes:
-        """What the dependencies hold: a function of one factory is another one for each value that it captured."""
+        """The encoding of what the dependencies captured, which distinguishes functions of one factory."""
         held = [captured(dep) for dep in self._deps.code if getattr(dep, "__closure__", None)]
         return encode(held) if held else b""
 
     def captured_digest(self) -> bytes:
-        """What tells whether the function still holds the same; 8 bytes, empty where it holds nothing."""
+        """A digest of what the function holds now, 8 bytes; empty if it holds nothing."""
         return hashlib.blake2b(self._captured(), digest_size=8).digest() if self._holders else b""
 
     def fingerprints(self, parts: list[bytes]) -> bytes:
-        """Four bytes for each part of a call, by which two calls are compared for people."""
+        """Four bytes for each part of a call, by which `explain` compares two calls."""
         return b"".join([zlib.crc32(part).to_bytes(4, "big") for part in parts])
 
     def part_names(self) -> tuple[str, ...]:
-        """What the parts of a call are called."""
+        """The names of the parts of a call, for messages."""
         return (*(("key",) if self._custom else self.names), _CAPTURED)
 
 
 def function_name(function: Any) -> str:
-    """``module.qualname`` of the function that is meant, whatever wraps it."""
+    """``module.qualname`` of the innermost function, below all wrappers."""
     *_, core = _layers(function)
     return full_name(core)
 
 
 def _layers(function: Any) -> Iterator[Any]:
-    """*function*, what it wraps, what that wraps, down to the function that is meant."""
+    """*function*, what it wraps, and so on down to the innermost function."""
     while True:
         if not hasattr(function, "__qualname__") and not isinstance(function, functools.partial):
-            function = types.MethodType(type(function).__call__, function)  # an object that can be called
+            function = types.MethodType(type(function).__call__, function)  # a callable object
         yield function
         if isinstance(function, functools.partial):
             function = function.func
@@ -261,23 +261,23 @@ def _layers(function: Any) -> Iterator[Any]:
 
 
 def _holders(function: Any, left_out: frozenset[str]) -> Iterator[Callable[[], Any]]:
-    """What gives the values that a function holds: variables, arguments of partials, the object of a method."""
+    """Functions that return the values a function holds: variables, arguments of partials, the object of a method."""
     for layer in _layers(function):
         if isinstance(layer, functools.partial):
             yield functools.partial(list, (layer.args, layer.keywords))
         elif isinstance(layer, types.MethodType):
             yield functools.partial(getattr, layer, "__self__")
         elif hasattr(layer, "__wrapped__"):
-            if not is_limited(layer):  # what limits a function says nothing of its results
+            if not is_limited(layer):  # a rate limit does not affect results
                 yield functools.partial(list, list(_keyable(layer)))
         elif getattr(layer, "__closure__", None):
             yield functools.partial(captured, layer, left_out)
 
 
 def _keyable(wrapper: Any) -> Iterator[bytes]:
-    """What a decorator captured, as it stands now.
+    """The encodings of what a decorator has captured now.
 
-    What cannot be keyed there (a lock, a retry object) is its machinery and does not identify the call.
+    Unkeyable values (a lock, a retry object) are machinery of the decorator and do not identify the call.
     """
     for cell in getattr(wrapper, "__closure__", None) or ():
         try:

@@ -1,7 +1,7 @@
-"""What identifies values of other people's libraries: parts that can be encoded, under a tag.
+"""What identifies values of other libraries: parts that can be encoded, under a tag.
 
-A library is looked at where it is loaded already. Equal arrays and frames have equal parts, however they lie in
-memory; the content of an array is its digest, read where it lies.
+No library is imported: its values exist only once it is loaded. Equal arrays and frames have equal parts, whatever
+their layout in memory; the content of an array is digested in place.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import Any
 
 from beautyspot._internal.digests import digest_of, hasher
 
-Parts = tuple[Any, ...]  # a tag of one byte, and the parts
+Parts = tuple[Any, ...]  # a tag of one byte, then the parts
 
 
 def parts_of(value: Any, kind: type) -> Parts | None:
-    """The tag and the parts of a value of NumPy, pandas or polars; ``None`` for any other."""
+    """The tag and the parts of a value of NumPy, pandas or polars; ``None`` for any other value."""
     for root in _roots(kind):
         if root in _LIBRARIES:
             return _LIBRARIES[root](value)
@@ -25,7 +25,7 @@ def parts_of(value: Any, kind: type) -> Parts | None:
 
 
 def fields_of(value: Any) -> dict[str, Any] | None:
-    """The fields of a model of pydantic, those without a name of their own included; ``None`` for any other."""
+    """The fields of a pydantic model, including extra and private ones; ``None`` for any other value."""
     pydantic = sys.modules.get("pydantic")
     if pydantic is None or not isinstance(value, pydantic.BaseModel):
         return None
@@ -34,7 +34,7 @@ def fields_of(value: Any) -> dict[str, Any] | None:
 
 @functools.lru_cache(1024)
 def _roots(kind: type) -> tuple[str, ...]:
-    """Names of the packages that *kind* and its bases come from."""
+    """Names of the packages of *kind* and its bases."""
     return tuple(dict.fromkeys(base.__module__.partition(".")[0] for base in kind.__mro__))
 
 
@@ -49,7 +49,7 @@ def _array(value: Any, numpy: Any) -> Parts:
 
 
 def _content(value: Any, numpy: Any) -> bytes:
-    """The digest of an array's elements in C order, read block by block where they do not lie so."""
+    """The digest of an array's elements in C order, copied block by block if they lie in another order."""
     if value.flags.c_contiguous:
         return digest_of(value.reshape(-1).view(numpy.uint8)) if value.nbytes else bytes(16)
     digest = hasher(value.nbytes)
@@ -89,7 +89,7 @@ def _pandas(value: Any) -> Parts | None:
 
 
 def _pandas_values(column: Any) -> tuple[Any, ...]:
-    """A series or an index as values that do not depend on how its frame laid it out."""
+    """A series or an index as values that do not depend on the layout of its frame."""
     pandas, dtype = sys.modules["pandas"], column.dtype
     if isinstance(dtype, pandas.CategoricalDtype):
         return ("category", dtype.ordered, _pandas_values(dtype.categories), column.array.codes)

@@ -1,4 +1,4 @@
-"""KeyGen: ready-made policies for what identifies an argument."""
+"""KeyGen: ready-made policies of what identifies an argument."""
 
 from __future__ import annotations
 
@@ -13,18 +13,23 @@ from beautyspot._internal.digests import hasher
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What identifies some arguments of a call: made by `KeyGen`, taken as ``key=``."""
+    """What identifies some arguments of a call: made by `KeyGen`, passed as ``key=``.
+
+    Attributes:
+        names: The names of the arguments.
+        reading: A function of an argument that returns what identifies it; ``None``: the arguments are ignored.
+    """
 
     names: tuple[str, ...]
     reading: Callable[[Any], Any] | None
 
 
 class KeyGen:
-    """Ways to say what identifies a call."""
+    """Policies of what identifies a call."""
 
     @staticmethod
     def from_path_stat(path: str | os.PathLike[str]) -> tuple[str, int, int]:
-        """A file's path, size and modification time: quick, and blind to a change that keeps both.
+        """A file's path, size and modification time: quick, but blind to a change that preserves the latter two.
 
         Raises:
             OSError: If there is no such file.
@@ -34,7 +39,7 @@ class KeyGen:
 
     @staticmethod
     def from_file_content(path: str | os.PathLike[str]) -> bytes:
-        """The BLAKE3 digest of a file's content, wherever the file lies and whatever it is called.
+        """The BLAKE3 digest of a file's content, whatever its path.
 
         Raises:
             OSError: If the file cannot be read.
@@ -44,15 +49,15 @@ class KeyGen:
 
     @staticmethod
     def ignore(*names: str) -> Policy:
-        """Arguments that do not identify the call."""
+        """Leave arguments out of the key."""
         return Policy(names, None)
 
     @staticmethod
     def file_content(*names: str) -> Policy:
-        """Arguments that are paths and stand for the content of their files."""
+        """Identify arguments that are paths by the content of their files."""
         return Policy(names, KeyGen.from_file_content)
 
     @staticmethod
     def path_stat(*names: str) -> Policy:
-        """Arguments that are paths and stand for path, size and modification time of their files."""
+        """Identify arguments that are paths by path, size and modification time of their files."""
         return Policy(names, KeyGen.from_path_stat)

@@ -1,9 +1,9 @@
 """Limits on how fast calls are made: GCRA as a strategy of the library `limits`, with stores and waiting.
 
-`gcra` is the arithmetic. `support` is what a storage of `limits` must do for it; `memory`, `sqlite` (in a
-`sqlite_file`) and `redis` are such storages, opened by `stores`, and `strategy` runs on any of them; `aio` is the
-same for event loops. `rates` and `budgets` know what was declared, a `budget` admits calls in the order of its
-`wait_queue`, `headers` reads ``Retry-After``. `decorator` and `permit` are what users write.
+`gcra` is the arithmetic. `support` is the interface that a storage of `limits` implements for it; `memory`, `sqlite`
+(in a `sqlite_file`) and `redis` are such storages, opened by `stores`, and `strategy` runs on any of them; `aio` is the
+same for event loops. `rates` are limits as users declare them, `budgets` holds those of a project, a `budget` admits
+calls in the order of its `wait_queue`, `headers` reads ``Retry-After``. `decorator` and `permit` are what users write.
 
 Importing this registers the strategy ``"gcra"`` and the storages with `limits`.
 """

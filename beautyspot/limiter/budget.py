@@ -1,8 +1,8 @@
-"""Gate: the way of a call to its budgets, for threads and for event loops.
+"""Budget: acquire and settle rate-limit budgets, sync and async.
 
-Only the first of the queue is charged and holds a place in the future; who settles or is cancelled meanwhile
-moves all others. `_admission` decides, and yields instructions; `_block` and `_await` carry them out, by blocking or
-by awaiting.
+Only the first waiter of the queue is charged, and has a start time in the future: when a call settles or is cancelled
+meanwhile, all others move. `_admission` decides, and yields instructions; `_block` and `_await` carry them out, by
+blocking or by awaiting.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from beautyspot.limiter.stores import Store
 from beautyspot.limiter.wait_queue import AsyncWaker, ThreadWaker, Waiter, WaitQueue
 
 logger = logging.getLogger("beautyspot")
-_LOGGED_FROM = 30.0  # seconds
-_LARGEST = sys.float_info.max  # tokens: what is finite and not limited
+_LOGGED_FROM = 30.0  # seconds: shorter deferrals are not logged
+_LARGEST = sys.float_info.max  # tokens: the maximal cost where only calls are limited
 
 Answer = tuple[bool, float]  # of the store: whether the call was charged, and after how many seconds it begins
 Levels = list[tuple[float, float]]  # for each budget the seconds that it owes, and is deferred by
@@ -61,13 +61,13 @@ Function = Callable[..., Any]
 
 
 class Budget(SurvivesFork):
-    """Admits calls to the budgets that they share.
+    """Admits calls to the budgets of one limit, first come, first served.
 
     Args:
-        store: Where the budgets are.
-        rates: One for each.
-        name: What errors call them.
-        limit: What was declared.
+        store: The store of the budgets.
+        rates: A rate for each budget.
+        name: The name in error messages.
+        limit: The limit as it was declared.
     """
 
     def __init__(self, store: Store, rates: Iterable[Rate], name: str, limit: Limit | None = None) -> None:
@@ -82,14 +82,14 @@ class Budget(SurvivesFork):
         self._call_requests = tuple([(rate.key, rate.emission, rate.tolerance, 1.0) for rate in counted])
         self._max_cost = min((rate.max_cost for rate in self._token_rates), default=_LARGEST)
         self._queue = WaitQueue()
-        self._lost: tuple[float, LimiterUnavailableError] | None = None  # when the store was found to be gone
-        # A call that costs nothing does not stand behind those that wait for tokens.
+        self._lost: tuple[float, LimiterUnavailableError] | None = None  # when the store was last unreachable, and how
+        # A call that costs no tokens does not queue behind calls that wait for tokens.
         self._calls_only = Budget(store, counted, name) if self._token_rates and counted else None
         self.survive_forks()
 
     @property
     def is_idle(self) -> bool:
-        """Whether nobody is in the line."""
+        """Whether no call waits."""
         return not self._queue and (self._calls_only is None or self._calls_only.is_idle)
 
     def acquire(self, cost: float, max_wait: float | None = None, function: Function | None = None) -> float:
@@ -97,16 +97,16 @@ class Budget(SurvivesFork):
 
         Args:
             cost: Tokens.
-            max_wait: Seconds, or ``None``.
-            function: What waits: where a map ends before it has begun, it does not begin.
+            max_wait: Seconds to wait at most; ``None``: without a bound.
+            function: The limited function that waits: if its map ends first, it does not begin.
 
         Returns:
-            Seconds that it waited; 0 where the call could begin at once.
+            Seconds that the call waited; 0 if it could begin at once.
 
         Raises:
-            RateLimitExceeded: If that would take longer than *max_wait* seconds; nothing is charged then.
+            RateLimitExceeded: If the wait would exceed *max_wait* seconds; nothing is charged then.
             LimiterUnavailableError: If the store cannot be reached.
-            ValueError, TypeError: If the cost cannot be.
+            ValueError, TypeError: If the cost is invalid.
         """
         requests = self.requests(cost)
         if not cost and self._token_rates:
@@ -159,12 +159,12 @@ class Budget(SurvivesFork):
             queue.leave(waiter)
 
     def _store_lost(self, error: Exception) -> LimiterUnavailableError:
-        """What is raised where the store cannot be reached; those who wait already need not try it for themselves."""
+        """The error for an unreachable store, noted so that calls which wait already need not try for themselves."""
         self._lost = (monotonic(), self._store.unavailable(error))
         return self._store.unavailable(error)
 
     def requests(self, cost: float) -> tuple[Request, ...]:
-        """What a call that costs *cost* asks of each budget; a cost that cannot be is refused."""
+        """The request that a call of this *cost* makes of each budget; an invalid cost is an error."""
         kind = type(cost)
         if not ((kind is int or kind is float) and 0 <= cost <= self._max_cost):
             cost = checked_cost(cost, self._max_cost, self.name)
@@ -181,10 +181,10 @@ class Budget(SurvivesFork):
         function: Function | None,
         answer: Answer | None,
     ) -> Steps:
-        """What is to be done until the call may begin; *answer* is the store's, if it was asked already."""
+        """The instructions until the call may begin; *answer* is the store's, if it was asked already."""
         requests = waiter.requests
         deadline = inf if max_wait is None else monotonic() + max_wait
-        flush_current_group()  # what a batch of a map holds must not wait with us
+        flush_current_group()  # the results and locks of its commit group must not wait with this call
         ending = current_map.get()
         if ending is not None and function in ending.before:
             waiter.may_give_up = ending.has_ended
@@ -203,7 +203,7 @@ class Budget(SurvivesFork):
             try:
                 if (yield from self._wait_for_start(waiter, back, wait)):
                     return
-            except GeneratorExit:  # dropped together with whoever would do what is asked for
+            except GeneratorExit:  # the coroutine was dropped: nothing is left to carry out an instruction
                 self._store.sync.shift_gcra(back)
                 raise
             except BaseException:
@@ -213,7 +213,7 @@ class Budget(SurvivesFork):
             waiter.requests, answer = requests, None
 
     def _wait_for_turn(self, waiter: Waiter, max_wait: float | None, deadline: float) -> Steps:
-        """Wait until *waiter* is the first; whoever would be too late is refused as he comes."""
+        """Wait until *waiter* is the first; if that would exceed its maximal wait, refuse it at once."""
         if max_wait is not None and (owed := (yield from self._expected_wait(waiter))) > max_wait:
             raise RateLimitExceeded(self.name, owed, max_wait)
         waiter.check()
@@ -226,30 +226,30 @@ class Budget(SurvivesFork):
             waiter.check()
             self._queue.remove_gone()
         if self._lost is not None and self._lost[0] > joined:
-            # The one before has tried for as long as it makes sense.
+            # The waiter before has retried for as long as makes sense.
             raise LimiterUnavailableError(self._lost[1].place, self._lost[1].cause)
 
     def _wait_for_start(
         self, waiter: Waiter, back: list[tuple[str, float]], wait: float
     ) -> Generator[Instruction, Any, bool]:
-        """Wait for the place of *waiter*, the first; whether it came, or he is to take another one."""
+        """Wait until the call of *waiter*, the first, may begin; ``False`` if it is to be charged anew."""
         waiter.check()
         begins = monotonic() + wait
         while (left := begins - monotonic()) > 0:
             yield Wait(waiter.time_slice(left))
             waiter.check()
-            if waiter.has_refund:  # something was given back: is there an earlier place?
+            if waiter.has_refund:  # something was given back: could it begin earlier?
                 waiter.has_refund = False
                 levels: Levels = yield ReadLevels(self.keys)
                 earliest = max(owed + own for (owed, _), (_, own) in zip(levels, back, strict=True))
                 if earliest < begins - monotonic() - SLACK:
                     return False
         levels = yield ReadLevels(self.keys)
-        # Where everyone was told to come back later meanwhile, this place lies before that.
+        # If calls were deferred meanwhile, this start time lies before the end of the deferral.
         return not any(held > 0 for _, held in levels)
 
     def _expected_wait(self, waiter: Waiter) -> Generator[Instruction, Any, float]:
-        """Seconds after which *waiter* could begin, by what is owed and will be charged to those before him."""
+        """Seconds after which *waiter* could begin: by what is owed, and what waiters before it will be charged."""
         levels: Levels = yield ReadLevels(self.keys)
         ahead = self._queue.seconds_ahead(waiter) or [0.0] * len(levels)
         seconds = [owed + more for (owed, _), more in zip(levels, ahead, strict=True)]
@@ -308,7 +308,7 @@ class Budget(SurvivesFork):
         return None
 
     def settle(self, cost: float, actual: float) -> None:
-        """Charge what a call really cost, in place of what was estimated.
+        """Charge the actual cost of a call in place of the estimate.
 
         Raises:
             LimiterUnavailableError: If the store cannot be reached.
@@ -336,7 +336,7 @@ class Budget(SurvivesFork):
         return [(rate.key, more * rate.emission) for rate in self._token_rates] if more else []
 
     def defer(self, seconds: float) -> None:
-        """Let nobody begin before *seconds* have passed, in any process.
+        """Let no call begin before *seconds* have passed, in any process.
 
         Raises:
             LimiterUnavailableError: If the store cannot be reached.
@@ -356,9 +356,9 @@ class Budget(SurvivesFork):
             raise self._store.unavailable(error) from error
 
     def _log_deferral(self, seconds: float) -> None:
-        if seconds >= _LOGGED_FROM:  # else a job would stand still without a word
-            logger.warning("%s asks to be left alone: no call of it begins for %.0f s", self.name, seconds)
+        if seconds >= _LOGGED_FROM:  # a job must not stand still without a word
+            logger.warning("%s is deferred: no call of it begins for %.0f s", self.name, seconds)
 
     def after_fork_in_child(self) -> None:
-        """Begin an empty line: in a child, whose parent's threads are not here."""
+        """Start with an empty queue: the threads of the parent do not exist in a child."""
         self._queue = WaitQueue()

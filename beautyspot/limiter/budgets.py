@@ -1,4 +1,4 @@
-"""Budgets: all limits of a project by their keys, over one store that is opened when the first call asks."""
+"""Budgets: all budgets of a project by their keys, over one store that opens when it is first needed."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from beautyspot.limiter.memory import MemoryStorage
 from beautyspot.limiter.rates import Limit, Rate, TokenLimit, checked_seconds
 from beautyspot.limiter.stores import Store, open_store
 
-_MAX_BUDGETS = 4096  # gates that are kept; idle ones are dropped beyond
-COMMON = ""  # the key of what is limited without one
+_MAX_BUDGETS = 4096  # budgets that are held; beyond, idle ones are discarded
+COMMON = ""  # the key of calls that are limited without one
 
 
 def key_text(key: Any) -> str | None:
-    """A key as text.
+    """A key as text; ``None`` if there is none.
 
     Raises:
-        TypeError: If it is neither a text nor a whole number.
-        ConfigurationError: If it is an empty text.
+        TypeError: If the key is neither a text nor a whole number.
+        ConfigurationError: If the key is an empty text.
     """
     if key is None or (isinstance(key, str) and key):
         return key
@@ -36,14 +36,14 @@ def key_text(key: Any) -> str | None:
 class Budgets(SurvivesFork):
     """The budgets of a project.
 
-    Two functions that give one key share its budget, and so do all processes whose projects have one name and
-    one store.
+    Two functions that name the same key share its budget, and so do all processes whose projects have the same name
+    and the same store.
 
     Args:
-        name: Of the project.
-        common: The limit that holds where none is declared.
-        uri: Of the store.
-        is_copy: Whether this process was handed the project by another one.
+        name: The name of the project.
+        common: The limit where none is declared.
+        uri: The URI of the store.
+        is_copy: Whether this process received the project from another one.
     """
 
     def __init__(self, name: str, common: TokenLimit, uri: str, is_copy: bool = False) -> None:
@@ -54,17 +54,17 @@ class Budgets(SurvivesFork):
         self._store: Store | None = None
         self._lock = threading.Lock()
         self._declared: dict[tuple[str, str], Limit] = {}
-        self._for_computed_keys: list[Limit] = []  # limits whose keys are known only when a call is made
+        self._for_computed_keys: list[Limit] = []  # limits whose keys each call computes
         self._without_key: set[tuple[str, str]] = {("tokens", COMMON)}
         self._budgets_by_key: dict[tuple[str, str], Budget] = {}
         self.survive_forks()
 
     def declare(self, limit: Limit, key: str, is_keyless: bool = False) -> None:
-        """Say that *limit* holds for *key*.
+        """Declare *limit* for *key*.
 
         Args:
-            limit: What holds.
-            key: For what.
+            limit: The limit.
+            key: The key of the budget.
             is_keyless: Whether the user gave no key: `defer` without a key means this one too.
 
         Raises:
@@ -80,7 +80,7 @@ class Budgets(SurvivesFork):
                 self._without_key.add(place)
 
     def declare_for_computed_keys(self, limit: Limit) -> None:
-        """Say that *limit* holds for keys that calls will give."""
+        """Declare *limit* for the keys that calls compute."""
         with self._lock:
             if limit not in self._for_computed_keys:
                 self._for_computed_keys.append(limit)
@@ -89,12 +89,12 @@ class Budgets(SurvivesFork):
         """The budget of *key*.
 
         Args:
-            kind: Of the limit.
-            key: Of the budget.
-            limit: That the caller declared; ``None``: whatever holds for the key.
+            kind: The kind of the limit: ``"tokens"`` or ``"calls"``.
+            key: The key of the budget.
+            limit: The limit that the caller declared; ``None``: the one that holds for the key.
 
         Raises:
-            ConfigurationError: If another limit holds for that key, or none.
+            ConfigurationError: If another limit holds for that key, or no limit does.
         """
         budget = self._budgets_by_key.get((kind, key))
         if budget is None:
@@ -132,7 +132,7 @@ class Budgets(SurvivesFork):
         return self._store
 
     def defer(self, seconds: float, key: str | None = None) -> None:
-        """Let nobody who asks for *key* begin before *seconds* have passed; without one, nobody who gives none.
+        """Let no call of *key* begin before *seconds* have passed; without a key, no call that has none.
 
         Raises:
             ValueError: If *seconds* is negative or not finite.
@@ -151,7 +151,7 @@ class Budgets(SurvivesFork):
             raise store.unavailable(error) from error
 
     def _limits_of(self, key: str | None) -> Iterable[tuple[Limit, str]]:
-        """The limits of *key*, or of whatever has none."""
+        """The limits of *key*, or of all calls that have none, each with its key."""
         if key is None:
             yield from [(self._declared.get(place, self._common), place[1]) for place in self._without_key]
             return
@@ -173,6 +173,6 @@ class Budgets(SurvivesFork):
                 self._store.close()
 
     def after_fork_in_child(self) -> None:
-        """Go on with the same limits; a store in memory is a copy here, whoever opens it."""
+        """Go on with the same limits; a store in memory is a copy in this process."""
         self._is_copy = True
         self._lock = threading.Lock()

@@ -1,4 +1,4 @@
-"""What ``@project.limiter`` makes of a function: each call pays before it runs."""
+"""The function that ``@project.limiter`` returns: each call is charged to its budget before it runs."""
 
 from __future__ import annotations
 
@@ -19,41 +19,41 @@ from beautyspot.limiter.rates import Limit, checked_cost, checked_seconds
 
 
 class WaitListener(Protocol):
-    """Is told when a call waited for a budget."""
+    """Reports waits to the listeners of a project."""
 
     def waited(self, function: str, budget: str, seconds: float) -> None:
-        """Tell that *function* waited for a budget."""
+        """Report that *function* waited for a budget."""
         ...
 
 
 class LimitedProject(Protocol):
-    """What the limited functions of a project need of it; it is pickled with them."""
+    """What limited functions need of their project; it is pickled with them."""
 
     @property
     def budgets(self) -> Budgets:
-        """Its budgets."""
+        """The budgets of the project."""
         ...
 
     @property
     def events(self) -> WaitListener:
-        """Where waits are told."""
+        """The listener for waits."""
         ...
 
 
 class CallPricing:
-    """What the calls of one function pay.
+    """What the calls of one function cost, and to which budget.
 
     Args:
-        project: Whose budgets these are.
-        function: That is called.
-        limit: A limit of its own, or ``None``: the project's.
-        cost: Tokens, or a callable of the call's arguments.
-        key: Of the budget, or a callable of the call's arguments.
-        settle: A callable of the result that gives the tokens that were really used.
+        project: The project of the budgets.
+        function: The function.
+        limit: The function's own limit, or ``None`` for the project's.
+        cost: Tokens, or a callable of the call's arguments that returns them.
+        key: The key of the budget, or a callable of the call's arguments that returns it.
+        settle: A callable of the result that returns the tokens actually used.
         max_wait: Seconds that a call waits at most.
 
     Raises:
-        ConfigurationError: If an option cannot work.
+        ConfigurationError: If an option is invalid.
     """
 
     def __init__(
@@ -81,13 +81,13 @@ class CallPricing:
         self._key: Any = asks(key, option="key") if self.asks_key else self._declared(key_text(key))
         if self.asks_key and limit is not None:
             self._project.budgets.declare_for_computed_keys(limit)
-        self._budget: Budget | None = None  # of the key that all calls have
+        self._budget: Budget | None = None  # of a key that all calls share
 
     def __reduce__(self) -> tuple[Any, ...]:
         return CallPricing, self._given
 
     def _declared(self, key: str | None) -> str:
-        """The key of all calls: a limit of its own has a key of its own where none was given."""
+        """The key of all calls: without one, a function with its own limit also has its own key."""
         if self._limit is None:
             return COMMON if key is None else key
         own = self.name if key is None else key
@@ -95,7 +95,7 @@ class CallPricing:
         return own
 
     def seconds(self, calls: Iterable[tuple[Any, ...]]) -> float:
-        """How long the budgets make *calls* take that are made one after the other."""
+        """Seconds that the budgets make *calls* take, one after the other."""
         owed: dict[str, float] = {}
         for args in calls:
             cost = self.cost(*args) if self.asks_cost else self.cost
@@ -104,7 +104,7 @@ class CallPricing:
         return max(owed.values(), default=0.0)
 
     def budget(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Budget:
-        """Where a call waits."""
+        """The budget of a call."""
         if self.asks_key:
             key = key_text(self._key(*args, **kwargs))
             return self._project.budgets.budget(self._kind, COMMON if key is None else key, self._limit)
@@ -113,12 +113,12 @@ class CallPricing:
         return self._budget
 
     def permit(self, args: tuple[Any, ...], kwargs: dict[str, Any], function: Callable[..., Any]) -> Permit:
-        """Leave for one call of *function*, which is what `limited` made."""
+        """The permit for one call of *function*, which `limited` returned."""
         cost = self.cost(*args, **kwargs) if self.asks_cost else self.cost
         return Permit(self.budget(args, kwargs), cost, self.max_wait, self._waited, function)
 
     def settled(self, permit: Permit, result: Any) -> None:
-        """Say what a call really cost, by its *result*."""
+        """Report the actual cost of a call, by its *result*."""
         if self.settle is not None:
             with warn_on_failure(self.name):
                 permit.settle(self.settle(result))
@@ -128,7 +128,7 @@ class CallPricing:
 
 
 def limited(function: Callable[..., Any], pricing: CallPricing) -> Callable[..., Any]:
-    """*function*, whose calls pay first."""
+    """A function that charges each call, then calls *function*."""
     plain = inspect.unwrap(function)
     streams = inspect.isgeneratorfunction(plain) or inspect.isasyncgenfunction(plain)
     made = _limited_stream(function, pricing) if streams else _limited_call(function, pricing)
@@ -155,7 +155,7 @@ def _limited_call(function: Callable[..., Any], pricing: CallPricing) -> Callabl
 
 
 def _limited_stream(function: Callable[..., Any], pricing: CallPricing) -> Callable[..., Any]:
-    """A generator function: its calls pay before the first item, and settle after the last by the list of all."""
+    """As `_limited_call` for a generator function: charges before the first item, settles by the list of all items."""
 
     @functools.wraps(function)
     def stream(*args: Any, **kwargs: Any) -> Iterator[Any]:

@@ -1,9 +1,9 @@
-"""The arithmetic of GCRA: what a budget owes, and what admitting a call makes of it. Pure.
+"""The arithmetic of GCRA: the debt of a budget, and how admitting a call changes it. Pure.
 
-The generic cell rate algorithm (ITU-T I.371, as a virtual scheduler) keeps one number for each budget: when
-it will be paid off. Here it is kept as a debt in seconds and the time at which that was true, which is the
+The generic cell rate algorithm (ITU-T I.371, as a virtual scheduler) stores one number for each budget: when
+it will be paid off. Here it is stored as a debt in seconds and the time at which that was true, which is the
 same but loses no precision: a debt is a small number, and a time of day with a fraction of a microsecond
-does not fit into a float. A clock that is set back then changes nothing either.
+does not fit into a float. Nor does a clock that is set back change anything.
 
 A call pays afterwards: it begins once nothing is owed, and its own cost is owed then, which delays the next
 one. So a large call is admitted as soon as a small one, and in any window of W seconds at most
@@ -15,24 +15,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 
 SLACK = 0.010  # seconds by which a sleeper may wake up late without the rate suffering
-STEP = 1.0  # seconds; a clock that goes back further than this was set
+STEP = 1.0  # seconds; a clock that is further back than this was set back
 
 
-# What a call asks of one budget: its key, the seconds in which one token is earned, the seconds of budget that
-# may be saved up while nobody calls, and the tokens that the call costs. Plain tuples: they are made for every
-# call.
+# What a call requests of one budget: its key, the seconds in which one token is earned, the seconds of budget that an
+# idle budget may save, and the tokens that the call costs. A plain tuple, since every call makes one.
 Request = tuple[str, float, float, float]
 
-# A budget in a store: the seconds that it owed (negative where some is saved up), when that was by the store's
-# clock, the seconds from then during which nobody may begin whatever is owed, and the tolerance of the last
-# request, after which the state says no more than a missing one.
+# A budget in a store: the seconds that it owed (negative if some are saved), when that was by the store's clock, the
+# seconds from then during which no call may begin whatever is owed, and the tolerance of the last request, after which
+# the state means no more than a missing one.
 State = tuple[float, float, float, float]
 
 
 def aged(state: State | None, now: float) -> tuple[float, float]:
-    """What *state* owes, and for how long it is held, *now*: both in seconds.
+    """The debt of *state*, and for how long it is deferred, *now*: both in seconds.
 
-    Time that a clock went back by does not count, and neither does it add to what is owed.
+    Time by which a clock was set back does not count, and adds nothing to the debt.
     """
     if state is None:
         return float("-inf"), 0.0
@@ -49,15 +48,15 @@ def admit(
     """Charge a call to all of its budgets, or to none.
 
     Args:
-        requests: One for each budget.
-        states: Of the budgets that have any; those of the call are replaced if it is charged.
+        requests: A request for each budget.
+        states: The states of budgets, as far as they exist; those of the call are replaced if it is charged.
         now: Seconds of the store's clock.
-        max_wait: Seconds that the call would wait at most.
+        max_wait: Seconds that the call waits at most.
 
     Returns:
-        Whether it was charged, and after how many seconds it begins, or would have begun.
+        Whether the call was charged, and after how many seconds it begins, or would have begun.
     """
-    if len(requests) == 1:  # the common case, which has nothing to compare
+    if len(requests) == 1:  # the common case, with nothing to compare
         ((key, emission, tolerance, cost),) = requests
         owed, held, last = -tolerance, 0.0, now
         state = states.get(key)
@@ -81,7 +80,7 @@ def admit(
         return False, wait
     changed: dict[str, State] = {}
     for (key, emission, tolerance, cost), (owed, held, last) in zip(requests, levels, strict=True):
-        # Budget is saved up until the call begins, and no longer.
+        # Budget is saved until the call begins, and no longer.
         saved = wait - tolerance
         changed[key] = ((owed if owed > saved else saved) + cost * emission, last, held, tolerance)
     states.update(changed)
@@ -89,14 +88,14 @@ def admit(
 
 
 def shifted(state: State | None, now: float, seconds: float) -> State:
-    """The state that owes *seconds* more, or less; a budget that is held stays so."""
+    """The state that owes *seconds* more, or less; a deferred budget stays deferred."""
     owed, held = aged(state, now)
     tolerance = 0.0 if state is None else state[3]
     return max(max(owed, -tolerance) + seconds, held), _time(state, now), held, tolerance
 
 
 def deferred(state: State | None, now: float, seconds: float) -> State:
-    """The state in which nobody begins before *seconds* have passed."""
+    """The state in which no call begins before *seconds* have passed."""
     owed, held = aged(state, now)
     held = max(held, seconds)
     tolerance = 0.0 if state is None else state[3]
@@ -104,10 +103,10 @@ def deferred(state: State | None, now: float, seconds: float) -> State:
 
 
 def paid_off(states: Mapping[str, State], now: float) -> Iterable[str]:
-    """Keys of the states that say no more than missing ones."""
+    """Keys of the states that mean no more than missing ones."""
     return [key for key, state in states.items() if aged(state, now)[0] <= -state[3]]
 
 
 def _time(state: State | None, now: float) -> float:
-    """When a state that is written now was true: clocks of two processes may differ a little."""
+    """The time to write into a state: the clocks of two processes may differ a little."""
     return state[1] if state is not None and now < state[1] <= now + STEP else now

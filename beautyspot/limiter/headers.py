@@ -1,4 +1,4 @@
-"""What a provider says of when to come back: ``Retry-After`` and its relatives, in all of their spellings."""
+"""Reads when a provider accepts calls again: ``Retry-After`` and related headers, in all their spellings."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _DURATION = re.compile(
     r"(?:(\d+(?:\.\d+)?)d)?(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?"
     r"(?:(\d+(?:\.\d+)?)ms)?"
 )
-_LONGEST = 3600.0  # seconds that one answer may hold everyone back for; after that the service is asked again
-_EPOCH = 1e9  # a larger number is a time, in seconds since the epoch, as some services send it
+_LONGEST = 3600.0  # seconds for which one answer may defer all calls; after that, one tries again
+_EPOCH = 1e9  # a larger number is a time in seconds since the epoch, which some services send
 _SECONDS = (86400.0, 3600.0, 60.0, 1.0, 0.001)
 _RESETS = re.compile(r"x-ratelimit-reset(-\w+)?|anthropic-ratelimit-[\w-]+-reset")
-_BUSY = frozenset({408, 425, 429, 503, 529})  # answers whose Retry-After says when the same call may be made again
+_BUSY = frozenset({408, 425, 429, 503, 529})  # statuses whose Retry-After tells when the same call may be made again
 
 
 def retry_after(answer: Any) -> float | None:
-    """How long a provider asks to be left alone.
+    """Seconds until a provider accepts calls again.
 
     Args:
         answer: Headers, a response with ``.headers``, or an exception with ``.response.headers`` or
@@ -32,7 +32,7 @@ def retry_after(answer: Any) -> float | None:
 
     Returns:
         Seconds, by ``retry-after-ms``, ``retry-after``, or else the latest of the headers that say when a
-        limit resets; ``None`` where none of them is there or can be read.
+        limit resets; ``None`` if there is none that can be read.
     """
     headers = _headers(answer)
     if headers is None:
@@ -49,7 +49,7 @@ def retry_after(answer: Any) -> float | None:
 
 
 def requested_pause(error: BaseException) -> float | None:
-    """How long a failed call asks everyone to wait, an hour at most; only of answers of a busy service."""
+    """Seconds for which a failed call defers all calls, an hour at most; ``None`` unless the service was busy."""
     headers = _headers(error)
     if headers is None:
         return None
@@ -61,7 +61,7 @@ def requested_pause(error: BaseException) -> float | None:
 
 
 def delay(text: str) -> float | None:
-    """Seconds from ``"1.5"``, ``"6m0s"``, ``"250ms"`` or a time (HTTP, RFC 3339, epoch); ``None`` for else."""
+    """Seconds from ``"1.5"``, ``"6m0s"``, ``"250ms"`` or a time (HTTP, RFC 3339, epoch); else ``None``."""
     text = text.strip()
     number = _number(text)
     if number is not None:

@@ -17,10 +17,10 @@ from beautyspot.limiter.support import GCRASupport, NoWindows
 
 __all__ = ["MemoryStorage"]
 
-_SWEEP = 1024  # new budgets after which those that are paid off are dropped
+_SWEEP = 1024  # new budgets after which those that are paid off are deleted
 _COPY = (
-    "a budget in memory is one process's alone, and this worker process has one of its own: together they spend "
-    "more than was allowed. Leave limiter_uri out to share it through a file beside the index, or give "
+    "a budget in memory is not shared, and this worker process has its own copy: together the processes exceed "
+    "the limit. Leave limiter_uri out to share it through a file beside the index, or give "
     '"sqlite:///budgets.db" or "redis://host:6379/0"'
 )
 
@@ -30,11 +30,11 @@ class MemoryStorage(NoWindows, Storage, GCRASupport, SurvivesFork):
 
     Args:
         uri: ``beautyspot+memory://``.
-        wrap_exceptions: Taken as ``limits`` passes it; nothing here raises what could be wrapped.
-        clock: Gives seconds that never go back.
+        wrap_exceptions: Accepted since ``limits`` passes it; no method raises an error that could be wrapped.
+        clock: Returns seconds that never go back.
 
     Attributes:
-        is_copy: Whether another process has these budgets too, and spends them a second time; said once.
+        is_copy: Whether another process has the same budgets, so that both together exceed the limit; warned of once.
     """
 
     STORAGE_SCHEME = ["beautyspot+memory"]
@@ -77,42 +77,42 @@ class MemoryStorage(NoWindows, Storage, GCRASupport, SurvivesFork):
             self._states.update({key: shifted(self._states.get(key), now, seconds) for key, seconds in shifts})
 
     def defer_gcra(self, keys: Sequence[str], seconds: float) -> None:
-        """Let nobody who asks one of the budgets begin before *seconds* have passed."""
+        """Let no call of these budgets begin before *seconds* have passed."""
         with self._lock:
             now = self._clock()
             self._states.update({key: deferred(self._states.get(key), now, seconds) for key in keys})
 
     def get_gcra(self, keys: Sequence[str]) -> list[tuple[float, float]]:
-        """What budgets owe and are deferred by, in seconds."""
+        """The seconds that each budget owes and is deferred by."""
         with self._lock:
             now = self._clock()
             return [aged(self._states.get(key), now) for key in keys]
 
     @property
     def base_exceptions(self) -> tuple[type[Exception], ...]:
-        """Nothing here fails."""
+        """No method fails."""
         return ()
 
     def check(self) -> bool:
-        """Whether the storage works: it does."""
+        """Whether the storage works: always."""
         return True
 
     def reset(self) -> int:
-        """Forget everything; returns how many keys there were."""
+        """Delete all budgets; returns how many there were."""
         with self._lock:
             count = len(self._states)
             self._states.clear()
         return count
 
     def clear(self, key: str) -> None:
-        """Forget *key*."""
+        """Delete the budget of *key*."""
         with self._lock:
             self._states.pop(key, None)
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: there is no resource to release."""
 
     def after_fork_in_child(self) -> None:
-        """Go on with what the parent owed; its other threads, who may have held the lock, are not here."""
+        """Go on with the debts of the parent; its threads, one of which may have held the lock, do not exist here."""
         self._lock = threading.Lock()
         self.is_copy = True

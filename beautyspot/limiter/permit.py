@@ -1,4 +1,4 @@
-"""Permit: leave for one call, of a function that is limited, or of what stands in ``with project.limit(cost=...)``."""
+"""Permit: admits one call of a limited function, or one ``with project.limit(cost=...)`` block."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 class Permit:
-    """Leave to run what stands in a ``with`` or ``async with`` block.
+    """Admits a ``with`` or ``async with`` block to its budget.
 
     Args:
-        budget: Where it waits.
-        cost: Tokens that it is expected to cost.
-        max_wait: Seconds that it waits at most, or ``None``.
-        waited: Is told the budget, and the seconds that were waited there.
-        function: What waits, where it is a function that is limited.
+        budget: The budget.
+        cost: The estimate in tokens.
+        max_wait: Seconds to wait at most; ``None``: without a bound.
+        waited: A callback that gets the budget and the seconds waited.
+        function: The limited function, if one waits.
     """
 
     _actual: float | None = None
@@ -46,13 +46,13 @@ class Permit:
         return f"<permit for {self._cost:g} of {self._budget.name}>"
 
     def settle(self, actual: float) -> None:
-        """Say what it really cost; charged, or given back, when the block ends.
+        """Report the actual cost; the difference is charged or given back when the block ends.
 
         Args:
-            actual: Tokens, more or less than expected; what is said last counts.
+            actual: Tokens, more or fewer than estimated; the last report counts.
 
         Raises:
-            TypeError, ValueError: If it is no finite number of at least 0.
+            TypeError, ValueError: If it is not a finite number of at least 0.
             ConfigurationError: Outside of the block.
         """
         if not self._is_inside:
@@ -94,14 +94,14 @@ class Permit:
 
 @contextmanager
 def warn_on_failure(name: str) -> Iterator[None]:
-    """What is done to a budget after a call must not lose the call's result: that it failed is said once."""
+    """Turn a failure into a warning, once: an update of a budget must not cost a call its result."""
     try:
         yield
     except Exception as error:
         kind = type(error).__name__
         warn_once(
             ("budget", name, kind),
-            f"what a call really cost could not be settled, or others not be held back, for {name}: {kind}: {error}. "
-            "What was estimated stays charged (further ones are not reported)",
+            f"the actual cost of a call could not be settled, or later ones not deferred, for {name}: {kind}: {error}. "
+            "The estimate stays charged (further failures are not reported)",
             RateLimitWarning,
         )

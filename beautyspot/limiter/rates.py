@@ -1,4 +1,4 @@
-"""Rates: what is declared (``tpm``, ``rpm``, a text such as ``"100/minute"``), and what a call may cost."""
+"""Rates: limits as they are declared (``tpm``, ``rpm``, a text such as ``"100/minute"``), and checks of costs."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Rate:
     """One budget of a limit.
 
     Attributes:
-        key: Of the budget in its store.
+        key: The key of the budget in its store.
         emission: Seconds in which one token is earned.
-        tolerance: Seconds of budget that may be saved up.
+        tolerance: Seconds of budget that an idle budget may save.
         max_cost: Tokens that a call may cost.
         counts_calls: Whether every call costs 1 here, whatever it costs elsewhere.
     """
@@ -35,7 +35,7 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class TokenLimit:
-    """Tokens and calls a minute, taken together or not at all."""
+    """Tokens and calls a minute, charged together or not at all."""
 
     tpm: int | None
     rpm: int | None
@@ -47,7 +47,7 @@ class TokenLimit:
         return ", ".join(f"{name}={value}" for name, value in (("tpm", self.tpm), ("rpm", self.rpm)) if value)
 
     def rates(self, namespace: str, key: str) -> Iterator[Rate]:
-        """Its budgets; *burst* is a share of time, the same for both."""
+        """A rate for each budget; both may save the same share of time."""
         saved = self.burst * 60 / (self.tpm or self.rpm or 1)
         for name, amount in (("tpm", self.tpm), ("rpm", self.rpm)):
             if amount is not None:
@@ -68,7 +68,7 @@ class TextLimit:
         return repr(self.text)
 
     def rates(self, namespace: str, key: str) -> Iterator[Rate]:
-        """Its budgets."""
+        """A rate for each limit in the text."""
         for item in parsed(self.text):
             item.namespace = namespace
             emission = item.get_expiry() / item.amount
@@ -79,10 +79,10 @@ Limit = TokenLimit | TextLimit
 
 
 def parsed(text: str) -> list[RateLimitItem]:
-    """Limits from the notation of `limits`.
+    """The limits that *text* declares in the notation of `limits`.
 
     Raises:
-        ConfigurationError: If it is not that notation, or admits nothing.
+        ConfigurationError: If the text is not in that notation, or admits nothing.
     """
     try:
         items = parse_many(text)
@@ -96,11 +96,11 @@ def parsed(text: str) -> list[RateLimitItem]:
 
 
 def checked_cost(cost: Any, most: float, name: str) -> float:
-    """What a call costs, as a number that can be charged.
+    """The cost of a call as a number that can be charged.
 
     Raises:
-        TypeError: If it is no number.
-        ValueError: If it is negative, not finite, or more than can ever be admitted.
+        TypeError: If the cost is not a number.
+        ValueError: If the cost is negative, not finite, or above what can ever be admitted.
     """
     if not _is_number(cost):
         raise TypeError(f"the cost of a call is a number of tokens, not {cost!r} ({type(cost).__name__})")
@@ -115,11 +115,11 @@ def checked_cost(cost: Any, most: float, name: str) -> float:
 
 
 def checked_seconds(what: str, seconds: Any) -> float:
-    """Seconds, as a number.
+    """Seconds as a number.
 
     Raises:
-        TypeError: If it is no number.
-        ConfigurationError: If it is negative or not finite.
+        TypeError: If they are not a number.
+        ConfigurationError: If they are negative or not finite.
     """
     if not _is_number(seconds):
         raise TypeError(f"{what} is a number of seconds, not {seconds!r} ({type(seconds).__name__})")

@@ -1,6 +1,6 @@
-"""RedisStorage: budgets in a Redis server, shared by all machines that reach it; one command an admission.
+"""RedisStorage: budgets in a Redis server, shared by all machines that reach it; one command per admission.
 
-The server's clock counts, so machines need not agree on the time. A state is three doubles in 24 bytes, in
+The server's clock counts, so machines need not agree on the time. A state is four doubles in 32 bytes, in
 microseconds: exact, and parsed faster than text.
 """
 
@@ -16,7 +16,7 @@ from beautyspot.limiter.support import GCRASupport, wraps_errors
 
 __all__ = ["RedisStorage"]
 
-# What `gcra.aged` and `gcra._time` say, for the scripts below. A missing key owes nothing at all.
+# `gcra.aged` and `gcra._time`, for the scripts below. A missing key owes nothing at all.
 _AGED = f"""
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
@@ -29,13 +29,13 @@ local function aged(key)
     return debt, held, (-elapsed <= {STEP * 1e6:.0f}) and last or now, tolerance
 end
 local function put(key, debt, last, held, tolerance)
-    -- A minute longer than it says anything, so that a clock that is set back is noticed.
+    -- A minute longer than the state matters, so that a clock that is set back is noticed.
     local ms = math.ceil(math.max(debt + tolerance, held) / 1000) + 60000
     redis.call('SET', key, struct.pack('<dddd', debt, last, held, tolerance), 'PX', ms)
 end
 """
-# ARGV: max_wait, then for each key tolerance and charge. Written out, since it runs for every call: functions and
-# formats would take it half as long again.
+# ARGV: max_wait, then tolerance and charge of each key. Inlined, since it runs for every call: functions and formats
+# would make it take half as long again.
 ACQUIRE = f"""
 local call, floor = redis.call, -math.huge
 local time = call('TIME')
@@ -66,7 +66,7 @@ for i = 1, #KEYS do
 end
 return {{1, math.ceil(wait)}}
 """
-# ARGV: for each key the seconds that are charged further, or given back.
+# ARGV: for each key the microseconds to charge, or (negative) to give back.
 SHIFT = (
     _AGED
     + """
@@ -99,7 +99,7 @@ return found
 )
 SCRIPTS = {"acquire": ACQUIRE, "shift": SHIFT, "defer": DEFER, "get": GET}
 _PREFIX = "beautyspot+"
-_LONGEST = 1e18  # microseconds: a wait without end, as Lua reads it
+_LONGEST = 1e18  # microseconds: an unbounded wait, as a number that Lua can read
 
 
 class RedisStorage(GCRASupport, limits.storage.RedisStorage):
@@ -107,7 +107,7 @@ class RedisStorage(GCRASupport, limits.storage.RedisStorage):
 
     Args:
         uri: ``beautyspot+redis://host:port/0``; also ``rediss`` and ``redis+unix``.
-        options: As for ``limits.storage.RedisStorage``.
+        options: Options of ``limits.storage.RedisStorage``.
     """
 
     STORAGE_SCHEME = [f"{_PREFIX}{scheme}" for scheme in ("redis", "rediss", "redis+unix")]
@@ -121,8 +121,8 @@ class RedisStorage(GCRASupport, limits.storage.RedisStorage):
     def acquire_gcra(self, requests: Sequence[Request], max_wait: float = 0.0) -> tuple[bool, float]:
         """Charge a call to all of its budgets, or to none."""
         prefix = self.key_prefix
-        taken, wait = self._run("acquire", *acquire_arguments(requests, max_wait, prefix))
-        return bool(taken), wait / 1e6
+        charged, wait = self._run("acquire", *acquire_arguments(requests, max_wait, prefix))
+        return bool(charged), wait / 1e6
 
     @wraps_errors
     def shift_gcra(self, shifts: Sequence[tuple[str, float]]) -> None:
@@ -131,17 +131,17 @@ class RedisStorage(GCRASupport, limits.storage.RedisStorage):
 
     @wraps_errors
     def defer_gcra(self, keys: Sequence[str], seconds: float) -> None:
-        """Let nobody who asks one of the budgets begin before *seconds* have passed."""
+        """Let no call of these budgets begin before *seconds* have passed."""
         self._run("defer", self._prefixed(keys), [seconds * 1e6])
 
     @wraps_errors
     def get_gcra(self, keys: Sequence[str]) -> list[tuple[float, float]]:
-        """What budgets owe and are deferred by, in seconds."""
+        """The seconds that each budget owes and is deferred by."""
         return levels_of(self._run("get", self._prefixed(keys), []))
 
     def _run(self, name: str, keys: Sequence[str], arguments: Sequence[float]) -> Any:
         script = self._gcra[name]
-        try:  # what calling the script does, without its looking for a pipeline
+        try:  # as calling the script does, but without its check for a pipeline
             return script.registered_client.evalsha(script.sha, len(keys), *keys, *arguments)
         except self.dependencies[self.target_server].module.exceptions.NoScriptError:
             return script(keys, arguments)
@@ -165,5 +165,5 @@ def acquire_arguments(requests: Sequence[Request], max_wait: float, prefix: str)
 
 
 def levels_of(answer: Sequence[tuple[bytes, bytes]]) -> list[tuple[float, float]]:
-    """What the script that looks at budgets gave, in seconds."""
+    """The reply of the script GET, in seconds."""
     return [(float(owed) / 1e6, float(held) / 1e6) for owed, held in answer]

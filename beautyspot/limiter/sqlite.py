@@ -16,7 +16,7 @@ from beautyspot.limiter.support import GCRASupport, NoWindows, wraps_errors
 
 __all__ = ["SQLiteStorage"]
 
-# A future `limits` may bring a storage of this name; its users must get that one.
+# A future version of `limits` may bring a storage of this name; its users must get that one.
 FREE_SCHEMES = [] if "sqlite" in limits.storage.SCHEMES else ["sqlite"]  # type: ignore[attr-defined]
 
 
@@ -26,8 +26,8 @@ class SQLiteStorage(NoWindows, Storage, GCRASupport):
     Args:
         uri: ``sqlite:///relative.db`` or ``sqlite:////absolute.db``.
         wrap_exceptions: Whether errors of SQLite are raised as ``limits.errors.StorageError``.
-        timeout: Seconds for which other processes are waited for.
-        clock: Gives seconds since the epoch.
+        timeout: Seconds to wait for other processes.
+        clock: Returns seconds since the epoch.
     """
 
     STORAGE_SCHEME = ["beautyspot+sqlite", *FREE_SCHEMES]
@@ -56,17 +56,17 @@ class SQLiteStorage(NoWindows, Storage, GCRASupport):
 
     @wraps_errors
     def defer_gcra(self, keys: Sequence[str], seconds: float) -> None:
-        """Let nobody who asks one of the budgets begin before *seconds* have passed."""
+        """Let no call of these budgets begin before *seconds* have passed."""
         self.file.run(self.transactions.defer(keys, seconds))
 
     @wraps_errors
     def get_gcra(self, keys: Sequence[str]) -> list[tuple[float, float]]:
-        """What budgets owe and are deferred by, in seconds."""
+        """The seconds that each budget owes and is deferred by."""
         return self.file.run(self.transactions.get(keys), "BEGIN")
 
     @property
     def base_exceptions(self) -> tuple[type[Exception], ...]:
-        """What can go wrong here."""
+        """The errors of SQLite and of files."""
         return (sqlite3.Error, OSError)
 
     def check(self) -> bool:
@@ -78,11 +78,11 @@ class SQLiteStorage(NoWindows, Storage, GCRASupport):
         return True
 
     def reset(self) -> int:
-        """Forget everything; returns how many keys there were."""
+        """Delete all budgets; returns how many there were."""
         return self.file.run(self.transactions.reset)
 
     def clear(self, key: str) -> None:
-        """Forget *key*."""
+        """Delete the budget of *key*."""
         self.file.run(self.transactions.clear(key))
 
     def close(self) -> None:
@@ -106,14 +106,14 @@ _PUT = "INSERT OR REPLACE INTO gcra VALUES (?, ?, ?, ?, ?)"
 _SPENT = "DELETE FROM gcra WHERE debt - (? - last) <= -tolerance"
 
 
-_SWEEP = 1024  # admissions after which budgets that are paid off are dropped
+_SWEEP = 1024  # admissions after which budgets that are paid off are deleted
 
 
 class Transactions:
-    """What is done to budgets, as transactions; whoever runs them waits or awaits.
+    """The operations on budgets as transactions, which the sync storage runs and the async one awaits.
 
     Args:
-        clock: Gives seconds since the epoch; of this machine, since a file outlives its start.
+        clock: Returns seconds since the epoch: the file outlives a restart of the machine.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -126,16 +126,16 @@ class Transactions:
         """Charge a call to all of its budgets, or to none."""
 
         def act(connection: sqlite3.Connection) -> tuple[bool, float]:
-            now = self._clock()  # with the file in hand, so that nobody's later time is there already
+            now = self._clock()  # once the file is locked: no other process can have written a later time
             states: dict[str, State] = {key: row for key, *_ in requests for row in connection.execute(_GET, (key,))}
-            taken, wait = admit(requests, states, now, max_wait)
-            for key, *_ in requests if taken else ():
+            charged, wait = admit(requests, states, now, max_wait)
+            for key, *_ in requests if charged else ():
                 connection.execute(_PUT, (key, *states[key]))
-            self._admitted += taken
+            self._admitted += charged
             if self._admitted >= _SWEEP:
                 connection.execute(_SPENT, (now,))
                 self._admitted = 0
-            return taken, wait
+            return charged, wait
 
         return act
 
@@ -144,11 +144,11 @@ class Transactions:
         return lambda connection: self._change(connection, shifted, shifts)
 
     def defer(self, keys: Sequence[str], seconds: float) -> Callable[[sqlite3.Connection], None]:
-        """Let nobody who asks one of the budgets begin before *seconds* have passed."""
+        """Let no call of these budgets begin before *seconds* have passed."""
         return lambda connection: self._change(connection, deferred, [(key, seconds) for key in keys])
 
     def get(self, keys: Sequence[str]) -> Callable[[sqlite3.Connection], list[tuple[float, float]]]:
-        """What budgets owe and are deferred by, in seconds."""
+        """The seconds that each budget owes and is deferred by."""
         return lambda connection: [aged(_state(connection, key), self._clock()) for key in keys]
 
     def _change(
@@ -163,13 +163,13 @@ class Transactions:
 
     @staticmethod
     def reset(connection: sqlite3.Connection) -> int:
-        """Forget everything; how many keys there were."""
+        """Delete all budgets; returns how many there were."""
         return connection.execute("DELETE FROM gcra").rowcount
 
     @staticmethod
     def clear(key: str) -> Callable[[sqlite3.Connection], None]:
-        """Forget *key*."""
-        return lambda connection: _forget(connection, key)
+        """Delete the budget of *key*."""
+        return lambda connection: _delete(connection, key)
 
 
 def _state(connection: sqlite3.Connection, key: str) -> State | None:
@@ -177,5 +177,5 @@ def _state(connection: sqlite3.Connection, key: str) -> State | None:
     return row
 
 
-def _forget(connection: sqlite3.Connection, key: str) -> None:
+def _delete(connection: sqlite3.Connection, key: str) -> None:
     connection.execute("DELETE FROM gcra WHERE key = ?", (key,))

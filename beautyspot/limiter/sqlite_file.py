@@ -1,4 +1,4 @@
-"""SQLiteFile: a small SQLite file that many processes use in transactions of microseconds."""
+"""SQLiteFile: a small SQLite file that many processes share, in transactions of microseconds."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ _PAUSE = 0.003  # seconds; a transaction of another process takes some microseco
 
 
 class Busy(sqlite3.OperationalError):
-    """The file is in use by another process just now."""
+    """Another process is using the file."""
 
 
 class SQLiteFile(SurvivesFork):
     """One connection for all threads of a process: a transaction is over before a second one would pay.
 
-    Who finds the file in use by another process asks again a moment later, and holds no lock while he waits,
-    so that this may be used on an event loop.
+    While another process uses the file, an attempt is repeated a moment later, and no lock is held meanwhile: so this
+    may be used on an event loop.
 
     Args:
-        path: The file, made with its directories when it is first needed.
-        schema: Statements that make its tables where they are missing.
-        timeout: Seconds for which other processes are waited for.
+        path: The file, created with its directories when it is first needed.
+        schema: Statements that create its tables if they are missing.
+        timeout: Seconds to wait for other processes.
     """
 
     def __init__(self, path: str, schema: str, timeout: float) -> None:
@@ -43,7 +43,7 @@ class SQLiteFile(SurvivesFork):
         self.survive_forks()
 
     def run(self, action: Callable[[sqlite3.Connection], T], begin: str = "BEGIN IMMEDIATE") -> T:
-        """Run *action* in a transaction of its own, waiting while others use the file."""
+        """Run *action* in a transaction, waiting while other processes use the file."""
         for pause in self.pauses():
             try:
                 return self.attempt(action, begin)
@@ -52,16 +52,16 @@ class SQLiteFile(SurvivesFork):
         return self.attempt(action, begin)
 
     def pauses(self) -> Iterator[float]:
-        """Seconds between two attempts, until the timeout. Unequal, so that two who collided do not again."""
+        """Seconds between attempts, until the timeout. Random, so that two processes do not collide again."""
         end = time.monotonic() + self._timeout
         while time.monotonic() < end:
-            yield _PAUSE * random.uniform(0.2, 1)  # noqa: S311 - spreads attempts, guards nothing
+            yield _PAUSE * random.uniform(0.2, 1)  # noqa: S311 - spreads attempts, protects nothing
 
     def attempt(self, action: Callable[[sqlite3.Connection], T], begin: str = "BEGIN IMMEDIATE") -> T:
         """As `run`, once.
 
         Raises:
-            Busy: If another process uses the file just now.
+            Busy: If another process is using the file.
         """
         with self._using:  # for microseconds
             try:
@@ -100,11 +100,11 @@ class SQLiteFile(SurvivesFork):
                 connection.close()
 
     def before_fork(self) -> None:
-        """Let a transaction finish, and none begin, until the fork is over."""
+        """Wait for a running transaction, and let none begin until the fork is over."""
         self._using.acquire()
 
     def after_fork_in_parent(self) -> None:
-        """Go on."""
+        """Allow transactions again."""
         self._using.release()
 
     def after_fork_in_child(self) -> None:

@@ -1,4 +1,4 @@
-"""Stores: the budgets behind a ``limiter_uri``, for threads and for event loops."""
+"""Store: the budgets behind a ``limiter_uri``, for threads and for event loops."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from beautyspot.limiter.sqlite import SQLiteStorage
 from beautyspot.limiter.support import GCRASupport
 
 STORES = Registry(
-    "place for budgets",
+    "store of budgets",
     "beautyspot.limiters",
     {
         "memory": "beautyspot.limiter.stores:memory",
@@ -28,24 +28,24 @@ STORES = Registry(
     },
 )
 
-_REDIS_SECONDS = 5.0  # for which an answer is waited for
-# A server that is started again is waited for: 0.2, 0.4, 0.8 and 1 seconds. A call that was under way when it went,
-# which the client sends anew, waits as long at each of its attempts.
+_REDIS_SECONDS = 5.0  # timeout of an answer
+# Retries bridge a restart of the server, after 0.2, 0.4, 0.8 and 1 seconds. The client sends a command that was in
+# flight again, with the same waits at each attempt.
 _REDIS_RETRIES = 4
 _REDIS_PAUSE, _REDIS_LONGEST_PAUSE = 0.1, 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """Budgets, as threads and as event loops reach them.
+    """A store of budgets, for threads and for event loops.
 
     Attributes:
-        place: Where they are, as it may be shown.
-        sync: For threads.
-        aio: For event loops; the same budgets.
-        close: Releases what was opened; a later call opens it again.
-        errors: What `sync` and `aio` raise where the place cannot be reached.
-        is_instant: Whether `sync` never waits, so that it may be asked on an event loop, and twice.
+        place: The URI without its password, for messages.
+        sync: The storage for threads.
+        aio: The storage of the same budgets for event loops.
+        close: Releases connections; a later call opens them again.
+        errors: The errors of `sync` and `aio` when the store cannot be reached.
+        is_instant: Whether `sync` never blocks, so that it may be called on an event loop, and twice.
     """
 
     place: str
@@ -56,7 +56,7 @@ class Store:
     is_instant: bool = False
 
     def unavailable(self, error: BaseException) -> LimiterUnavailableError:
-        """What is raised in place of one of `errors`."""
+        """The error to raise in place of one of `errors`."""
         cause = error.__cause__ or error
         return LimiterUnavailableError(self.place, f"{type(cause).__name__}: {cause}".rstrip("."))
 
@@ -65,7 +65,7 @@ def open_store(uri: str) -> Store:
     """The store at ``memory://``, ``sqlite:///path`` or ``redis://host:port/0``.
 
     Raises:
-        ConfigurationError: If no store is known for the scheme, or what it needs is not installed.
+        ConfigurationError: If the scheme is unknown, or the library that it needs is not installed.
     """
     opener = STORES.for_url(uri)
     if opener is None:
@@ -82,13 +82,13 @@ def open_store(uri: str) -> Store:
 
 
 def memory(uri: str) -> Store:
-    """Budgets of this process."""
+    """A store in the memory of this process."""
     sync = MemoryStorage(uri)
     return Store(uri, sync, aio.MemoryStorage(uri, shared=sync), sync.close, (), is_instant=True)
 
 
 def sqlite(uri: str) -> Store:
-    """Budgets of all processes that name one file."""
+    """A store for all processes that name the same file."""
     if not uri.partition("://")[2].strip("/"):
         raise ConfigurationError(f"a limiter_uri names a file, as in 'sqlite:///budgets.db', and {uri!r} names none")
     sync = SQLiteStorage(uri, wrap_exceptions=True)
@@ -97,7 +97,7 @@ def sqlite(uri: str) -> Store:
 
 
 def redis(uri: str) -> Store:
-    """Budgets of all machines that reach one Redis server."""
+    """A store for all machines that reach the same Redis server."""
     try:
         from redis import ConnectionError, TimeoutError
         from redis.asyncio.retry import Retry as AsyncRetry
@@ -107,18 +107,18 @@ def redis(uri: str) -> Store:
         raise ConfigurationError('a redis:// limiter_uri needs redis: pip install "beautyspot[redis]"') from error
     backoff = ExponentialBackoff(cap=_REDIS_LONGEST_PAUSE, base=_REDIS_PAUSE)
     lost = (ConnectionError, TimeoutError)
-    again: Any = (*lost, OSError)  # a refused connection is one before the client makes it another
+    again: Any = (*lost, OSError)  # a refused connection is an OSError before the client translates it
     options: dict[str, Any] = {
         "socket_timeout": _REDIS_SECONDS,
         "socket_connect_timeout": _REDIS_SECONDS,
-        "retry_on_error": list(lost),  # which older versions of redis ask for besides
+        "retry_on_error": list(lost),  # which older versions of redis need as well
     }
     uri = _with_port(uri)
     retry = Retry(backoff, _REDIS_RETRIES, supported_errors=again)
     sync = RedisStorage(f"beautyspot+{uri}", wrap_exceptions=True, retry=retry, **options)
     async_retry = AsyncRetry(backoff, _REDIS_RETRIES, supported_errors=again)
     twin = aio.RedisStorage(f"async+beautyspot+{uri}", wrap_exceptions=True, retry=async_retry, **options)
-    sync.storage.connection_pool.make_connection()  # which connects nowhere yet, and refuses a misspelt option
+    sync.storage.connection_pool.make_connection()  # which does not connect yet, and rejects a misspelt option
     return Store(_without_password(uri), sync, twin, sync.close, (StorageError,))
 
 
@@ -130,7 +130,7 @@ def _with_port(uri: str) -> str:
 
 
 def _without_password(uri: str) -> str:
-    """*uri* as it may be shown, whatever it is."""
+    """*uri* as messages may show it, even if it is malformed."""
     scheme, _, rest = uri.partition("://")
     place, slash, path = rest.partition("/")
     return f"{scheme}://{place.rpartition('@')[2]}{slash}{path.partition('?')[0]}"

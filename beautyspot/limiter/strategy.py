@@ -19,24 +19,24 @@ __all__ = ["GCRARateLimiter"]
 
 
 class BudgetStrategy:
-    """What strategies for threads and for event loops are made from: a storage alone will do, as `limits` has it."""
+    """The base of the strategies for threads and for event loops; takes a storage, as all strategies of `limits` do."""
 
     _budgets: Any
 
     def __init__(self, storage: Any, burst: float = 0) -> None:
         if not hasattr(storage, "acquire_gcra"):
             raise NotImplementedError(f"GCRA rate limiting is not implemented for storage of type {type(storage)}")
-        super().__init__(storage)  # type: ignore[call-arg]  # of the strategy of `limits` that stands behind this one
+        super().__init__(storage)  # type: ignore[call-arg]  # the strategy of `limits` comes next in the order of bases
         self._budgets = storage
         self.burst = burst
 
 
 class GCRARateLimiter(BudgetStrategy, RateLimiter):
-    """Paces calls: none begins while the budget owes anything, and what a call costs is owed afterwards.
+    """Paces calls: none begins while its budget owes anything, and each adds its cost to the debt.
 
     Args:
         storage: A storage of `limits` that has `GCRASupport`.
-        burst: Tokens that may be saved up while nobody calls; 0 paces strictly.
+        burst: Tokens that an idle budget may save; 0 paces strictly.
 
     Raises:
         NotImplementedError: If the storage does not support it.
@@ -47,23 +47,23 @@ class GCRARateLimiter(BudgetStrategy, RateLimiter):
     def acquire(
         self, requests: Sequence[tuple[RateLimitItem, float]], *identifiers: str, max_wait: float = math.inf
     ) -> float:
-        """Charge a call to several limits, or to none of them, and reserve its place.
+        """Charge a call to several limits, or to none of them, and reserve its start.
 
         Args:
-            requests: Limits, and the tokens that the call costs of each.
-            identifiers: Name the budget, as for `hit`.
-            max_wait: Seconds that the call would wait at most.
+            requests: Pairs of a limit and the tokens that the call costs there.
+            identifiers: The name of the budget, as for `hit`.
+            max_wait: Seconds that the call waits at most.
 
         Returns:
-            Seconds after which the call may begin: whoever asks waits for so long.
+            Seconds after which the call may begin: the caller waits that long.
 
         Raises:
-            RateLimitExceeded: If it would have to wait for longer; nothing is charged then.
+            RateLimitExceeded: If it would have to wait longer; nothing is charged then.
             ValueError, TypeError: As `hit` does.
         """
         asked = [request(item, identifiers, self.burst, cost) for item, cost in requests if cost]
-        taken, wait = self._budgets.acquire_gcra(asked, max_wait) if asked else (True, 0.0)
-        if not taken:
+        charged, wait = self._budgets.acquire_gcra(asked, max_wait) if asked else (True, 0.0)
+        if not charged:
             raise RateLimitExceeded(", ".join(str(item) for item, _ in requests), wait, max_wait)
         return wait
 
@@ -72,15 +72,15 @@ class GCRARateLimiter(BudgetStrategy, RateLimiter):
 
         Args:
             item: The limit.
-            identifiers: Name the budget.
+            identifiers: The name of the budget.
             cost: Tokens, at most the limit's amount.
 
         Returns:
-            Whether it may; if not, nothing is charged.
+            Whether the call may begin; if not, nothing is charged.
 
         Raises:
-            ValueError: If the cost is negative, not finite, or more than the limit can ever admit.
-            TypeError: If the cost is no number.
+            ValueError: If the cost is negative, not finite, or above what the limit can ever admit.
+            TypeError: If the cost is not a number.
         """
         asked = request(item, identifiers, self.burst, cost)
         return not cost or self._budgets.acquire_gcra((asked,))[0]
@@ -91,13 +91,13 @@ class GCRARateLimiter(BudgetStrategy, RateLimiter):
         return not cost or self._budgets.get_gcra((asked[0],))[0][0] <= 0
 
     def get_window_stats(self, item: RateLimitItem, *identifiers: str) -> WindowStats:
-        """When nothing will be owed any more, and how many tokens may be taken at once until then."""
+        """When the debt is paid off, and how many tokens a call may cost at once until then."""
         ((owed, _),) = self._budgets.get_gcra((item.key_for(*identifiers),))
         return window_stats(item, self.burst, owed)
 
 
 def request(item: RateLimitItem, identifiers: tuple[str, ...], burst: float, cost: float) -> Request:
-    """What a call asks of a limit of `limits`."""
+    """The request of a call for a limit of `limits`."""
     amount = item.amount
     if type(cost) is not int or not 0 <= cost <= amount:
         cost = checked_cost(cost, amount, str(item))
@@ -106,12 +106,12 @@ def request(item: RateLimitItem, identifiers: tuple[str, ...], burst: float, cos
 
 
 def window_stats(item: RateLimitItem, burst: float, owed: float) -> WindowStats:
-    """What `limits` tells of a budget that owes *owed* seconds."""
+    """The statistics that `limits` shows of a budget that owes *owed* seconds."""
     if owed > 0:
         return WindowStats(time.time() + owed, 0)
     saved = -owed * item.amount / item.get_expiry()
-    # One call more than what is saved up, since a call pays afterwards.
+    # One call more than is saved, since a call adds its cost afterwards.
     return WindowStats(time.time(), math.floor(min(saved, burst)) + 1)
 
 
-STRATEGIES.setdefault("gcra", GCRARateLimiter)  # type: ignore[arg-type]  # which lists those of `limits`
+STRATEGIES.setdefault("gcra", GCRARateLimiter)  # type: ignore[arg-type]  # which is typed for the strategies of `limits`

@@ -1,7 +1,7 @@
-"""GCRASupport: what a storage of `limits` must do so that the strategy ``"gcra"`` runs on it.
+"""GCRASupport: the interface of storages of `limits` that the strategy ``"gcra"`` runs on.
 
-In the style of ``limits.storage.MovingWindowSupport``: an ability that a storage declares by inheriting from
-it beside ``Storage``. `beautyspot.limiter.aio.GCRASupport` is its twin for async storages.
+In the style of ``limits.storage.MovingWindowSupport``: a storage inherits from it and from ``Storage``.
+`beautyspot.limiter.aio.GCRASupport` is the same for async storages.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ C = TypeVar("C", bound=Callable[..., Any])
 
 __all__ = ["GCRASupport", "NoWindows", "wraps_errors"]
 
-NO_WINDOWS = '{} has budgets for the strategy "gcra" alone; for windows, give limits one of its own storages'
+NO_WINDOWS = '{} has budgets for the strategy "gcra" only; for fixed or moving windows, use a storage of limits itself'
 
 
 class GCRASupport(ABC):
-    """A storage that keeps budgets. Each method is one step that no other caller can come between."""
+    """A storage of budgets. Each method is atomic."""
 
     @abstractmethod
     def acquire_gcra(self, requests: Sequence[Request], max_wait: float = 0.0) -> tuple[bool, float]:
         """Charge a call to all of its budgets, or to none.
 
         Args:
-            requests: One for each budget: its key, seconds in which one token is earned, seconds of budget
-                that may be saved up, and the tokens that the call costs.
-            max_wait: Seconds that the call would wait at most.
+            requests: A request for each budget: its key, seconds in which one token is earned, seconds of budget
+                that may be saved, and the tokens that the call costs.
+            max_wait: Seconds that the call waits at most.
 
         Returns:
-            Whether it was charged, and after how many seconds it begins, or would have begun.
+            Whether the call was charged, and after how many seconds it begins, or would have begun.
         """
 
     @abstractmethod
@@ -45,33 +45,33 @@ class GCRASupport(ABC):
 
     @abstractmethod
     def defer_gcra(self, keys: Sequence[str], seconds: float) -> None:
-        """Let nobody who asks one of the budgets begin before *seconds* have passed."""
+        """Let no call of these budgets begin before *seconds* have passed."""
 
     @abstractmethod
     def get_gcra(self, keys: Sequence[str]) -> list[tuple[float, float]]:
-        """For each budget the seconds that it owes, negative where some is saved up, and is deferred by."""
+        """For each budget, the seconds that it owes (negative if some are saved) and those that it is deferred by."""
 
 
 class NoWindows:
-    """Answers for the counters that `limits` has each storage declare: fixed windows are left to its own storages."""
+    """The counters of fixed windows, which `limits` demands of each storage: not supported."""
 
     def incr(self, key: str, expiry: int, amount: int = 1) -> int:
-        """Not here."""
+        """Not supported."""
         raise NotImplementedError(NO_WINDOWS.format(type(self).__name__))
 
     def get(self, key: str) -> int:
-        """Not here."""
+        """Not supported."""
         raise NotImplementedError(NO_WINDOWS.format(type(self).__name__))
 
     def get_expiry(self, key: str) -> float:
-        """Not here."""
+        """Not supported."""
         raise NotImplementedError(NO_WINDOWS.format(type(self).__name__))
 
 
 def wraps_errors(method: C) -> C:
-    """Let *method* raise a ``StorageError`` for errors of its storage where ``wrap_exceptions`` is set.
+    """Let *method* raise a ``StorageError`` for errors of its storage if ``wrap_exceptions`` is set.
 
-    As ``limits`` does it for its own methods, but once for each method and not once for each class.
+    As ``limits`` does for its own methods, but per method, not per class.
     """
 
     @functools.wraps(method)

@@ -1,6 +1,6 @@
 """Project: builds the parts and owns their lifetime.
 
-`project` is the class, `decorators` makes tasks of functions, `rate_limits` limits them.
+`project` is the class, `decorators` makes tasks of functions, `rate_limits` limits calls.
 """
 
 from typing import TYPE_CHECKING

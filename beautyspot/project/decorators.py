@@ -1,4 +1,4 @@
-"""Decorators: makes tasks of functions, for a project."""
+"""Decorators: makes tasks of functions."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ class Decorators:
     """Makes tasks of functions: checks the options, and picks the kind of task.
 
     Args:
-        storage: Of the project.
-        serializer: Of the project.
-        retention: Of the project, if it has one.
+        storage: The storage of the project.
+        serializer: The serializer of the project.
+        retention: The retention of the project, if it has one.
     """
 
     def __init__(self, storage: BlobStorage, serializer: Serializer, retention: Retention | None) -> None:
@@ -60,11 +60,15 @@ class Decorators:
         self._retention = retention
 
     def checked(self, decorator: str, options: dict[str, Any]) -> Options:
-        """The options that were given to ``project.task`` or ``project.batch_task``.
+        """The options of ``project.task`` or ``project.batch_task``, checked.
+
+        Args:
+            decorator: The name of the method, for errors.
+            options: The options as they were given.
 
         Raises:
             TypeError: If there is no such option.
-            ConfigurationError: If one of them cannot work.
+            ConfigurationError: If an option is invalid.
         """
         for name in options.keys() - _OPTIONS:
             from difflib import get_close_matches
@@ -83,7 +87,7 @@ class Decorators:
         )
 
     def _check(self, given: Options) -> None:
-        """Refuse options that cannot work; those are looked at here that are kept as they were given."""
+        """Reject invalid options; the others are checked where they are converted."""
         if given.save_blob not in (None, True, False):
             raise ConfigurationError(f"save_blob is True, False or None, not {given.save_blob!r}")
         if given.key is not None and not callable(given.key) and not isinstance(given.key, Policy):
@@ -100,7 +104,7 @@ class Decorators:
             )
 
     def task(self, project: Services, function: Any, options: Options) -> BaseTask[..., Any]:
-        """A task of *project*.
+        """Make a task of *project*.
 
         Raises:
             ConfigurationError, UnkeyableError: As `Project.task` does.
@@ -110,7 +114,7 @@ class Decorators:
     def batch_task(
         self, project: Services, function: Any, options: Options, size: int, batch: str | None
     ) -> BaseTask[..., Any]:
-        """A batch task of *project*.
+        """Make a batch task of *project*.
 
         Raises:
             ConfigurationError, UnkeyableError: As `Project.batch_task` does.
@@ -155,7 +159,7 @@ def _kind_of_batch(function: Callable[..., Any]) -> TaskKind:
 
 
 def serializer_of(given: Serializer | str | None) -> Serializer | None:
-    """A serializer, looked up where its name was given."""
+    """The serializer, looked up if it was given by name."""
     found: Serializer | None = SERIALIZERS[given]() if isinstance(given, str) else given
     if found is not None and (isinstance(found, type) or not _serializes(found)):
         raise ConfigurationError(f"a serializer is an object with the methods dumps and loads, not {given!r}")

@@ -60,33 +60,34 @@ BLOB_THRESHOLD = 1 << 16  # chosen by measurement: docs/benchmarks.md
 
 
 class Project:
-    """A place where results are kept, and the decorator that keeps them there.
+    """A cache of results, and the decorators that use it.
 
     Args:
-        name: Of the project; its index is ``./name.db`` unless *db* says otherwise.
-        db: A path, a URL (``postgresql://…``, ``sqlite:///…``, ``memory://``), or any `TaskDB`.
-        storage_path: A directory, or a URL (``s3://bucket/prefix``, or any that fsspec knows), for large results.
-        s3_opts: Of a storage in S3: ``endpoint_url``, ``region_name``, ``profile_name``, ``aws_access_key_id`` …,
-            as boto3 takes them. Without them, its own chain of environment, files and roles holds.
+        name: The name of the project; its index is ``./name.db`` unless *db* names another.
+        db: The index: a path, a URL (``postgresql://…``, ``sqlite:///…``, ``memory://``), or any `TaskDB`.
+        storage_path: The place of large results: a directory, or a URL (``s3://bucket/prefix``, or any that fsspec
+            knows).
+        s3_opts: Options of a storage in S3, as boto3 takes them: ``endpoint_url``, ``region_name``, ``profile_name``,
+            ``aws_access_key_id`` …. By default boto3 looks for them in the environment, files and roles.
         storage: Any `BlobStorage`, in place of *storage_path*.
         serializer: Any `Serializer`, or the name of an installed one, in place of MessagePack.
         tpm: Tokens a minute that limited calls may cost, or ``None`` for no such limit.
         rpm: Limited calls a minute, or ``None`` for no such limit.
-        burst: Tokens that may be saved up while nobody calls; 0 paces strictly.
-        limiter_uri: Who shares these budgets: ``"memory://"`` this process alone, ``"sqlite:///path"`` all
-            processes that name the file, ``"redis://host:port/0"`` all machines that reach the server. By default
-            all processes that open the same SQLite index, through a file beside it.
+        burst: Tokens that an idle budget may save; 0 paces strictly.
+        limiter_uri: The store of these budgets: ``"memory://"`` for this process alone, ``"sqlite:///path"`` for all
+            processes that name the file, ``"redis://host:port/0"`` for all machines that reach the server. By default
+            a file beside an SQLite index, for all processes that open it.
         io_workers: Threads for the I/O of async tasks.
         executor: An executor for that I/O, in place of *io_workers*.
-        blob_threshold: Bytes above which a result goes to blob storage by itself.
+        blob_threshold: Bytes above which a result goes to blob storage.
         on_save_error: ``"warn"``: a result that cannot be written is returned, with one warning;
             ``"raise"``: its call raises.
-        secret: Signs what is kept: a result that was not signed with it is none. At least 16 bytes that nobody
-            can guess; ``None``: nothing is signed.
-        retention: For how long results are kept, and how many bytes of them; ``None``: nothing is ever dropped.
+        secret: The secret that signs results, of at least 16 bytes that cannot be guessed: a result that is not
+            signed with it does not count. ``None``: results are not signed.
+        retention: How long results are kept, and how many bytes of them; ``None``: nothing is ever deleted.
 
     Raises:
-        ConfigurationError: If an option cannot work.
+        ConfigurationError: If an option is invalid.
     """
 
     def __init__(
@@ -116,7 +117,7 @@ class Project:
         if io_workers < 1 or blob_threshold < 0:
             raise ConfigurationError("io_workers must be at least 1 and blob_threshold at least 0")
         if storage is not None and s3_opts is not None:
-            raise ConfigurationError("s3_opts are for a storage_path in S3; a storage that is given has its own")
+            raise ConfigurationError("s3_opts are for a storage_path in S3; a storage object has its own options")
         self.name = name
         self.on_save_error: OnSaveError = on_save_error
         self.io_workers = io_workers
@@ -175,10 +176,10 @@ class Project:
             "secret": None if self.results.signer is None else self.results.signer.secret,
             "retention": self.retention,
         }
-        return _reopened, (self.name, options, ByValue(self._registered))
+        return _unpickle, (self.name, options, ByValue(self._registered))
 
     def __beautyspot_key__(self) -> str:
-        """What stands for this project where a function captured it."""
+        """What identifies this project in the key of a function that captured it."""
         return self.name
 
     def __enter__(self) -> Self:
@@ -188,9 +189,9 @@ class Project:
         self.close()
 
     def close(self) -> None:
-        """Release everything that this project opened itself, and nothing that was handed to it.
+        """Release everything that this project opened itself, and nothing that was passed to it.
 
-        Every result that was handed out is kept already. A later call opens the places again.
+        Every result that was returned is stored already. A later call opens index and storage again.
         """
         with self._lock:
             executor, self._own_executor = self._own_executor, None
@@ -217,22 +218,22 @@ class Project:
     @overload
     def task(self, /, **options: Unpack[TaskOptions]) -> TaskDecorator: ...
     def task(self, function: Any = None, /, **options: Any) -> Any:
-        """Keep the results of a function; with or without options, as a decorator or called on a function.
+        """Cache the results of a function; with or without options, as a decorator or called on a function.
 
         Args:
-            function: What to keep the results of; sync or async, a method, a lambda, a partial.
-            save_blob: Results always in blob storage, never, or (``None``) by size.
-            version: Part of the key; ``"auto"`` follows the function's own code, and that of *deps*.
-            key: A callable of the call's arguments giving what identifies them, or a `KeyGen` policy.
+            function: The function; sync or async, a method, a lambda, a partial.
+            save_blob: Whether results go to blob storage: always, never, or (``None``) by size.
+            version: A part of the key; ``"auto"`` follows the function's own code, and that of *deps*.
+            key: A callable of the call's arguments that returns what identifies them, or a `KeyGen` policy.
             ignore: Names of arguments, or of captured variables, that do not identify the call.
-            content_type: How viewers show the result: a `ContentType` or any MIME type.
-            ttl: How long a result is good for: ``"90s"``, ``"12h"``, ``"30d"``, seconds or a timedelta.
-            serializer: For this task alone: an object, or the name of an installed one.
-            mmap: Arrays of kept blobs are mapped into memory, read-only, instead of read.
+            content_type: The type by which viewers show the result: a `ContentType` or any MIME type.
+            ttl: The time for which a result is valid: ``"90s"``, ``"12h"``, ``"30d"``, seconds or a timedelta.
+            serializer: The serializer of this task alone: an object, or the name of an installed one.
+            mmap: Whether arrays in blobs are mapped into memory, read-only, instead of read.
             deps: Functions, classes, modules and tasks whose code ``version="auto"`` follows too.
 
         Raises:
-            ConfigurationError: If an option cannot work.
+            ConfigurationError: If an option is invalid.
             UnkeyableError: If the function captured something that cannot be part of a key.
         """
         checked = self._decorators.checked("task", options)
@@ -259,21 +260,21 @@ class Project:
         self, /, *, size: int = 64, batch: str | None = None, **options: Unpack[TaskOptions]
     ) -> BatchDecorator: ...
     def batch_task(self, function: Any = None, /, *, size: int = 64, batch: str | None = None, **options: Any) -> Any:
-        """Keep the results of a function that takes a list and returns a list of the same length, item by item.
+        """Cache the results of a function that takes a list and returns a list of the same length, item by item.
 
-        It is called with the items that are not kept, at most *size* at a time, and each result is kept under its own
-        input. With or without options, as a decorator or called on a function.
+        It is called with the items that are not in the cache, at most *size* at a time, and each result is stored under
+        the key of its item. With or without options, as a decorator or called on a function.
 
         Args:
-            function: What to keep the results of; sync or async, a method too.
-            size: How many items the function is called with at most.
+            function: The function; sync or async, or a method.
+            size: The maximal number of items in a call of the function.
             batch: The parameter that takes the list; by default the first one that is annotated as a list, or the
                 first (after ``self``).
-            options: As for `Project.task`. ``key`` is asked about one item in place of the list; ``ignore`` cannot
-                name the list.
+            options: Options of `Project.task`. ``key`` gets one item in place of the list; ``ignore`` cannot name
+                the list.
 
         Raises:
-            ConfigurationError: If an option cannot work.
+            ConfigurationError: If an option is invalid.
             UnkeyableError: If the function captured something that cannot be part of a key.
         """
         checked = self._decorators.checked("batch_task", options)
@@ -312,49 +313,49 @@ class Project:
         rpm: int | None = None,
         burst: float | None = None,
     ) -> Any:
-        """Keep the calls of a function to a budget; below ``@project.task``, so that a hit pays nothing.
+        """Limit the rate of a function's calls; below ``@project.task``, so that hits use no quota.
 
-        A call begins when nothing is owed any more, in the order in which calls were made, and owes its cost
-        then: the next call waits for that. Threads block, coroutine functions await.
+        Calls begin in the order in which they were made. A call begins when its budget owes nothing, and adds its cost
+        to the debt, for which the next call waits. Threads block, coroutine functions await.
 
         Args:
-            limit: A limit of its own, in the notation of `limits`: ``"100/minute"``; of several all hold.
-                Without one, the project's ``tpm`` and ``rpm`` hold.
-            cost: Tokens that a call costs, or a callable of the call's arguments that gives them; it gets those
-                that it names, and one without names (``len``) the first.
-            key: Names the budget, or is a callable of the call's arguments that does; calls with one key share
-                one budget in the whole project. Without one it is the project's own, or the function's own
-                where the function has limits of its own.
-            settle: A callable of the result, or of the list of what a generator yielded, that gives the tokens
-                that were really used; the difference is charged or given back.
-            max_wait: Seconds that a call waits at most; 0 tries.
+            limit: A separate limit in the notation of `limits`: ``"100/minute"``; of several, all hold. Without
+                one, the project's ``tpm`` and ``rpm`` hold.
+            cost: Tokens that a call costs, or a callable of the call's arguments that returns them; it gets the
+                arguments that it names, or the first if its parameters have no names (``len``).
+            key: The name of the budget, or a callable of the call's arguments that returns it; calls with the same
+                key share one budget in the whole project. Without a key, the budget is the project's, or the
+                function's own if the function has its own limit.
+            settle: A callable of the result, or of the list of what a generator yielded, that returns the tokens
+                actually used; the difference is charged or given back.
+            max_wait: Seconds that a call waits at most; 0: it begins at once or not at all.
             tpm: Tokens a minute in place of the project's.
             rpm: Calls a minute in place of the project's.
-            burst: Tokens that may be saved up, in place of the project's; with *limit*, 0 unless it is given.
+            burst: Tokens that an idle budget may save, in place of the project's; with *limit*, 0 by default.
 
         Returns:
-            A decorator; the function itself, limited, where it was given in place of *limit*.
+            A decorator; or the limited function, if a function was given in place of *limit*.
 
         Raises:
-            ConfigurationError: If an option cannot work, or another limit holds for that key.
+            ConfigurationError: If an option is invalid, or another limit holds for that key.
         """
         return self._rate_limits.limiter(
             self, limit, cost=cost, key=key, settle=settle, max_wait=max_wait, tpm=tpm, rpm=rpm, burst=burst
         )
 
     def limit(self, cost: float = 1, key: str | int | None = None, max_wait: float | None = None) -> Permit:
-        """Leave to run what stands in a ``with`` or ``async with`` block, for calls that no decorator can wrap.
+        """Limit a ``with`` or ``async with`` block, for calls that no decorator can wrap.
 
         Args:
-            cost: Tokens that it is expected to cost; ``permit.settle(actual)`` corrects it.
-            key: Names the budget; without one it is the project's own.
-            max_wait: Seconds that it waits at most; 0 tries.
+            cost: The estimate in tokens; ``permit.settle(actual)`` corrects it.
+            key: The name of the budget; without one, the project's.
+            max_wait: Seconds that the block waits at most; 0: it begins at once or not at all.
 
         Raises:
-            ConfigurationError: If nothing is limited under that key.
-            RateLimitExceeded: On entering, if that would take longer than *max_wait*.
+            ConfigurationError: If there is no limit for that key.
+            RateLimitExceeded: On entering, if the wait would exceed *max_wait*.
             LimiterUnavailableError: On entering, if the store of the budget cannot be reached.
-            ValueError, TypeError: On entering, if the cost cannot be.
+            ValueError, TypeError: On entering, if the cost is invalid.
         """
         return self._rate_limits.limit(cost, key, max_wait)
 
@@ -364,11 +365,11 @@ class Project:
         An exception that carries such a header does this by itself.
 
         Args:
-            seconds: From now.
-            key: Of the budget; without one, all that is limited without a key.
+            seconds: Seconds from now.
+            key: The key of the budget; without one, all budgets without a key.
 
         Raises:
-            ValueError, TypeError: If *seconds* is no finite number of at least 0.
+            ValueError, TypeError: If *seconds* is not a finite number of at least 0.
             LimiterUnavailableError: If the store of the budget cannot be reached.
         """
         self._rate_limits.defer(seconds, key)
@@ -385,17 +386,17 @@ class Project:
 
     @property
     def burst(self) -> float:
-        """Tokens that may be saved up."""
+        """Tokens that an idle budget may save."""
         return self._rate_limits.burst
 
     @property
     def limiter_uri(self) -> str | None:
-        """Who shares the budgets, if it was given; a path in it is absolute."""
+        """The store of the budgets as given, with an absolute path."""
         return self._rate_limits.limiter_uri
 
     @property
     def budgets(self) -> Budgets:
-        """The budgets of this project's limits."""
+        """The budgets of this project."""
         return self._rate_limits.budgets
 
     @property
@@ -404,33 +405,33 @@ class Project:
         return self._rate_limits.budgets_are_local
 
     def on(self, kind: Kind, listener: Listener) -> Callable[[], None]:
-        """Call *listener* with an `Event` whenever something becomes of a call of a task of this project.
+        """Call *listener* with an `Event` whenever a call of a task of this project is a hit, a miss, and so on.
 
-        It runs where the call runs, which waits for it, in any thread. What it raises is logged and harms nothing;
-        calls that it makes itself are not told. It is no part of what a pickled project takes along.
+        The listener runs in the thread of the call, which waits for it. Its exceptions are logged and affect nothing;
+        calls that it makes itself send no events. A pickled project does not carry its listeners.
 
         Args:
             kind: ``"hit"``, ``"miss"``, ``"run"``, ``"keep"``, ``"error"`` or ``"wait"``: see `Event`.
             listener: A plain function of the event.
 
         Returns:
-            A function that takes the listener away again.
+            A function that removes the listener.
 
         Raises:
-            ConfigurationError: If there is no such kind, or the listener is no plain function.
+            ConfigurationError: If there is no such kind, or the listener is not a plain function.
         """
         return self.events.on(kind, listener)
 
     def register_type(
         self, type_: type[T], code: int, encoder: Callable[[T], bytes], decoder: Callable[[bytes], T]
     ) -> None:
-        """Say how values of a type are kept.
+        """Register how values of a type are serialized.
 
         Args:
-            type_: The type; its subclasses are kept the same way.
-            code: 0 to 127, the MessagePack extension code on disk; one type a code.
-            encoder: Turns a value into bytes.
-            decoder: Turns these bytes into a value again.
+            type_: The type; its subclasses are serialized the same way.
+            code: The MessagePack extension code on disk, 0 to 127; each code has one type.
+            encoder: A function that turns a value into bytes.
+            decoder: A function that turns these bytes into a value again.
 
         Raises:
             ConfigurationError: If the code or the type is taken or out of range, or the project has a
@@ -444,14 +445,14 @@ class Project:
     def fan_out(
         self, task: Task[..., T] | BoundTask[..., T] | BatchTask[Any, ..., T], *iterables: Iterable[Any], **options: Any
     ) -> list[T]:
-        """``bs.map`` for tasks, which stand below it."""
+        """``bs.map``, for `Task.map`: tasks cannot import it, since it stands above them."""
         from beautyspot.fanout.map_sync import map
 
         return map(task, *iterables, **options)
 
     @property
     def maintenance(self) -> Maintenance:
-        """What can be done with what is kept, other than calling for it: verify, prune, collect garbage, export."""
+        """The operations on all cached results: verify, prune, collect garbage, export and so on."""
         from beautyspot.maintenance.maintenance import Maintenance
 
         secret = None if self.results.signer is None else self.results.signer.secret
@@ -480,8 +481,8 @@ class Project:
             return self._own_executor
 
 
-def _reopened(name: str, options: dict[str, Any], registered: Callable[[], list[RegisteredType]]) -> Project:
-    """The project of a pickle: the same places, opened again."""
+def _unpickle(name: str, options: dict[str, Any], registered: Callable[[], list[RegisteredType]]) -> Project:
+    """Unpickle a project: with the same index and storage, opened again."""
     project = Project(name, **options)
     project._owns_db = project._owns_storage = True
     project._rate_limits.mark_copied()

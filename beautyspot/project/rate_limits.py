@@ -1,4 +1,4 @@
-"""RateLimits: keeps the calls of a project to their budgets. Loads `limits` when the first limit is declared."""
+"""RateLimits: limits the calls of a project. Loads the library `limits` when the first limit is declared."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ class RateLimits:
     """The rate limits of a project.
 
     Args:
-        name: Of the project.
-        db: Its index; by default the budgets lie beside it.
-        events: Where waits are told.
+        name: The name of the project.
+        db: The index of the project; by default the budgets lie beside it.
+        events: The listeners, which hear of waits.
         tpm: Tokens a minute, or ``None``.
         rpm: Calls a minute, or ``None``.
-        burst: Tokens that may be saved up.
-        limiter_uri: Who shares the budgets, or ``None``.
+        burst: Tokens that an idle budget may save.
+        limiter_uri: The store of the budgets, or ``None`` for the default.
 
     Attributes:
-        limiter_uri: As given; a path in it is absolute.
+        limiter_uri: As given, with an absolute path.
 
     Raises:
-        ConfigurationError: If one of them cannot work.
+        ConfigurationError: If an option is invalid.
     """
 
     def __init__(
@@ -63,12 +63,12 @@ class RateLimits:
         self._declaring = threading.Lock()
 
     def mark_copied(self) -> None:
-        """Say that another process made the project, and has budgets too: those in memory are not shared."""
+        """Note that this project was made in another process: budgets in memory are not shared with that."""
         self._made_in = None
 
     @property
     def budgets(self) -> Budgets:
-        """The budgets of this project, for its limits."""
+        """The budgets of the project."""
         with self._declaring:
             if self._budgets is None:
                 from beautyspot.limiter.budgets import Budgets
@@ -80,12 +80,12 @@ class RateLimits:
             return self._budgets
 
     def _warn_if_unshared(self) -> None:
-        """An index on a server is shared by machines, and by default its budgets are not: that must not pass unseen."""
+        """Warn if machines share the index, on a server, but not the budgets, which is the default."""
         if self.limiter_uri is None and isinstance(self._db, KeyLocks) and not isinstance(self._db, LocalFile):
             warn_once(
                 ("alone", self._name),
-                f"the limits of {self._name} hold in each process for itself, since its index is no file: name who "
-                'shares them, as in limiter_uri="redis://host:6379/0", or say limiter_uri="memory://"',
+                f"the limits of {self._name} hold in each process for itself, since its index is not a file: name a "
+                'shared store, as in limiter_uri="redis://host:6379/0", or accept that with limiter_uri="memory://"',
                 RateLimitWarning,
             )
 
@@ -96,7 +96,7 @@ class RateLimits:
 
     @property
     def budgets_are_local(self) -> bool:
-        """Whether they lie in a file, which other machines do not share."""
+        """Whether the budgets lie in a file, which other machines do not share."""
         return self._place().startswith("sqlite")
 
     def limiter(
@@ -127,7 +127,7 @@ class RateLimits:
         return decorate if function is None else decorate(function)
 
     def _own_limit(self, text: Any, tpm: int | None, rpm: int | None, burst: float | None) -> Limit | None:
-        """What holds for a function, checked; ``None``: what holds for the project."""
+        """The function's own limit, checked; ``None`` if the project's holds."""
         from beautyspot.limiter.rates import TextLimit, TokenLimit, parsed
 
         check_limits(tpm, rpm, 0 if burst is None else burst)
@@ -168,10 +168,10 @@ class RateLimits:
 
 
 def check_limits(tpm: int | None, rpm: int | None, burst: float) -> None:
-    """Refuse limits that cannot be.
+    """Reject invalid limits.
 
     Raises:
-        ConfigurationError: Naming the option.
+        ConfigurationError: If an option is invalid; names the option.
     """
     for name, amount in (("tpm", tpm), ("rpm", rpm)):
         if amount is not None and (not isinstance(amount, int) or isinstance(amount, bool) or amount < 1):
@@ -181,22 +181,22 @@ def check_limits(tpm: int | None, rpm: int | None, burst: float) -> None:
 
 
 def _absolute(uri: str | None) -> str | None:
-    """The same place from every directory: a worker may have another one."""
+    """The same file from every directory: a worker may run in another one."""
     if uri is None or not uri.startswith("sqlite:///"):
         return uri
     return f"sqlite:///{os.path.abspath(uri.removeprefix('sqlite:///'))}"
 
 
 def _check_function(function: Any) -> None:
-    """Refuse what cannot be limited.
+    """Reject objects that cannot be limited.
 
     Raises:
-        ConfigurationError: Saying what to write instead.
+        ConfigurationError: If *function* is a task or not callable; says what to write instead.
     """
     name = getattr(function, "__qualname__", repr(function))
     if isinstance(function, Task | AsyncTask):
         raise ConfigurationError(
-            f"{name} is a task already: write @project.limiter below @project.task, so that a hit pays nothing"
+            f"{name} is already a task: write @project.limiter below @project.task, so that a hit pays nothing"
         )
     if not callable(function):
         raise ConfigurationError(f"project.limiter limits the calls of a function, and {name} cannot be called")

@@ -1,4 +1,4 @@
-"""Stores of budgets: through one suite, over clocks that are set, processes, forks and what cannot be reached."""
+"""Stores of budgets: one suite for all; clocks that are set, processes, forks and unreachable servers."""
 
 import asyncio
 import gc
@@ -29,7 +29,7 @@ from beautyspot.limiter.gcra import SLACK
 from beautyspot.limiter.rates import TokenLimit
 from beautyspot.limiter.stores import open_store
 from beautyspot.testing import AsyncLimiterStoreContract, LimiterStoreContract
-from beautyspot.testing.limiter import asked
+from beautyspot.testing.limiter import request_for
 from tests.support.servers import RedisServer
 
 
@@ -54,10 +54,10 @@ class TestRedis(LimiterStoreContract):
         yield store
         store.close()
 
-    def test_a_server_that_has_forgotten_the_scripts_is_told_them_again(self, store: Any) -> None:
-        store.acquire_gcra([asked("k", 5)])
-        store.get_connection().script_flush()  # as one that was started again, or has taken over
-        assert store.acquire_gcra([asked("k", 1)], 10.0)[0]
+    def test_a_server_that_has_lost_the_scripts_gets_them_again(self, store: Any) -> None:
+        store.acquire_gcra([request_for("k", 5)])
+        store.get_connection().script_flush()  # as after a restart or a failover
+        assert store.acquire_gcra([request_for("k", 1)], 10.0)[0]
         assert self.owed(store, "k") == pytest.approx(6, abs=self.NEAR)
 
 
@@ -108,20 +108,20 @@ def clocked(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[An
 
 def test_a_clock_that_is_set_back_changes_no_wait(clocked: tuple[Any, Clock]) -> None:
     store, clock = clocked
-    store.acquire_gcra([asked("k", 5)])
+    store.acquire_gcra([request_for("k", 5)])
     clock.now -= 3600
-    assert store.acquire_gcra([asked("k", 1)]) == (False, pytest.approx(5 - SLACK))
-    store.acquire_gcra([asked("k", 1)], 10.0)
+    assert store.acquire_gcra([request_for("k", 1)]) == (False, pytest.approx(5 - SLACK))
+    store.acquire_gcra([request_for("k", 1)], 10.0)
     clock.now += 6
-    assert store.acquire_gcra([asked("k", 1)]) == (True, 0.0)
+    assert store.acquire_gcra([request_for("k", 1)]) == (True, 0.0)
 
 
 def test_a_clock_that_is_set_forward_gives_one_free_pass(clocked: tuple[Any, Clock]) -> None:
     store, clock = clocked
-    store.acquire_gcra([asked("k", 5)])
+    store.acquire_gcra([request_for("k", 5)])
     clock.now += 3600
-    assert store.acquire_gcra([asked("k", 5)]) == (True, 0.0)
-    assert store.acquire_gcra([asked("k", 1)])[0] is False
+    assert store.acquire_gcra([request_for("k", 5)]) == (True, 0.0)
+    assert store.acquire_gcra([request_for("k", 1)])[0] is False
 
 
 def test_a_deferral_outlives_a_clock_that_is_set_back(clocked: tuple[Any, Clock]) -> None:
@@ -135,8 +135,8 @@ def test_processes_whose_clocks_differ_a_little_agree_on_the_time(tmp_path: Path
     ahead, behind = Clock(1_700_000_000.5), Clock(1_700_000_000.0)
     one, other = (SQLiteStorage(f"sqlite:///{tmp_path}/budgets.db", clock=clock) for clock in (ahead, behind))
     for _ in range(100):  # taking turns pays nothing off while no time passes
-        one.acquire_gcra([asked("k", 1)], 1e6)
-        other.acquire_gcra([asked("k", 1)], 1e6)
+        one.acquire_gcra([request_for("k", 1)], 1e6)
+        other.acquire_gcra([request_for("k", 1)], 1e6)
     assert one.get_gcra(["k"])[0][0] == pytest.approx(200 - SLACK)
     one.close()
     other.close()
@@ -144,9 +144,9 @@ def test_processes_whose_clocks_differ_a_little_agree_on_the_time(tmp_path: Path
 
 @pytest.mark.parametrize(("hours", "owed"), [(1, 5.0), (-1, float("-inf"))], ids=["back", "forward"])
 def test_a_redis_server_whose_clock_is_set(hours: int, owed: float, redis_url: str) -> None:
-    """A state that was written an hour later (or earlier) is what a clock that was set leaves behind."""
+    """A clock that was set leaves a state behind that was written an hour later or earlier."""
     store = RedisStorage(f"beautyspot+{redis_url}")
-    store.acquire_gcra([asked("k", 5)])
+    store.acquire_gcra([request_for("k", 5)])
     with redis.Redis.from_url(redis_url) as client:
         client.eval(
             "local a, b, c, d = struct.unpack('<dddd', redis.call('GET', KEYS[1]))"
@@ -155,8 +155,8 @@ def test_a_redis_server_whose_clock_is_set(hours: int, owed: float, redis_url: s
             "LIMITS:k",
             str(hours * 3600e6),
         )
-    taken, wait = store.acquire_gcra([asked("k", 1)])
-    assert (taken, wait) == ((False, pytest.approx(owed, abs=0.9)) if owed > 0 else (True, 0.0))
+    charged, wait = store.acquire_gcra([request_for("k", 1)])
+    assert (charged, wait) == ((False, pytest.approx(owed, abs=0.9)) if owed > 0 else (True, 0.0))
     store.close()
 
 
@@ -164,17 +164,17 @@ def test_a_client_of_redis_whose_clock_is_a_minute_ahead_keeps_the_same_pace(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, ahead = RedisStorage(f"beautyspot+{redis_url}"), RedisStorage(f"beautyspot+{redis_url}")
-    one.acquire_gcra([asked("k", 5)])
+    one.acquire_gcra([request_for("k", 5)])
     real = time.time
     monkeypatch.setattr(time, "time", lambda: real() + 61)  # as the clock of another machine
-    assert ahead.acquire_gcra([asked("k", 1)], 10.0) == (True, pytest.approx(5, abs=0.9))
+    assert ahead.acquire_gcra([request_for("k", 1)], 10.0) == (True, pytest.approx(5, abs=0.9))
     monkeypatch.undo()
-    assert one.acquire_gcra([asked("k", 1)]) == (False, pytest.approx(6, abs=0.9))
+    assert one.acquire_gcra([request_for("k", 1)]) == (False, pytest.approx(6, abs=0.9))
     one.close()
     ahead.close()
 
 
-# --- the scripts say what the arithmetic says
+# --- the scripts agree with the arithmetic
 
 KEYS = st.sampled_from("ab")
 ASKED = st.lists(st.tuples(KEYS, st.floats(0, 50)), min_size=1, max_size=2, unique_by=lambda each: each[0])
@@ -190,28 +190,28 @@ STEPS = st.lists(
 
 @settings(max_examples=60, deadline=None)
 @given(steps=STEPS)
-def test_the_scripts_of_redis_say_what_the_arithmetic_says(steps: list[Any], redis_server: RedisServer) -> None:
+def test_the_scripts_of_redis_agree_with_the_arithmetic(steps: list[Any], redis_server: RedisServer) -> None:
     ours, theirs = MemoryStorage(), RedisStorage(f"beautyspot+{redis_server.url}")
     theirs.reset()
     for name, what in steps:
         answers: list[Any] = []
         for store in (ours, theirs):
             if name == "acquire":
-                answers.append(store.acquire_gcra([asked(key, cost, burst=2) for key, cost in what], 1e6)[1])
+                answers.append(store.acquire_gcra([request_for(key, cost, burst=2) for key, cost in what], 1e6)[1])
             elif name == "shift":
                 store.shift_gcra(what)
             else:
                 store.defer_gcra([what[0]], what[1])
         assert not answers or answers[0] == pytest.approx(answers[1], abs=0.9)
-    for mine, there in zip(ours.get_gcra(["a", "b"]), theirs.get_gcra(["a", "b"]), strict=True):
-        assert mine == pytest.approx(there, abs=0.9)
+    for actual, expected in zip(ours.get_gcra(["a", "b"]), theirs.get_gcra(["a", "b"]), strict=True):
+        assert actual == pytest.approx(expected, abs=0.9)
     theirs.close()
 
 
 # --- how much, and how many
 
 
-def test_an_admission_that_is_free_is_one_command_of_redis() -> None:
+def test_an_admission_without_a_wait_is_one_command_of_redis() -> None:
     server = RedisServer()
     store = open_store(server.url)
     budget = Budget(store, TokenLimit(1_000_000, 1_000_000, 0).rates("{p}", "k"), "k")
@@ -234,7 +234,7 @@ def test_a_budget_takes_less_than_400_bytes_of_memory() -> None:
     store = MemoryStorage()
     tracemalloc.start()
     for number in range(1000):
-        store.acquire_gcra([asked(f"a budget of some name {number}", 1e6)])
+        store.acquire_gcra([request_for(f"a budget of some name {number}", 1e6)])
     size, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert size / 1000 < 400
@@ -243,7 +243,7 @@ def test_a_budget_takes_less_than_400_bytes_of_memory() -> None:
 def test_a_budget_takes_less_than_400_bytes_of_a_file(tmp_path: Path) -> None:
     store = SQLiteStorage(f"sqlite:///{tmp_path}/budgets.db")
     for number in range(1000):
-        store.acquire_gcra([asked(f"a budget of some name {number}", 1e6)])
+        store.acquire_gcra([request_for(f"a budget of some name {number}", 1e6)])
     store.close()
     assert (tmp_path / "budgets.db").stat().st_size / 1000 < 400
 
@@ -251,17 +251,17 @@ def test_a_budget_takes_less_than_400_bytes_of_a_file(tmp_path: Path) -> None:
 def test_a_budget_takes_less_than_400_bytes_of_redis(redis_url: str) -> None:
     store = RedisStorage(f"beautyspot+{redis_url}")
     for number in range(10):
-        store.acquire_gcra([asked(f"a budget of some name {number}", 1e6)])
+        store.acquire_gcra([request_for(f"a budget of some name {number}", 1e6)])
     with redis.Redis.from_url(redis_url) as client:
         assert max(client.memory_usage(key) for key in client.scan_iter()) < 400
         assert all(client.ttl(key) > 0 for key in client.scan_iter())
     store.close()
 
 
-def test_budgets_that_are_paid_off_are_dropped(clocked: tuple[Any, Clock]) -> None:
+def test_budgets_that_are_paid_off_are_deleted(clocked: tuple[Any, Clock]) -> None:
     store, clock = clocked
     for number in range(2000):
-        store.acquire_gcra([asked(str(number), 1)])
+        store.acquire_gcra([request_for(str(number), 1)])
         clock.now += 1
     if isinstance(store, MemoryStorage):
         assert len(store._states) <= 1100
@@ -275,7 +275,7 @@ def test_nothing_starts_a_thread(tmp_path: Path, redis_url: str) -> None:
     before = threading.active_count()
     for uri in ("memory://", f"sqlite:///{tmp_path}/b.db", redis_url):
         store = open_store(uri)
-        store.sync.acquire_gcra([asked("k", 1)])
+        store.sync.acquire_gcra([request_for("k", 1)])
         store.close()
     assert threading.active_count() == before
 
@@ -296,7 +296,7 @@ print(count)
 
 
 @pytest.mark.parametrize("seconds", [1, pytest.param(10, marks=pytest.mark.slow)])
-def test_eight_processes_hammer_one_file_and_each_admission_counts(seconds: int, tmp_path: Path) -> None:
+def test_each_admission_counts_when_eight_processes_hammer_one_file(seconds: int, tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path}/budgets.db"
     run = [sys.executable, "-W", "error", "-c", HAMMER, uri, str(seconds)]
     processes = [subprocess.Popen(run, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(8)]
@@ -319,7 +319,7 @@ def test_a_fork_in_the_middle_of_transactions_harms_neither_side(tmp_path: Path)
     for _ in range(20):
         child = os.fork()
         if child == 0:
-            os._exit(0 if all(store.acquire_gcra([asked("k", 1)], 1e9)[0] for _ in range(20)) else 1)
+            os._exit(0 if all(store.acquire_gcra([request_for("k", 1)], 1e9)[0] for _ in range(20)) else 1)
         codes.append(os.waitpid(child, 0)[1])
     stop.set()
     for thread in threads:
@@ -333,19 +333,19 @@ def test_a_fork_in_the_middle_of_transactions_harms_neither_side(tmp_path: Path)
 
 def _charge_until(store: SQLiteStorage, stop: threading.Event) -> None:
     while not stop.is_set():
-        store.acquire_gcra([asked("k", 1)], 1e9)
+        store.acquire_gcra([request_for("k", 1)], 1e9)
 
 
-def _warnings_of_a_copy(store: MemoryStorage, told: Any) -> None:
+def _warnings_of_a_copy(store: MemoryStorage, connection: Any) -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         for _ in range(3):
-            store.acquire_gcra([asked("k", 1)], 1e9)
-    told.send([str(warning.message) for warning in caught if warning.category is RateLimitWarning])
+            store.acquire_gcra([request_for("k", 1)], 1e9)
+    connection.send([str(warning.message) for warning in caught if warning.category is RateLimitWarning])
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_budget_in_memory_says_once_that_a_forked_child_spends_it_again() -> None:
+def test_a_budget_in_memory_warns_once_in_a_forked_child() -> None:
     fork = multiprocessing.get_context("fork")
     here, there = fork.Pipe(duplex=False)
     child = fork.Process(target=_warnings_of_a_copy, args=(MemoryStorage(), there))
@@ -357,30 +357,30 @@ def test_a_budget_in_memory_says_once_that_a_forked_child_spends_it_again() -> N
     assert "Leave limiter_uri out" in message
 
 
-# --- what cannot be reached
+# --- unreachable stores
 
 
-def test_a_store_that_is_held_by_others_for_too_long_is_an_error(tmp_path: Path) -> None:
+def test_a_file_that_stays_locked_for_too_long_is_an_error(tmp_path: Path) -> None:
     store = SQLiteStorage(f"sqlite:///{tmp_path}/budgets.db", wrap_exceptions=True, timeout=0.1)
-    store.acquire_gcra([asked("k", 1)])
+    store.acquire_gcra([request_for("k", 1)])
     with sqlite3.connect(store.file.path, isolation_level=None) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StorageError):
-            store.acquire_gcra([asked("k", 1)])
+            store.acquire_gcra([request_for("k", 1)])
         other.execute("ROLLBACK")
     other.close()
-    assert store.acquire_gcra([asked("k", 1)], 5.0)[0]
+    assert store.acquire_gcra([request_for("k", 1)], 5.0)[0]
     store.close()
 
 
-def test_an_event_loop_goes_on_while_others_hold_the_file(tmp_path: Path) -> None:
+def test_an_event_loop_goes_on_while_another_process_locks_the_file(tmp_path: Path) -> None:
     store = aio.SQLiteStorage(f"async+sqlite:///{tmp_path}/budgets.db")
 
     async def main() -> None:
-        await store.acquire_gcra([asked("k", 1)])
+        await store.acquire_gcra([request_for("k", 1)])
         other = sqlite3.connect(f"{tmp_path}/budgets.db", isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
-        waiting = asyncio.ensure_future(store.acquire_gcra([asked("k", 1)], 5.0))
+        waiting = asyncio.ensure_future(store.acquire_gcra([request_for("k", 1)], 5.0))
         for _ in range(20):
             await asyncio.sleep(0.001)
         assert not waiting.done()
@@ -397,19 +397,19 @@ def test_a_path_that_cannot_be_a_file_is_an_error(tmp_path: Path) -> None:
     store = SQLiteStorage(f"sqlite:///{tmp_path}/file/budgets.db", wrap_exceptions=True)
     assert store.check() is False
     with pytest.raises(StorageError):
-        store.acquire_gcra([asked("k", 1)])
+        store.acquire_gcra([request_for("k", 1)])
 
 
 def test_a_server_that_is_killed_is_an_error_and_one_that_is_back_goes_on() -> None:
     server = RedisServer()
     store = RedisStorage(f"beautyspot+{server.url}", wrap_exceptions=True)
-    store.acquire_gcra([asked("k", 500)])
+    store.acquire_gcra([request_for("k", 500)])
     server.kill()
     with pytest.raises(StorageError):
-        store.acquire_gcra([asked("k", 1)])
+        store.acquire_gcra([request_for("k", 1)])
     server.start()
     # What was owed is owed still, and the script, which the server has forgotten, is loaded anew.
-    assert store.acquire_gcra([asked("k", 1)])[0] is False
+    assert store.acquire_gcra([request_for("k", 1)])[0] is False
     store.close()
     server.stop()
 
@@ -419,7 +419,7 @@ def test_the_client_of_an_event_loop_ends_with_it() -> None:
     store = aio.RedisStorage(f"async+beautyspot+{server.url}")
 
     async def main() -> None:
-        await store.acquire_gcra([asked("k", 1)])
+        await store.acquire_gcra([request_for("k", 1)])
         await store.incr("counted", 60)
 
     for _ in range(3):
@@ -434,9 +434,9 @@ def test_the_client_of_an_event_loop_ends_with_it() -> None:
     ("uri", "text"),
     [
         ("budgets.db", "limiter_uri is a URL"),
-        ("mysql://host/db", "no place for budgets is known as 'mysql'"),
-        ("redis+cluster://127.0.0.1:6379", r"no place for budgets is known as 'redis\+cluster'"),
-        ("redis+sentinel://127.0.0.1:26379/mine", r"no place for budgets is known as 'redis\+sentinel'"),
+        ("mysql://host/db", "no store of budgets is known as 'mysql'"),
+        ("redis+cluster://127.0.0.1:6379", r"no store of budgets is known as 'redis\+cluster'"),
+        ("redis+sentinel://127.0.0.1:26379/mine", r"no store of budgets is known as 'redis\+sentinel'"),
         ("redis://:secret@127.0.0.1:abc/0", "redis://127.0.0.1:abc/0 cannot work"),
         ("redis://127.0.0.1:99999/0", "cannot work: Port out of range"),
         ("redis://[::1/0", "cannot work: Invalid IPv6 URL"),
@@ -444,7 +444,7 @@ def test_the_client_of_an_event_loop_ends_with_it() -> None:
         ("sqlite:///", "names none"),
     ],
 )
-def test_a_place_that_nobody_knows_is_refused(uri: str, text: str) -> None:
+def test_an_invalid_uri_is_rejected(uri: str, text: str) -> None:
     with pytest.raises(ConfigurationError, match=text):
         open_store(uri)
 
@@ -453,7 +453,7 @@ def test_redis_has_its_usual_port() -> None:
     assert open_store("redis://user:secret@127.0.0.1/3").place == "redis://127.0.0.1:6379/3"
 
 
-def test_an_error_does_not_show_the_password_of_its_place() -> None:
+def test_an_error_does_not_show_the_password_of_its_uri() -> None:
     store = open_store("redis://user:secret@127.0.0.1:1/0")
     error = store.unavailable(ValueError("gone"))
     assert isinstance(error, LimiterUnavailableError)

@@ -1,4 +1,4 @@
-"""One call, one key: equal calls share one everywhere, different calls never do."""
+"""Keys: equal calls have the same key everywhere, different calls never do."""
 
 import dataclasses
 import datetime as dt
@@ -127,7 +127,7 @@ def test_different_values_have_different_encodings() -> None:
             seen[encoded] = value
 
 
-def test_what_joblib_hashes_faithfully_can_be_keyed() -> None:
+def test_values_that_joblib_hashes_faithfully_can_be_keyed() -> None:
     for value in DIFFERENT:
         try:
             joblib.hash(value)
@@ -161,7 +161,7 @@ def test_equal_values_have_one_encoding(one: Any, other: Any) -> None:
     assert encode(one) == encode(other)
 
 
-def test_shared_references_leave_no_trace() -> None:
+def test_shared_references_make_no_difference() -> None:
     shared = [1, "text", np.int64(3)]
     assert encode([shared, shared]) == encode([list(shared), list(shared)])
     text = "".join(["inter", "ned"])
@@ -187,7 +187,7 @@ plain = st.recursive(
 
 
 def same(a: Any, b: Any) -> bool:
-    """Equal in value and in the types of all parts."""
+    """Whether two values are equal, and the types of all their parts too."""
     if type(a) is not type(b):
         return False
     if isinstance(a, list | tuple):
@@ -213,7 +213,7 @@ def test_the_order_of_a_dict_does_not_matter(value: dict[Any, Any], random: Any)
 
 
 @given(st.lists(plain, max_size=4), st.lists(plain, max_size=4))
-def test_no_two_lists_of_arguments_run_into_each_other(one: list[Any], other: list[Any]) -> None:
+def test_different_lists_of_arguments_have_different_keys(one: list[Any], other: list[Any]) -> None:
     joined = b"".join(map(encode, one)) == b"".join(map(encode, other))
     assert joined == same(one, other)
 
@@ -243,7 +243,7 @@ def test_a_class_inside_a_function_cannot_be_keyed() -> None:
         encode(Local())
 
 
-def test_an_object_may_say_itself_what_stands_for_it() -> None:
+def test_an_object_may_define_what_identifies_it() -> None:
     class Client:
         def __init__(self, name: str) -> None:
             self.name, self.lock = name, threading.Lock()
@@ -272,7 +272,7 @@ def test_a_call_has_one_key_however_its_arguments_are_passed() -> None:
     assert key(1, 2, x=1, y=2) == key(1, 2, y=2, x=1)
 
 
-def test_arguments_that_do_not_fit_raise_what_the_function_would() -> None:
+def test_arguments_that_do_not_fit_raise_the_error_of_the_function() -> None:
     def function(a: int) -> None: ...
 
     with pytest.raises(TypeError, match="missing 1 required positional argument: 'a'"):
@@ -295,14 +295,14 @@ def test_ignored_arguments_do_not_identify_the_call() -> None:
     )
 
 
-def test_ignoring_an_argument_that_is_not_there_is_an_error() -> None:
+def test_ignoring_a_missing_argument_is_an_error() -> None:
     def function(x: int) -> None: ...
 
     with pytest.raises(ConfigurationError, match="has no argument 'y'; it has x"):
         Keyer(function, ignore="y")
 
 
-def test_a_key_callable_is_given_the_arguments_that_it_names() -> None:
+def test_a_key_callable_gets_the_arguments_that_it_names() -> None:
     def function(model: str, prompt: str, temperature: float = 0.5) -> None: ...
 
     by_name = Keyer(function, key=lambda prompt, model: (model, prompt.strip()))
@@ -311,7 +311,7 @@ def test_a_key_callable_is_given_the_arguments_that_it_names() -> None:
     assert rest(("m", "p"), {})[0] == rest(("m", "q"), {})[0] != rest(("n", "q"), {})[0]
 
 
-def test_a_key_callable_with_names_of_its_own_is_called_as_the_task_was() -> None:
+def test_a_key_callable_with_other_names_is_called_as_the_task_was() -> None:
     def function(path: str) -> None: ...
 
     upper = Keyer(function, key=lambda p: p.upper())
@@ -319,7 +319,7 @@ def test_a_key_callable_with_names_of_its_own_is_called_as_the_task_was() -> Non
     assert Keyer(function, key=str.lower)(("A",), {})[0] == Keyer(function, key=str.lower)(("a",), {})[0]
 
 
-def test_files_may_stand_for_their_content(tmp_path: Path) -> None:
+def test_files_may_be_identified_by_their_content(tmp_path: Path) -> None:
     def function(path: Path, scale: int = 1) -> None: ...
 
     one, other = tmp_path / "one", tmp_path / "other"
@@ -335,7 +335,7 @@ def test_files_may_stand_for_their_content(tmp_path: Path) -> None:
         keyer((tmp_path / "missing",), {})
 
 
-def test_files_may_stand_for_their_stat(tmp_path: Path) -> None:
+def test_files_may_be_identified_by_their_stat(tmp_path: Path) -> None:
     def function(path: Path) -> None: ...
 
     one = tmp_path / "one"
@@ -356,7 +356,7 @@ def make(factor: int) -> Any:
     return times
 
 
-def test_closures_of_one_factory_are_told_apart() -> None:
+def test_closures_of_one_factory_have_different_keys() -> None:
     assert key_of(make(2), 1) == key_of(make(2), 1) != key_of(make(3), 1)
 
 
@@ -372,7 +372,7 @@ def test_a_captured_variable_that_changes_makes_another_call() -> None:
     assert keyer((1,), {})[0] != before
 
 
-def test_a_captured_variable_that_cannot_be_keyed_is_an_error_where_the_task_is_made() -> None:
+def test_a_captured_variable_that_cannot_be_keyed_is_an_error_when_the_task_is_made() -> None:
     lock = threading.Lock()
 
     def function(x: int) -> Any:
@@ -391,12 +391,12 @@ def test_a_function_that_captured_itself_can_be_keyed(project: bs.Project) -> No
     assert factorial(5) == 120
 
 
-def test_lambdas_are_told_apart_even_on_one_line() -> None:
+def test_lambdas_have_different_keys_even_on_one_line() -> None:
     one, other, third = (lambda x: x + 1), (lambda x: x + 2), (lambda x: lambda y: y)
     assert len({key_of(f, 1) for f in (one, other, third)}) == 3
 
 
-def test_partials_are_told_apart_by_what_they_hold() -> None:
+def test_partials_are_distinguished_by_what_they_hold() -> None:
     def function(a: int, b: int, c: int = 0) -> None: ...
 
     keys = {
@@ -411,7 +411,7 @@ def test_partials_are_told_apart_by_what_they_hold() -> None:
     assert len(keys) == 4
 
 
-def test_methods_are_told_apart_by_their_object(project: bs.Project) -> None:
+def test_methods_are_distinguished_by_their_object(project: bs.Project) -> None:
     assert scale_of(Scale(2)) == scale_of(Scale(2)) != scale_of(Scale(3))
 
 
@@ -430,7 +430,7 @@ class Scale:
         return self.factor * x
 
 
-def test_objects_that_can_be_called_are_told_apart_by_their_state() -> None:
+def test_callable_objects_are_distinguished_by_their_state() -> None:
     assert key_of(Scale(2), 1) == key_of(Scale(2), 1) != key_of(Scale(3), 1)
 
 
@@ -448,7 +448,7 @@ def scaled(factor: int) -> Any:
     return decorate
 
 
-def test_a_decorated_function_is_told_apart_by_what_its_decorator_captured() -> None:
+def test_a_decorated_function_is_distinguished_by_what_its_decorator_captured() -> None:
     def function(x: int) -> int:
         return x
 
@@ -595,7 +595,7 @@ def test_version_auto_follows_code_and_not_comments(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("python", ["python3.12", "python3.13"])
 def test_keys_are_the_same_on_other_versions_of_python(python: str, tmp_path: Path) -> None:
-    """Keys of plain data and code are computed by every Python version at hand, from our own source."""
+    """Every installed Python version computes the keys of plain data and code, from our own source."""
     versions = sorted(Path(sys.base_prefix).parent.glob(f"{python.removeprefix('python')}*/bin/python3"))
     if not versions:  # one version is all that this machine has
         assert not versions
@@ -722,7 +722,7 @@ for file, old, new in json.loads(sys.argv[1]):
 
 
 def _keys_after(place: Path, changes: list[tuple[str, str, str]]) -> list[str]:
-    """The keys of ``f(1)`` after each of these changes of one place in one file, which is undone again."""
+    """The keys of ``f(1)`` after each change of one line in one file; each change is undone."""
     command = [sys.executable, "-B", "-c", _CHANGES, json.dumps(changes)]
     done = subprocess.run(command, cwd=place, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -800,7 +800,7 @@ def test_results_of_an_earlier_helper_stay_beside_those_of_the_new_one(tmp_path:
     assert printed == ["False never run 2", "False version 3", "True kept 2"]
 
 
-def test_a_task_with_deps_that_travels_keeps_its_key(project: bs.Project) -> None:
+def test_a_pickled_task_with_deps_has_the_same_key(project: bs.Project) -> None:
     def helper(x: int) -> int:
         return x
 
@@ -815,7 +815,7 @@ def test_a_task_with_deps_that_travels_keeps_its_key(project: bs.Project) -> Non
     assert done.stdout.decode().strip() == f.key(1)
 
 
-def test_explain_says_that_what_a_version_follows_has_changed(project: bs.Project) -> None:
+def test_explain_reports_that_followed_code_has_changed(project: bs.Project) -> None:
     def made(n: int) -> Any:
         def helper(x: int) -> int:
             return x + n
@@ -844,18 +844,18 @@ def test_explain_says_that_what_a_version_follows_has_changed(project: bs.Projec
         ([msgpack], "deps cannot follow the module msgpack._cmsgpack, which has no Python source"),
     ],
 )
-def test_what_cannot_be_followed_is_refused_and_named(project: bs.Project, deps: Any, message: str) -> None:
+def test_deps_that_cannot_be_followed_are_rejected_by_name(project: bs.Project, deps: Any, message: str) -> None:
     with pytest.raises(bs.ConfigurationError, match=re.escape(message)):
         project.task(version="auto", deps=deps)(lambda x: x)
 
 
 @pytest.mark.parametrize("version", [None, "2"])
-def test_deps_without_version_auto_are_refused(project: bs.Project, version: str | None) -> None:
+def test_deps_without_version_auto_are_rejected(project: bs.Project, version: str | None) -> None:
     with pytest.raises(bs.ConfigurationError, match=r'deps are followed by version="auto", and the version is .*write'):
         project.task(version=version, deps=[textwrap])
 
 
-def test_a_dependency_that_captured_what_cannot_be_keyed_is_refused_where_the_task_is_made(
+def test_a_dependency_that_captured_an_unkeyable_value_is_rejected_when_the_task_is_made(
     project: bs.Project,
 ) -> None:
     lock = threading.Lock()
@@ -881,7 +881,7 @@ def test_the_version_of_a_task_among_the_deps_counts(project: bs.Project) -> Non
     assert project.task(version="auto", deps=[helper])(f).key(1) == keys[0]
 
 
-def test_threads_that_make_their_first_keys_together_do_not_confuse_the_parser() -> None:
+def test_threads_may_make_their_first_keys_at_once() -> None:
     source, failed = inspect.getsource(warn), []
 
     class Ring:
@@ -910,7 +910,7 @@ def test_threads_that_make_their_first_keys_together_do_not_confuse_the_parser()
     assert not failed
 
 
-def test_a_finalizer_that_parses_in_the_middle_of_a_parse_harms_nobody() -> None:
+def test_a_finalizer_may_parse_in_the_middle_of_a_parse() -> None:
     ran = []
 
     class Ring:

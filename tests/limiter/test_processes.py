@@ -1,4 +1,4 @@
-"""One budget for many processes: those of a map, two terminals, killed servers; without a word from the user."""
+"""One budget for many processes, without configuration: those of a map, two terminals, killed servers."""
 
 import asyncio
 import json
@@ -119,10 +119,10 @@ def test_a_budget_in_memory_warns_in_the_workers_of_a_map(script: Path, tmp_path
     process = start(script, "memory://", "0", "processes")
     _, errors = process.communicate(timeout=100)
     assert process.returncode == 1  # since warnings are errors here
-    assert "RateLimitWarning: a budget in memory is one process's alone" in errors
+    assert "RateLimitWarning: a budget in memory is not shared" in errors
 
 
-def test_a_server_that_is_killed_stops_the_job_and_the_same_line_finishes_it(tmp_path: Path) -> None:
+def test_a_killed_server_stops_the_map_and_repeating_it_finishes_it(tmp_path: Path) -> None:
     server = RedisServer()
     with bs.Project("p", db=tmp_path / "p.db", tpm=60_000, limiter_uri=server.url) as project:
         began: list[tuple[float, float, float]] = []
@@ -147,7 +147,7 @@ def test_a_server_that_is_killed_stops_the_job_and_the_same_line_finishes_it(tmp
     server.stop()
 
 
-def test_a_server_that_comes_back_soon_is_waited_for(tmp_path: Path, count: Count) -> None:
+def test_calls_wait_for_a_server_that_restarts(tmp_path: Path, count: Count) -> None:
     server = RedisServer()
     with bs.Project("p", db=tmp_path / "p.db", tpm=60_000, limiter_uri=server.url) as project:
         call = project.limiter(cost=1)(count)
@@ -189,7 +189,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.parametrize("engine", ["threads", "processes"])
-def test_ctrl_c_begins_nothing_and_gives_places_back(engine: str, tmp_path: Path) -> None:
+def test_ctrl_c_begins_nothing_and_gives_charges_back(engine: str, tmp_path: Path) -> None:
     path = tmp_path / "job.py"
     path.write_text(textwrap.dedent(CTRL_C))
     run = [sys.executable, path.name, engine]
@@ -231,7 +231,7 @@ def test_a_call_that_waits_for_its_budget_does_not_begin_after_a_failure(tmp_pat
 
 
 @pytest.mark.parametrize("how", ["fork", "spawn", "forkserver"])
-def test_workers_however_they_are_started_share_the_budget(how: str, tmp_path: Path) -> None:
+def test_workers_share_the_budget_however_they_are_started(how: str, tmp_path: Path) -> None:
     path = tmp_path / "batch.py"
     code = textwrap.dedent(SCRIPT).replace(
         'if __name__ == "__main__":',

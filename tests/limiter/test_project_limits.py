@@ -40,7 +40,7 @@ def owed(project: bs.Project, key: str = "", kind: str = "tokens") -> float:
 
 @contextlib.contextmanager
 def charged(project: bs.Project, seconds: float, key: str = "") -> Iterator[None]:
-    """Checks that what is done costs so many seconds of a budget of which nothing is owed.
+    """Check that the block costs so many seconds of a budget that owes nothing.
 
     They pass while it is done: on a busy machine too, no more of them are gone than it took.
     """
@@ -52,15 +52,15 @@ def charged(project: bs.Project, seconds: float, key: str = "") -> Iterator[None
 
 
 def run(function: Callable[..., Any], *args: Any) -> Any:
-    """What a function gives, called or awaited."""
+    """The result of a function, called or awaited."""
     given = function(*args)
     return asyncio.run(given) if asyncio.iscoroutine(given) else given
 
 
-# --- what a call pays
+# --- what a call costs
 
 
-def test_a_hit_pays_nothing(paced: bs.Project) -> None:
+def test_a_hit_costs_nothing(paced: bs.Project) -> None:
     @paced.task
     @paced.limiter(cost=30_000)
     def call(x: int) -> int:
@@ -72,7 +72,7 @@ def test_a_hit_pays_nothing(paced: bs.Project) -> None:
     assert owed(paced) <= before
 
 
-def test_a_map_pays_for_each_call_that_runs(paced: bs.Project) -> None:
+def test_a_map_is_charged_for_each_call_that_runs(paced: bs.Project) -> None:
     @paced.task
     @paced.limiter(cost=20)
     def call(x: int) -> int:
@@ -96,7 +96,7 @@ def test_a_map_pays_for_each_call_that_runs(paced: bs.Project) -> None:
         500.0,
     ],
 )
-def test_a_cost_is_a_number_or_asks_the_arguments_that_it_names(cost: Any, paced: bs.Project) -> None:
+def test_a_cost_is_a_number_or_a_function_of_the_arguments_that_it_names(cost: Any, paced: bs.Project) -> None:
     @paced.limiter(cost=cost)
     def call(text: str, model: str = "small") -> str:
         return text
@@ -105,7 +105,7 @@ def test_a_cost_is_a_number_or_asks_the_arguments_that_it_names(cost: Any, paced
         call("x" * 500)
 
 
-def test_an_argument_that_there_is_not_is_refused_where_it_is_asked_for(paced: bs.Project) -> None:
+def test_a_cost_that_names_a_missing_argument_is_rejected_by_the_decorator(paced: bs.Project) -> None:
     def call(prompt: str, model_name: str = "small") -> str:
         return prompt
 
@@ -137,7 +137,7 @@ def test_a_cost_sees_arguments_however_they_are_passed(paced: bs.Project) -> Non
     assert seen == [("small", "a"), ("small", "b"), ("large", "c")]
 
 
-def test_the_cost_is_asked_once_for_each_call(paced: bs.Project, count: Count) -> None:
+def test_the_cost_is_computed_once_per_call(paced: bs.Project, count: Count) -> None:
     @paced.limiter(cost=lambda: count() or 1)
     def call() -> None: ...
 
@@ -158,7 +158,7 @@ def test_without_options_a_call_costs_one(paced: bs.Project) -> None:
     assert 0 < owed(paced) + 0.01 <= 0.011
 
 
-def test_a_function_stays_what_it_was(paced: bs.Project) -> None:
+def test_a_limited_function_keeps_its_name_and_signature(paced: bs.Project) -> None:
     @paced.limiter(cost=1)
     def call(x: int, y: str = "") -> str:
         """Its docstring."""
@@ -175,7 +175,7 @@ def test_a_function_stays_what_it_was(paced: bs.Project) -> None:
         call()  # type: ignore[call-arg]
 
 
-def test_methods_pay_too(paced: bs.Project) -> None:
+def test_methods_are_charged_too(paced: bs.Project) -> None:
     class Client:
         model = "m"
 
@@ -227,7 +227,7 @@ def test_a_decorator_above_a_limiter_is_still_part_of_the_key(paced: bs.Project,
     assert scaled(2).key(1) == scaled(2).key(1) != scaled(3).key(1)
 
 
-def test_what_a_call_raises_is_charged_and_reaches_the_caller(paced: bs.Project) -> None:
+def test_a_call_that_raises_is_charged_and_its_caller_gets_the_error(paced: bs.Project) -> None:
     @paced.limiter(cost=500)
     def fails() -> None:
         raise KeyError("x")
@@ -239,7 +239,7 @@ def test_what_a_call_raises_is_charged_and_reaches_the_caller(paced: bs.Project)
 # --- which budget
 
 
-def test_tokens_and_calls_are_taken_together(tmp_path: Path) -> None:
+def test_tokens_and_calls_are_charged_together(tmp_path: Path) -> None:
     with bs.Project("p", db=tmp_path / "p.db", tpm=60_000, rpm=60) as project:
 
         @project.limiter(cost=100, max_wait=0.5)
@@ -274,7 +274,7 @@ def test_each_key_has_a_budget(paced: bs.Project) -> None:
         call("a", "small")
 
 
-def test_functions_that_give_one_key_share_its_budget(paced: bs.Project) -> None:
+def test_functions_with_the_same_key_share_its_budget(paced: bs.Project) -> None:
     one = paced.limiter(cost=1000, key="k")(lambda: 1)
     other = paced.limiter(cost=1000, key="k", max_wait=0)(lambda: 2)
     one()
@@ -282,7 +282,7 @@ def test_functions_that_give_one_key_share_its_budget(paced: bs.Project) -> None
         other()
 
 
-def test_a_text_is_a_limit_of_the_functions_own(paced: bs.Project) -> None:
+def test_a_limit_in_text_belongs_to_the_function(paced: bs.Project) -> None:
     @paced.limiter("60/minute", max_wait=0)
     def one() -> int:
         return 1
@@ -333,7 +333,7 @@ def test_a_burst_is_saved_up(tmp_path: Path) -> None:
             call()
 
 
-def test_two_limits_under_one_key_are_refused_where_they_are_declared(paced: bs.Project) -> None:
+def test_two_limits_under_one_key_are_rejected_by_the_decorator(paced: bs.Project) -> None:
     paced.limiter(tpm=100, key="k")(lambda: None)
     with pytest.raises(ValueError, match="two limits for the key 'k'"):
         paced.limiter(tpm=200, key="k")(lambda: None)
@@ -342,7 +342,7 @@ def test_two_limits_under_one_key_are_refused_where_they_are_declared(paced: bs.
         paced.limiter("2/second", key="k")(lambda: None)
 
 
-def test_two_limits_under_one_key_are_refused_where_a_call_gives_it(paced: bs.Project) -> None:
+def test_two_limits_under_one_computed_key_are_rejected_by_the_call(paced: bs.Project) -> None:
     one = paced.limiter("100/second", key=lambda model: model)(lambda model: model)
     other = paced.limiter("200/second", key=lambda model: model)(lambda model: model)
     one("m")
@@ -374,7 +374,7 @@ def test_an_index_in_memory_has_a_budget_in_memory(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("is_async", [False, True])
-def test_what_was_really_used_is_charged(is_async: bool, paced: bs.Project) -> None:
+def test_the_actual_cost_is_charged(is_async: bool, paced: bs.Project) -> None:
     options: dict[str, Any] = {"cost": 800, "settle": lambda result: result["usage"]["total_tokens"]}
     answer = {"usage": {"total_tokens": 200}}
 
@@ -397,7 +397,7 @@ def test_more_than_was_estimated_is_charged_too(paced: bs.Project) -> None:
 
 @pytest.mark.parametrize("settle", [lambda result: result["usage"], lambda result: None, lambda result: -1])
 @pytest.mark.parametrize("is_async", [False, True])
-def test_a_result_is_not_lost_to_its_settling(settle: Any, is_async: bool, paced: bs.Project) -> None:
+def test_a_failing_settle_costs_no_result(settle: Any, is_async: bool, paced: bs.Project) -> None:
     async def call_async() -> dict[str, int]:
         return {"answer": 1}
 
@@ -419,7 +419,7 @@ def test_a_permit_charges_what_was_settled(paced: bs.Project) -> None:
         asyncio.run(main())
 
 
-def test_a_permit_that_is_not_settled_charges_what_was_expected(paced: bs.Project) -> None:
+def test_a_permit_that_is_not_settled_charges_the_estimate(paced: bs.Project) -> None:
     with charged(paced, 0.5), pytest.raises(KeyError), paced.limit(cost=500):
         raise KeyError
 
@@ -444,7 +444,7 @@ def test_a_permit_may_be_refused(paced: bs.Project) -> None:
 # --- deferring
 
 
-def test_nobody_begins_before_a_deferral_is_over(paced: bs.Project) -> None:
+def test_no_call_begins_before_a_deferral_is_over(paced: bs.Project) -> None:
     begun: list[float] = []
     call = paced.limiter(cost=1)(lambda: begun.append(time.monotonic()))
 
@@ -467,7 +467,7 @@ async def _note(begun: list[float]) -> None:
     begun.append(time.monotonic())
 
 
-def test_a_deferral_of_a_key_holds_back_that_key_alone(paced: bs.Project) -> None:
+def test_a_deferral_of_a_key_delays_that_key_alone(paced: bs.Project) -> None:
     @paced.limiter(cost=1, key=lambda model: model, max_wait=0)
     @paced.limiter("1000/second", key=lambda model: model, max_wait=0)
     def call(model: str) -> str:
@@ -481,7 +481,7 @@ def test_a_deferral_of_a_key_holds_back_that_key_alone(paced: bs.Project) -> Non
     assert owed(paced, "a", "calls") == pytest.approx(5, abs=0.9)
 
 
-def test_a_deferral_without_a_key_holds_back_what_has_none(paced: bs.Project) -> None:
+def test_a_deferral_without_a_key_delays_calls_without_one(paced: bs.Project) -> None:
     own = paced.limiter("1000/second", max_wait=0)(lambda: None)
     keyed = paced.limiter("1000/second", key="k", max_wait=0)(lambda: "through")
     common = paced.limiter(cost=1, max_wait=0)(lambda: None)
@@ -493,7 +493,7 @@ def test_a_deferral_without_a_key_holds_back_what_has_none(paced: bs.Project) ->
 
 
 @pytest.mark.parametrize("seconds", [-1, float("nan"), float("inf")])
-def test_a_deferral_that_cannot_be_is_a_value_error(seconds: float, paced: bs.Project) -> None:
+def test_an_invalid_deferral_is_a_value_error(seconds: float, paced: bs.Project) -> None:
     with pytest.raises(ValueError, match="finite number of seconds"):
         paced.defer(seconds)
 
@@ -505,7 +505,7 @@ class Response:
 
 
 class StatusError(Exception):
-    """As the clients of providers raise it."""
+    """An error as the clients of providers raise it."""
 
     def __init__(self, response: Response) -> None:
         super().__init__(response)
@@ -513,7 +513,7 @@ class StatusError(Exception):
 
 
 @pytest.mark.parametrize("is_async", [False, True])
-def test_a_retry_after_on_an_exception_holds_everyone_back(is_async: bool, paced: bs.Project) -> None:
+def test_a_retry_after_on_an_exception_delays_all_calls(is_async: bool, paced: bs.Project) -> None:
     error = StatusError(Response({"Retry-After": "7"}))
 
     @paced.limiter(cost=1)
@@ -530,7 +530,7 @@ def test_a_retry_after_on_an_exception_holds_everyone_back(is_async: bool, paced
 
 
 @pytest.mark.parametrize("is_async", [False, True])
-def test_a_retry_after_that_leaves_a_permit_holds_everyone_back(is_async: bool, paced: bs.Project) -> None:
+def test_a_retry_after_that_leaves_a_permit_delays_all_calls(is_async: bool, paced: bs.Project) -> None:
     def call() -> None:
         with paced.limit():
             raise StatusError(Response({"retry-after-ms": "7000"}))
@@ -555,7 +555,7 @@ def test_a_retry_after_that_leaves_a_permit_holds_everyone_back(is_async: bool, 
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_other_failures_hold_nobody_back(error: Exception, paced: bs.Project) -> None:
+def test_other_failures_delay_no_call(error: Exception, paced: bs.Project) -> None:
     def call() -> None:
         raise error
 
@@ -564,16 +564,14 @@ def test_other_failures_hold_nobody_back(error: Exception, paced: bs.Project) ->
     assert owed(paced) < 0.1
 
 
-def test_one_answer_holds_everyone_back_for_an_hour_at_most(
-    paced: bs.Project, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_one_answer_delays_all_calls_by_an_hour_at_most(paced: bs.Project, caplog: pytest.LogCaptureFixture) -> None:
     def call() -> None:
         raise StatusError(Response({"Retry-After": "31536000"}))
 
     with pytest.raises(StatusError):
         paced.limiter(cost=1)(call)()
     assert owed(paced) == pytest.approx(3600, abs=9)
-    assert "'paced' (tpm=60000) asks to be left alone: no call of it begins for 3600 s" in caplog.text
+    assert "'paced' (tpm=60000) is deferred: no call of it begins for 3600 s" in caplog.text
 
 
 def _message(**headers: str) -> Message:
@@ -623,7 +621,7 @@ def _unwell(count: Count, times: int, seconds: str = "0.3") -> Callable[[], str]
     return call
 
 
-def test_each_attempt_of_tenacity_pays_and_waits(paced: bs.Project, count: Count) -> None:
+def test_each_attempt_of_tenacity_is_charged_and_waits(paced: bs.Project, count: Count) -> None:
     limited = paced.limiter(cost=1000, key="k")(_unwell(count, 2, "1.2"))
 
     @paced.task
@@ -640,7 +638,7 @@ def test_each_attempt_of_tenacity_pays_and_waits(paced: bs.Project, count: Count
     assert len(count) == 3
 
 
-def test_each_attempt_of_stamina_pays_and_waits(paced: bs.Project, count: Count) -> None:
+def test_each_attempt_of_stamina_is_charged_and_waits(paced: bs.Project, count: Count) -> None:
     @stamina.retry(on=StatusError, wait_initial=0, wait_jitter=0)
     @paced.limiter(cost=100)
     async def call() -> str:
@@ -652,14 +650,14 @@ def test_each_attempt_of_stamina_pays_and_waits(paced: bs.Project, count: Count)
     assert time.monotonic() - started >= 0.58
 
 
-# --- what cannot be
+# --- invalid limits
 
 
 @pytest.mark.parametrize(
     "options",
     [{"tpm": 0}, {"tpm": 1.5}, {"tpm": True}, {"rpm": -1}, {"rpm": "5"}, {"burst": -1}, {"burst": float("nan")}],
 )
-def test_limits_that_cannot_be_are_refused(options: dict[str, Any], paced: bs.Project) -> None:
+def test_invalid_limits_are_rejected(options: dict[str, Any], paced: bs.Project) -> None:
     with pytest.raises(ConfigurationError, match=next(iter(options))):
         bs.Project("p", **options)
     with pytest.raises(ConfigurationError, match=next(iter(options))):
@@ -679,7 +677,7 @@ def test_limits_that_cannot_be_are_refused(options: dict[str, Any], paced: bs.Pr
         (None, {"settle": 5}, "settle is a function"),
     ],
 )
-def test_a_limiter_that_cannot_be_is_refused(limit: Any, options: Any, text: str, paced: bs.Project) -> None:
+def test_an_invalid_limiter_is_rejected(limit: Any, options: Any, text: str, paced: bs.Project) -> None:
     with pytest.raises(ValueError, match=text):
         paced.limiter(limit, **options)(lambda: None)
 
@@ -690,7 +688,7 @@ def test_a_limiter_of_the_wrong_type_is_a_type_error(options: Any, paced: bs.Pro
         paced.limiter(**options)(lambda: None)
 
 
-def test_an_option_that_is_misspelt_is_refused(paced: bs.Project) -> None:
+def test_a_misspelt_option_is_rejected(paced: bs.Project) -> None:
     with pytest.raises(TypeError, match="costs"):
         paced.limiter(costs=5)  # type: ignore[call-overload]
 
@@ -708,7 +706,7 @@ def test_a_task_is_not_limited_from_outside(paced: bs.Project) -> None:
         paced.limiter(cost=1)(paced.task(len))
 
 
-def test_what_cannot_be_called_is_not_limited(paced: bs.Project) -> None:
+def test_only_a_callable_can_be_limited(paced: bs.Project) -> None:
     with pytest.raises(ConfigurationError, match="cannot be called"):
         paced.limiter(cost=1)(5)  # type: ignore[type-var]
 
@@ -749,7 +747,7 @@ def test_a_store_that_is_lost_while_a_call_runs_costs_no_result(tmp_path: Path) 
             assert project.limiter(cost=5, settle=lambda result: 1)(call)() == "answer"
 
 
-def test_a_plan_knows_what_the_budget_allows(paced: bs.Project) -> None:
+def test_a_plan_includes_the_time_that_the_budget_needs(paced: bs.Project) -> None:
     @paced.task
     @paced.limiter("600/minute")
     @paced.limiter(cost=lambda number: 1000 * number, key=lambda number: "even" if number % 2 == 0 else "odd")
@@ -763,10 +761,10 @@ def test_a_plan_knows_what_the_budget_allows(paced: bs.Project) -> None:
     assert bs.plan(call, [0]).seconds == pytest.approx(0, abs=0.09)
 
 
-# --- its copies
+# --- copies of a project
 
 
-def test_a_project_travels_with_its_limits(tmp_path: Path) -> None:
+def test_a_pickled_project_has_its_limits(tmp_path: Path) -> None:
     options: dict[str, Any] = {"tpm": 600, "rpm": 7, "burst": 3, "limiter_uri": f"sqlite:///{tmp_path}/b.db"}
     with bs.Project("p", db=tmp_path / "p.db", **options) as project:
         copy = pickle.loads(pickle.dumps(project))
@@ -777,7 +775,7 @@ def test_a_project_travels_with_its_limits(tmp_path: Path) -> None:
         copy.close()
 
 
-def test_a_copy_with_a_budget_in_memory_says_that_it_spends_it_again(tmp_path: Path) -> None:
+def test_a_pickled_copy_with_a_budget_in_memory_warns(tmp_path: Path) -> None:
     with bs.Project("p", db=tmp_path / "p.db", limiter_uri="memory://") as project:
         copy = pickle.loads(pickle.dumps(project))
         with pytest.warns(RateLimitWarning, match="Leave limiter_uri out"):

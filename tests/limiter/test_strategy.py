@@ -1,4 +1,4 @@
-"""The strategy ``"gcra"`` of `limits`: its arithmetic, its answers, and the libraries that look it up there."""
+"""The strategy ``"gcra"`` of `limits`: its arithmetic, its methods, and the libraries that use it."""
 
 import asyncio
 import math
@@ -38,8 +38,8 @@ def test_no_window_admits_more_than_the_rate_the_tolerance_and_a_call(
     now, admitted = 1e6, []
     for pause, cost, max_wait in calls:
         now += pause
-        taken, wait = admit([("k", emission, tolerance, cost)], states, now, max_wait)
-        if taken:
+        charged, wait = admit([("k", emission, tolerance, cost)], states, now, max_wait)
+        if charged:
             admitted.append((now + wait, cost))
     assert admitted == sorted(admitted, key=lambda each: each[0])
     largest = max((cost for _, cost in admitted), default=0)
@@ -52,7 +52,7 @@ def test_no_window_admits_more_than_the_rate_the_tolerance_and_a_call(
 
 @settings(max_examples=200, deadline=None)
 @given(calls=st.lists(st.tuples(st.floats(0, 1), st.floats(0.1, 50)), min_size=2, max_size=40))
-def test_whoever_asks_without_a_pause_gets_the_whole_rate(calls: list[tuple[float, float]]) -> None:
+def test_calls_without_a_pause_get_the_whole_rate(calls: list[tuple[float, float]]) -> None:
     """Each call begins exactly when the one before is paid off."""
     states: dict[str, State] = {}
     begins = asked_at = 0.0
@@ -76,7 +76,7 @@ def test_the_rate_is_exact_whatever_it_is(amount: int) -> None:
 
 
 def test_a_call_is_charged_to_one_budget_as_to_several_of_one_kind() -> None:
-    """The short way for one budget says what the long way says."""
+    """The shortcut for one budget agrees with the general case."""
     for cost, wait in ((3, 0.0), (5, 100.0), (2, 1.0)):
         for owed in (-20.0, -1.0, 0.0, 4.0):
             one: dict[str, State] = {"a": (owed, 100.0, 0.0, 2.0)}
@@ -86,11 +86,11 @@ def test_a_call_is_charged_to_one_budget_as_to_several_of_one_kind() -> None:
             assert one["a"] == two["a"] == two["b"]
 
 
-# --- the answers
+# --- the methods
 
 
 class Blocking:
-    """The async strategy, asked from a thread."""
+    """The async strategy with blocking methods."""
 
     def __init__(self, storage: Any, burst: float = 0) -> None:
         self._limiter = aio.GCRARateLimiter(aio.MemoryStorage(shared=storage), burst)
@@ -107,7 +107,7 @@ def strategy(request: pytest.FixtureRequest) -> Any:
     return request.param
 
 
-def test_hit_says_whether_a_call_may_begin_now(strategy: Any) -> None:
+def test_hit_returns_whether_a_call_may_begin_now(strategy: Any) -> None:
     limiter = strategy(MemoryStorage())
     assert limiter.hit(MINUTE, "k", cost=5) is True
     assert limiter.hit(MINUTE, "k") is False
@@ -129,7 +129,7 @@ def test_a_burst_may_be_spent_at_once(strategy: Any) -> None:
     assert [limiter.hit(MINUTE, "k") for _ in range(5)] == [True, True, True, True, False]
 
 
-def test_window_stats_tell_what_is_left(strategy: Any) -> None:
+def test_window_stats_show_what_is_left(strategy: Any) -> None:
     clock = Clock()
     limiter = strategy(MemoryStorage(clock=clock), 3)
     assert limiter.get_window_stats(MINUTE, "k").remaining == 4
@@ -150,7 +150,7 @@ def test_acquire_reserves_a_place_in_several_limits(strategy: Any) -> None:
     assert limiter.acquire([(tokens, 10), (calls, 0)], "k") == pytest.approx(2, abs=0.2)
 
 
-def test_acquire_refuses_what_would_wait_too_long(strategy: Any) -> None:
+def test_acquire_refuses_a_call_that_would_wait_too_long(strategy: Any) -> None:
     limiter = strategy(MemoryStorage(clock=Clock()))
     limiter.acquire([(MINUTE, 5)], "k")
     with pytest.raises(bs.RateLimitExceeded) as refused:
@@ -158,7 +158,7 @@ def test_acquire_refuses_what_would_wait_too_long(strategy: Any) -> None:
     assert refused.value.retry_after == pytest.approx(5 - SLACK)
 
 
-def test_clear_forgets_a_budget(strategy: Any) -> None:
+def test_clear_deletes_a_budget(strategy: Any) -> None:
     limiter = strategy(MemoryStorage())
     limiter.hit(MINUTE, "k", cost=50)
     limiter.clear(MINUTE, "k")
@@ -166,7 +166,7 @@ def test_clear_forgets_a_budget(strategy: Any) -> None:
 
 
 @pytest.mark.parametrize("cost", [61, -1, float("nan"), float("inf")])
-def test_a_cost_that_cannot_be_is_a_value_error(cost: float, strategy: Any) -> None:
+def test_an_invalid_cost_is_a_value_error(cost: float, strategy: Any) -> None:
     limiter = strategy(MemoryStorage())
     for ask in (limiter.hit, limiter.test):
         with pytest.raises(ValueError, match="cost"):
@@ -184,13 +184,13 @@ def test_a_call_that_costs_nothing_may_always_begin(strategy: Any) -> None:
     ("kind", "storage"),
     [(GCRARateLimiter, TheirMemoryStorage), (aio.GCRARateLimiter, limits.aio.storage.MemoryStorage)],
 )
-def test_a_storage_without_support_is_refused(kind: Any, storage: Any) -> None:
+def test_a_storage_without_support_is_rejected(kind: Any, storage: Any) -> None:
     made = storage()
     with pytest.raises(NotImplementedError, match="GCRA rate limiting is not implemented"):
         kind(made)
 
 
-# --- who looks it up
+# --- libraries that use it
 
 
 def test_the_strategy_is_in_the_registries() -> None:
@@ -198,12 +198,12 @@ def test_the_strategy_is_in_the_registries() -> None:
     assert limits.aio.strategies.STRATEGIES["gcra"] is aio.GCRARateLimiter
 
 
-def test_windows_are_left_to_the_storages_of_limits(tmp_path: Path) -> None:
+def test_fixed_windows_need_a_storage_of_limits(tmp_path: Path) -> None:
     file = SQLiteStorage(f"sqlite:///{tmp_path}/budgets.db")
     for storage in (MemoryStorage(), file):
-        with pytest.raises(NotImplementedError, match='has budgets for the strategy "gcra" alone'):
+        with pytest.raises(NotImplementedError, match='has budgets for the strategy "gcra" only'):
             FixedWindowRateLimiter(storage).hit(MINUTE, "k")
-    with pytest.raises(NotImplementedError, match='has budgets for the strategy "gcra" alone'):
+    with pytest.raises(NotImplementedError, match='has budgets for the strategy "gcra" only'):
         asyncio.run(limits.aio.strategies.FixedWindowRateLimiter(aio.MemoryStorage()).hit(MINUTE, "k"))
     file.close()
 

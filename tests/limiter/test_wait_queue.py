@@ -1,4 +1,4 @@
-"""Waiting for a budget: the order, who is refused, and what the cancelled, interrupted and killed leave behind."""
+"""Waiting for a budget: the order, refusals, and calls that are cancelled, interrupted or killed while they wait."""
 
 import asyncio
 import contextlib
@@ -91,7 +91,7 @@ async def _all(coroutines: Any) -> list[Any]:
     return await asyncio.gather(*coroutines)
 
 
-def test_threads_and_tasks_of_two_loops_stand_in_one_line(store: Store) -> None:
+def test_threads_and_tasks_of_two_loops_share_one_queue(store: Store) -> None:
     budget, admitted = budget_of(store), []
     budget.acquire(5)
 
@@ -125,12 +125,12 @@ def test_a_large_call_is_admitted_in_its_turn(store: Store) -> None:
     threads = [start(ask, cost) for cost in (100, 1, 1, 1)]
     for thread in threads:
         thread.join()
-    # Between two large calls each of the others comes once, or twice where a thread was slow to ask again.
+    # Between two large calls each other thread is admitted once, or twice if a thread was slow to call again.
     assert admitted.count(100) == 5
     assert 100 in admitted[:8]
 
 
-def test_one_key_does_not_hold_up_another(store: Store) -> None:
+def test_one_key_does_not_delay_another(store: Store) -> None:
     slow, quick = budget_of(store, 1.0, "slow"), budget_of(store, 1.0, "quick")
     slow.acquire(100)
     waiting = start(slow.acquire, 1)
@@ -163,7 +163,7 @@ def test_calls_that_cost_nothing_count_as_calls() -> None:
         budget.acquire(0, max_wait=0.5)
 
 
-# --- who is refused
+# --- refusals
 
 
 def test_a_call_that_would_wait_too_long_is_refused_at_once_and_not_charged(store: Store) -> None:
@@ -177,12 +177,12 @@ def test_a_call_that_would_wait_too_long_is_refused_at_once_and_not_charged(stor
     assert not budget._queue
 
 
-def test_a_call_is_refused_at_once_for_those_who_wait_before_it(store: Store) -> None:
+def test_a_call_is_refused_at_once_if_the_waiters_before_it_take_too_long(store: Store) -> None:
     budget = budget_of(store, 1.0)
     budget.acquire(1)
     threads = [start(budget.acquire, 3) for _ in range(2)]
     until(lambda: len(budget._queue) == 2)
-    until(lambda: owed(budget) > 3)  # the first is charged
+    until(lambda: owed(budget) > 3)  # the first waiter is charged
     for acquire in (budget.acquire, lambda *given: asyncio.run(budget.acquire_async(*given))):
         with pytest.raises(bs.RateLimitExceeded) as refused:
             acquire(1, 5.0)
@@ -192,7 +192,7 @@ def test_a_call_is_refused_at_once_for_those_who_wait_before_it(store: Store) ->
         thread.join()
 
 
-def test_a_call_whose_time_runs_out_in_the_line_is_refused_then() -> None:
+def test_a_call_whose_time_runs_out_in_the_queue_is_refused_then() -> None:
     budget = budget_of(open_store("memory://"), 1.0)
     budget.acquire(0.3)
     first = start(budget.acquire, 0.3)
@@ -201,17 +201,17 @@ def test_a_call_whose_time_runs_out_in_the_line_is_refused_then() -> None:
 
     def ask() -> None:
         try:
-            budget.acquire(1, 1.0)  # 0.6 s are owed as it comes
+            budget.acquire(1, 1.0)  # 0.6 s are owed when it joins the queue
         except bs.RateLimitExceeded as error:
             refused.append(error)
 
     waiting = start(ask)
     until(lambda: len(budget._queue) == 2)
-    budget.defer(3)  # and more, once it stands there
+    budget.defer(3)  # and more, once it waits
     waiting.join()
     assert len(refused) == 1
     assert refused[0].retry_after > 1
-    assert first.is_alive()  # it is still before the one that was refused
+    assert first.is_alive()  # it still waits, before the refused one
     first.join()
     assert not budget._queue
 
@@ -233,7 +233,7 @@ def test_a_cost_that_is_no_number_is_a_type_error(cost: Any) -> None:
         budget.acquire(cost)
 
 
-def test_a_hopeless_cost_is_refused_past_everyone_who_waits() -> None:
+def test_a_cost_above_the_limit_is_rejected_without_queueing() -> None:
     budget = budget_of(open_store("memory://"), 0.01)
     budget.acquire(500)
     threads = [start(_refused, budget, 1000) for _ in range(100)]
@@ -250,7 +250,7 @@ def test_a_hopeless_cost_is_refused_past_everyone_who_waits() -> None:
 # --- settling and deferring
 
 
-def test_settling_moves_the_place_that_somebody_has_already(store: Store) -> None:
+def test_settling_moves_a_waiter_that_is_charged_already(store: Store) -> None:
     budget = budget_of(store, 0.1)
     budget.acquire(1000)
     threads = [start(budget.acquire, 2) for _ in range(3)]
@@ -261,7 +261,7 @@ def test_settling_moves_the_place_that_somebody_has_already(store: Store) -> Non
     assert not budget._queue
 
 
-def test_settling_lets_those_who_wait_begin_sooner(store: Store) -> None:
+def test_settling_lets_waiters_begin_sooner(store: Store) -> None:
     """Twenty calls, estimated at 400 and costing 80: five times as long if nothing were given back."""
     budget = budget_of(store, 0.0005, most=1000)
 
@@ -281,7 +281,7 @@ def test_more_than_was_expected_delays_the_next_call(store: Store) -> None:
     assert owed(budget) == pytest.approx(5, abs=0.9)
 
 
-def test_a_deferral_holds_back_whoever_has_a_place_already(store: Store) -> None:
+def test_a_deferral_delays_a_waiter_that_is_charged_already(store: Store) -> None:
     budget = budget_of(store)
     budget.acquire(3)
     admitted: list[tuple[int, float]] = []
@@ -308,7 +308,7 @@ def test_a_deferral_holds_back_whoever_has_a_place_already(store: Store) -> None
 # --- cancelled, interrupted, dropped
 
 
-def test_a_task_that_is_cancelled_gives_its_place_back(store: Store) -> None:
+def test_a_cancelled_task_gives_its_charge_back(store: Store) -> None:
     budget = budget_of(store, 1.0)
 
     async def main() -> None:
@@ -326,7 +326,7 @@ def test_a_task_that_is_cancelled_gives_its_place_back(store: Store) -> None:
     assert not budget._queue
 
 
-def test_cancelling_one_who_waits_harms_no_other(store: Store) -> None:
+def test_cancelling_a_waiter_affects_no_other(store: Store) -> None:
     budget = budget_of(store)
 
     async def main() -> list[Any]:
@@ -341,7 +341,7 @@ def test_cancelling_one_who_waits_harms_no_other(store: Store) -> None:
     assert [type(one) for one in done] == [asyncio.CancelledError, float] * 5  # seconds waited
 
 
-def test_a_coroutine_that_is_dropped_gives_its_place_back(store: Store) -> None:
+def test_a_coroutine_that_is_dropped_gives_its_charge_back(store: Store) -> None:
     budget = budget_of(store, 1.0)
     budget.acquire(5)
     loop = asyncio.new_event_loop()
@@ -355,7 +355,7 @@ def test_a_coroutine_that_is_dropped_gives_its_place_back(store: Store) -> None:
 
     loop.run_until_complete(step())
     for task in asyncio.all_tasks(loop):
-        task._log_destroy_pending = False  # type: ignore[attr-defined]  # which is what is tested here
+        task._log_destroy_pending = False  # type: ignore[attr-defined]  # the test drops them on purpose
     del task
     waiting.clear()
     loop.run_until_complete(loop.shutdown_asyncgens())
@@ -367,7 +367,7 @@ def test_a_coroutine_that_is_dropped_gives_its_place_back(store: Store) -> None:
     assert not budget._queue
 
 
-def test_a_loop_that_was_closed_over_its_waiters_holds_up_nobody() -> None:
+def test_a_loop_that_was_closed_over_its_waiters_delays_no_other() -> None:
     budget = budget_of(open_store("memory://"))
     budget.acquire(5)
     loop = asyncio.new_event_loop()
@@ -390,7 +390,7 @@ def test_a_loop_that_was_closed_over_its_waiters_holds_up_nobody() -> None:
         task._log_destroy_pending = False
 
 
-def test_ten_thousand_cancellations_leave_nobody_stuck_and_nothing_uncharged() -> None:
+def test_ten_thousand_cancellations_leave_no_waiter_stuck_and_nothing_uncharged() -> None:
     budget = budget_of(open_store("memory://"), 1e-5)
     admitted: list[float] = []
     chance = random.Random(0)
@@ -427,7 +427,7 @@ def test_ten_thousand_cancellations_leave_nobody_stuck_and_nothing_uncharged() -
     budget.acquire(1, max_wait=60)
 
 
-def test_threads_that_are_interrupted_leave_nobody_stuck() -> None:
+def test_interrupted_threads_leave_no_waiter_stuck() -> None:
     """KeyboardInterrupt, at any instruction: into eight threads, a few thousand times."""
     budget = budget_of(open_store("memory://"), 1e-4)
     stop = time.monotonic() + 6
@@ -482,8 +482,8 @@ time.sleep(60)
 
 
 @pytest.mark.parametrize("place", ["sqlite", "redis"])
-def test_a_process_that_is_killed_takes_one_place_with_it(place: str, tmp_path: Path, redis_url: str) -> None:
-    """Twenty calls of two seconds wait in it; all but the first of them hold nothing."""
+def test_a_killed_process_leaves_one_charge_behind(place: str, tmp_path: Path, redis_url: str) -> None:
+    """Twenty calls of two seconds wait in the process; only the first of them is charged."""
     uri = redis_url if place == "redis" else f"sqlite:///{tmp_path}/budgets.db"
     code = textwrap.dedent(WAITERS)
     process = subprocess.Popen([sys.executable, "-c", code, uri, "20"], stdout=subprocess.PIPE, text=True)
@@ -494,5 +494,5 @@ def test_a_process_that_is_killed_takes_one_place_with_it(place: str, tmp_path: 
     process.stdout.close()
     with bs.Project("p", tpm=6000, limiter_uri=uri) as project:
         budget = project.budgets.budget("tokens", "")
-        assert 0 < owed(budget) <= 2 + 2  # of a call that began, and of the one that had a place
+        assert 0 < owed(budget) <= 2 + 2  # for a call that began, and for the waiter that was charged
         budget.acquire(1, max_wait=5)

@@ -55,11 +55,11 @@ JOB = """
 
 
 class Job:
-    """A map in a process of its own, which shares nothing with another one but the servers.
+    """A map in a separate process, which shares only the servers with others.
 
     Args:
         directory: Its own.
-        places: Of its project.
+        places: The options of its project.
         inputs: How many.
         gate: Begins when there is this file; at once without.
         options: Of Python.
@@ -98,19 +98,19 @@ class Job:
 
     @property
     def ran(self) -> list[tuple[int, float]]:
-        """What it ran, and when."""
+        """The calls that it ran, with their times."""
         lines = self._ran.read_text().splitlines()
         return [(int(line.split()[0]), float(line.split()[1])) for line in lines]
 
 
 @pytest.fixture
 def places(postgres_url: str, s3_server: S3Server, s3_url: str, redis_url: str) -> dict[str, Any]:
-    """Servers, and nothing else."""
+    """Options of a project on servers alone."""
     return {"db": postgres_url, "storage_path": s3_url, "s3_opts": s3_server.options, "limiter_uri": redis_url}
 
 
 def everything_is_whole(places: dict[str, Any]) -> int:
-    """How many results there are; each row's blob is there, as it was written."""
+    """Check that each row has its blob, as it was written; returns the number of results."""
     with bs.Project("p", **places) as project:
         found = rows(project, "location, checksum, size")
         for location, checksum, size in found:
@@ -136,7 +136,7 @@ def test_two_processes_that_share_only_servers_run_one_map_together(places: dict
 
 
 @pytest.mark.slow
-def test_a_map_that_is_killed_again_and_again_is_finished_by_the_same_line(
+def test_a_map_that_is_killed_again_and_again_finishes_when_it_is_repeated(
     places: dict[str, Any], tmp_path: Path
 ) -> None:
     chance = random.Random(5)
@@ -159,7 +159,7 @@ def test_a_map_that_is_killed_again_and_again_is_finished_by_the_same_line(
 
 @pytest.fixture
 def own_servers() -> Iterator[tuple[PostgresServer, S3Server, RedisServer]]:
-    """Servers of the test's own, to be killed."""
+    """Servers for one test, which kills them."""
     servers = PostgresServer(), S3Server(), RedisServer()
     servers[1].client().create_bucket(Bucket="tests")
     yield servers
@@ -169,7 +169,7 @@ def own_servers() -> Iterator[tuple[PostgresServer, S3Server, RedisServer]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("which", [0, 1, 2], ids=["postgresql", "s3", "redis"])
-def test_a_server_that_is_killed_in_the_middle_of_a_map_costs_time_and_nothing_else(
+def test_a_server_that_is_killed_in_the_middle_of_a_map_costs_only_time(
     which: int, own_servers: tuple[PostgresServer, S3Server, RedisServer], tmp_path: Path
 ) -> None:
     index, storage, limiter = own_servers
@@ -188,9 +188,9 @@ def test_a_server_that_is_killed_in_the_middle_of_a_map_costs_time_and_nothing_e
         time.sleep(0.3)
         own_servers[which].start()
     out, err = job.end()
-    if out != "done\n":  # an error reached the caller, and the same line again finishes the job
+    if out != "done\n":  # an error reached the caller: running the job again finishes it
         assert "Error" in err or "Warning" in err
-        # A storage that was killed may have lost a blob that it had taken: its call runs again, with a warning.
+        # A storage that was killed may have lost a blob that it had accepted: its call runs again, with a warning.
         job = Job(tmp_path / "job", places, 400, options="")
         out, err = job.end()
         assert out == "done\n", err
@@ -200,16 +200,14 @@ def test_a_server_that_is_killed_in_the_middle_of_a_map_costs_time_and_nothing_e
     try:
         assert everything_is_whole(places) == 400
     except bs.StorageError as error:
-        # Now and then this server answers with an error of its own, for a while, for what it had taken before it was killed.
+        # Now and then this server answers with an error of its own, for a while, for blobs that it had accepted before it was killed.
         assert which == 1
         assert "InternalError" in str(error)  # noqa: PT017
         assert Job(tmp_path / "job", places, 400, options="-W default").end()[0] == "done\n"
         assert everything_is_whole(places) == 400
 
 
-def test_a_storage_that_is_away_costs_the_keeping_and_not_the_job(
-    postgres_url: str, count: Count, tmp_path: Path
-) -> None:
+def test_an_unreachable_storage_costs_caching_and_not_the_job(postgres_url: str, count: Count, tmp_path: Path) -> None:
     from botocore.config import Config
 
     server = S3Server()
@@ -234,7 +232,7 @@ def test_a_storage_that_is_away_costs_the_keeping_and_not_the_job(
     server.stop()
 
 
-def test_a_bucket_that_is_missing_is_told_of_with_the_cure(postgres_url: str, s3_server: S3Server) -> None:
+def test_the_error_for_a_missing_bucket_names_the_cure(postgres_url: str, s3_server: S3Server) -> None:
     options = s3_server.options
     with bs.Project("p", db=postgres_url, storage_path="s3://nowhere/p", s3_opts=options) as project:
         task = project.task(save_blob=True)(lambda x: x)
@@ -265,7 +263,7 @@ def test_several_uploads_are_in_flight(postgres_url: str, s3_server: S3Server, s
     proxy.close()
 
 
-def test_an_upload_does_not_hold_up_the_event_loop(postgres_url: str, s3_server: S3Server, s3_url: str) -> None:
+def test_an_upload_does_not_block_the_event_loop(postgres_url: str, s3_server: S3Server, s3_url: str) -> None:
     proxy = Proxy(s3_server.port)
     options = {**s3_server.options, "endpoint_url": f"http://127.0.0.1:{proxy.port}"}
 
@@ -290,7 +288,7 @@ def test_an_upload_does_not_hold_up_the_event_loop(postgres_url: str, s3_server:
     proxy.close()
 
 
-def test_a_budget_that_is_not_shared_is_said(postgres_url: str) -> None:
+def test_a_budget_that_is_not_shared_is_a_warning(postgres_url: str) -> None:
     with bs.Project("p", db=postgres_url, tpm=60_000) as project:
         with pytest.warns(bs.RateLimitWarning, match='each process for itself.*limiter_uri="redis://'):
             project.task(project.limiter(lambda x: x))(1)
@@ -348,7 +346,7 @@ READ = """
     "bomb", [pytest.param(name, marks=[pytest.mark.slow] * (number % 4 > 0)) for number, name in enumerate(BOMBS)]
 )
 @pytest.mark.parametrize("index", [pytest.param("sqlite", marks=pytest.mark.slow), "postgres"])
-def test_a_bomb_costs_no_memory_and_the_call_runs_again(
+def test_a_decompression_bomb_costs_no_memory_and_the_call_runs_again(
     bomb: str, index: str, request: pytest.FixtureRequest, s3_server: S3Server, s3_url: str, tmp_path: Path
 ) -> None:
     import json

@@ -1,4 +1,4 @@
-"""Killed, full, read-only, damaged: nothing wrong is ever given, and nothing that was handed out is lost."""
+"""Killed, full, read-only, damaged: no wrong result is ever returned, and no returned result is lost."""
 
 import os
 import random
@@ -33,7 +33,7 @@ def run(code: str, cwd: Path, **options: Any) -> subprocess.CompletedProcess[str
 
 
 def check_index(path: Path) -> None:
-    """The index is sound, and every row's blob is whole."""
+    """Check that the index is sound, and that every row has an intact blob."""
     connection = sqlite3.connect(path)
     assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     results = connection.execute("SELECT count(*) FROM results").fetchone()
@@ -75,7 +75,7 @@ def test_a_damaged_blob_is_run_again_with_one_warning(
     assert not list(project.results.garbage())
 
 
-def test_a_flipped_bit_in_a_row_is_no_result(project: bs.Project, count: Count) -> None:
+def test_a_flipped_bit_in_a_row_is_a_miss(project: bs.Project, count: Count) -> None:
     text = project.task(lambda x: count() or "some text")
     text(1)
     ((value,),) = rows(project, "value")
@@ -106,7 +106,7 @@ def test_a_planted_pickle_is_not_executed(project: bs.Project, tmp_path: Path, c
 
 
 @pytest.mark.parametrize("location", ["../../etc/passwd", "/etc/passwd", "s3://bucket/key", "aa/../../x", "."])
-def test_a_row_that_points_outside_the_storage_is_no_result(project: bs.Project, count: Count, location: str) -> None:
+def test_a_row_that_points_outside_the_storage_is_a_miss(project: bs.Project, count: Count, location: str) -> None:
     blob = project.task(save_blob=True)(lambda x: count() or "blob")
     blob(1)
     change_rows(project, location=location)
@@ -193,7 +193,7 @@ def test_a_garbled_log_loses_only_what_it_held(tmp_path: Path, garbage: bytes) -
 @pytest.mark.parametrize(
     "call", [lambda t: t(1), lambda t: t.refresh(1), lambda t: t.put(1, 1), lambda t: bs.map(t, [1])]
 )
-def test_a_file_of_another_program_is_refused_and_left_as_it_is(tmp_path: Path, call: Any) -> None:
+def test_a_file_of_another_program_is_rejected_and_left_as_it_is(tmp_path: Path, call: Any) -> None:
     text = tmp_path / "notes.txt"
     text.write_text("my notes")
     other = tmp_path / "other.db"
@@ -210,7 +210,7 @@ def test_a_file_of_another_program_is_refused_and_left_as_it_is(tmp_path: Path, 
     assert sorted(p.name for p in tmp_path.iterdir()) == ["notes.txt", "other.db"]
 
 
-def test_a_newer_index_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+def test_a_newer_index_is_rejected_and_left_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "p.db"
     with bs.Project("p", db=path) as project:
         project.task(lambda x: x)(1)
@@ -232,7 +232,7 @@ def test_every_migration_has_its_record(tmp_path: Path) -> None:
     connection.close()
 
 
-def test_an_index_that_is_made_just_while_it_is_opened_can_be_written_to(
+def test_an_index_that_another_process_creates_meanwhile_can_be_written_to(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, access = str(tmp_path / "fresh.db"), os.access
@@ -294,7 +294,7 @@ def test_eight_processes_write_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("project", ["sqlite"], indirect=True)
-def test_a_writer_that_takes_long_is_waited_for(project: bs.Project) -> None:
+def test_calls_wait_for_a_slow_writer(project: bs.Project) -> None:
     task = project.task(lambda x: x)
     task(1)
     other = sqlite3.connect(project.db.path, isolation_level=None, check_same_thread=False)  # type: ignore[attr-defined]
@@ -309,7 +309,7 @@ def test_a_writer_that_takes_long_is_waited_for(project: bs.Project) -> None:
     other.close()
 
 
-def test_an_index_that_stays_locked_costs_the_keeping_and_not_the_job(tmp_path: Path) -> None:
+def test_an_index_that_stays_locked_costs_caching_and_not_the_job(tmp_path: Path) -> None:
     with bs.Project("p", db=SQLiteTaskDB(tmp_path / "p.db", timeout=0.2)) as project:
         task = project.task(lambda x: x)
         task(1)
@@ -323,7 +323,7 @@ def test_an_index_that_stays_locked_costs_the_keeping_and_not_the_job(tmp_path: 
         project.db.close()
 
 
-# --- places that cannot be written to
+# --- full disks and read-only directories
 
 
 _ON_LITTLE_SPACE = """
@@ -348,7 +348,7 @@ _ON_LITTLE_SPACE = """
 """
 
 
-def test_a_full_disk_costs_the_keeping_and_not_the_result(tmp_path: Path) -> None:
+def test_a_full_disk_costs_caching_and_not_the_result(tmp_path: Path) -> None:
     done = run(_ON_LITTLE_SPACE.replace("sys.argv[1]", "'warn'"), tmp_path)
     lines = done.stdout.splitlines()
     assert done.returncode == 0, done.stderr
@@ -360,12 +360,12 @@ def test_a_full_disk_costs_the_keeping_and_not_the_result(tmp_path: Path) -> Non
     check_index(tmp_path / "p.db")
 
 
-def test_a_full_disk_is_an_error_where_that_is_wanted(tmp_path: Path) -> None:
+def test_a_full_disk_is_an_error_on_request(tmp_path: Path) -> None:
     done = run(_ON_LITTLE_SPACE.replace("sys.argv[1]", "'raise'"), tmp_path)
     assert done.stdout.splitlines()[1] == "StorageError"
 
 
-def test_a_file_system_without_space_costs_the_keeping_and_not_the_result(tmp_path: Path) -> None:
+def test_a_file_system_without_space_costs_caching_and_not_the_result(tmp_path: Path) -> None:
     place = tmp_path / "small"
     place.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", place], capture_output=True)
@@ -397,7 +397,7 @@ if os.geteuid() == 0:
 
 
 def as_nobody(code: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Run as a user who may not write here: root may write everywhere."""
+    """Run as a user without write permission: root may write everywhere."""
     return run(_AS_NOBODY + textwrap.dedent(code), cwd)
 
 
@@ -428,7 +428,7 @@ def test_a_read_only_directory_serves_hits_and_runs_misses(end: str, readable_pl
     assert done.stdout == "True 1 True 1 2 3\n['NotKeptWarning']\n", done.stderr
 
 
-def test_a_directory_in_which_nothing_can_be_made_runs_everything(readable_place: Path) -> None:
+def test_calls_run_in_a_directory_without_write_permission(readable_place: Path) -> None:
     readable_place.chmod(0o555)
     code = """
         import warnings, beautyspot as bs
@@ -444,7 +444,7 @@ def test_a_directory_in_which_nothing_can_be_made_runs_everything(readable_place
 
 @pytest.fixture
 def readable_place() -> Any:
-    """A directory that every user can reach, which pytest's own is not."""
+    """A directory that every user can reach, unlike that of pytest."""
     import shutil
     import tempfile
 
@@ -475,7 +475,7 @@ if __name__ == "__main__":
 
 
 def wait_for_the_end_of(groups: set[int]) -> None:
-    """Wait until no process of these sessions is left."""
+    """Wait until all processes of these sessions have ended."""
     deadline = time.monotonic() + 30
     for group in groups:
         while time.monotonic() < deadline:
@@ -489,7 +489,7 @@ def wait_for_the_end_of(groups: set[int]) -> None:
 
 
 def kill_at_random(tmp_path: Path, engine: str, times: int, seed: int) -> None:
-    """Kill a map again and again; every result that was handed out is kept, and every row is whole."""
+    """Kill a map again and again; every returned result stays stored, and every row is intact."""
     (tmp_path / "job.py").write_text(_JOB)
     rng, groups, out = random.Random(seed), set[int](), tmp_path / "out.txt"
     for turn in range(times):
@@ -531,7 +531,7 @@ def kill_at_random(tmp_path: Path, engine: str, times: int, seed: int) -> None:
 
 
 @pytest.mark.parametrize("engine", ["threads", "processes"])
-def test_a_map_that_is_killed_goes_on_where_it_was(engine: str, tmp_path: Path) -> None:
+def test_a_killed_map_resumes(engine: str, tmp_path: Path) -> None:
     kill_at_random(tmp_path, engine, 4, seed=1)
 
 
@@ -539,13 +539,13 @@ def test_a_map_that_is_killed_goes_on_where_it_was(engine: str, tmp_path: Path) 
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("engine", ["threads", "processes"])
 @pytest.mark.parametrize("seed", range(3))
-def test_a_map_that_is_killed_a_hundred_times_goes_on_where_it_was(engine: str, seed: int, tmp_path: Path) -> None:
+def test_a_map_that_is_killed_a_hundred_times_resumes(engine: str, seed: int, tmp_path: Path) -> None:
     kill_at_random(tmp_path, engine, 50, seed)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_writers_that_are_killed_leave_a_sound_index_to_each_other(tmp_path: Path) -> None:
+def test_killed_writers_leave_a_sound_index(tmp_path: Path) -> None:
     (tmp_path / "job.py").write_text(_JOB)
     rng = random.Random(7)
     processes: list[subprocess.Popen[bytes]] = []
@@ -565,7 +565,7 @@ def test_writers_that_are_killed_leave_a_sound_index_to_each_other(tmp_path: Pat
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_a_signal_at_any_instant_of_a_keeping_leaves_nothing_half_written(tmp_path: Path) -> None:
+def test_a_signal_at_any_instant_of_a_write_leaves_nothing_half_written(tmp_path: Path) -> None:
     (tmp_path / "job.py").write_text(_JOB)
     rng = random.Random(3)
     for number in range(40):

@@ -1,6 +1,6 @@
 """The same strategy and stores for event loops, as ``limits.aio`` stands beside ``limits``.
 
-`memory`, `redis` and `sqlite` are storages, `support` is what they must do, `strategy` runs on any of them.
+`memory`, `redis` and `sqlite` are storages, `support` is their interface, `strategy` runs on any of them.
 """
 
 from beautyspot.limiter.aio.memory import MemoryStorage

@@ -1,4 +1,4 @@
-"""MemoryStorage for event loops: the same budgets as those of threads, since it asks the same object."""
+"""MemoryStorage for event loops: shares its budgets with threads, since it delegates to the same object."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class MemoryStorage(NoWindows, Storage, GCRASupport):
 
     Args:
         uri: ``async+beautyspot+memory://``.
-        wrap_exceptions: Taken as ``limits`` passes it; nothing here raises what could be wrapped.
-        shared: Whose budgets these are; a storage of its own where there is none.
+        wrap_exceptions: Accepted since ``limits`` passes it; no method raises an error that could be wrapped.
+        shared: The storage that threads use; a new one if there is none.
     """
 
     STORAGE_SCHEME = ["async+beautyspot+memory"]
@@ -43,26 +43,26 @@ class MemoryStorage(NoWindows, Storage, GCRASupport):
         self._sync.shift_gcra(shifts)
 
     async def defer_gcra(self, keys: Sequence[str], seconds: float) -> None:
-        """Let nobody who asks one of the budgets begin before *seconds* have passed."""
+        """Let no call of these budgets begin before *seconds* have passed."""
         self._sync.defer_gcra(keys, seconds)
 
     async def get_gcra(self, keys: Sequence[str]) -> list[tuple[float, float]]:
-        """What budgets owe and are deferred by, in seconds."""
+        """The seconds that each budget owes and is deferred by."""
         return self._sync.get_gcra(keys)
 
     @property
     def base_exceptions(self) -> tuple[type[Exception], ...]:
-        """Nothing here fails."""
+        """No method fails."""
         return ()
 
     async def check(self) -> bool:
-        """Whether the storage works: it does."""
+        """Whether the storage works: always."""
         return self._sync.check()
 
     async def reset(self) -> int:
-        """Forget everything; returns how many keys there were."""
+        """Delete all budgets; returns how many there were."""
         return self._sync.reset()
 
     async def clear(self, key: str) -> None:
-        """Forget *key*."""
+        """Delete the budget of *key*."""
         self._sync.clear(key)

@@ -1,4 +1,4 @@
-"""RedisStorage for event loops: a client for each loop, since connections belong to the loop that made them."""
+"""RedisStorage for event loops: a client for each loop, since a connection belongs to the loop that opened it."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class RedisStorage(limits.aio.storage.RedisStorage, GCRASupport):
 
     Args:
         uri: ``async+beautyspot+redis://host:port/0``; also ``rediss`` and ``redis+unix``.
-        key_prefix: Of every key in the server.
+        key_prefix: The prefix of every key in the server.
         wrap_exceptions: Whether errors of redis are raised as ``limits.errors.StorageError``.
-        options: For ``redis.asyncio.Redis``.
+        options: Options of ``redis.asyncio.Redis``.
     """
 
     STORAGE_SCHEME = [f"{_PREFIX}{scheme}" for scheme in ("redis", "rediss", "redis+unix")]
@@ -53,8 +53,8 @@ class RedisStorage(limits.aio.storage.RedisStorage, GCRASupport):
 
     @property
     def bridge(self) -> Any:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The client and its scripts, as `limits` calls them: of the running loop, where there is one."""
-        if self._of_loops is None:  # while `limits` sets the first one up, which then serves as the model
+        """The client of the running loop and its scripts, under the name that `limits` has for them."""
+        if self._of_loops is None:  # while `limits` sets up the first one, which then serves as the model
             return self._model
         loop = asyncio.get_running_loop()
         found = self._of_loops.get(loop)
@@ -62,7 +62,7 @@ class RedisStorage(limits.aio.storage.RedisStorage, GCRASupport):
             bridge = self._new_bridge()
             lifetime = _lifetime(bridge.storage, self._of_loops)
             with contextlib.suppress(StopIteration):
-                lifetime.__anext__().send(None)  # begun, so that the loop knows of it
+                lifetime.__anext__().send(None)  # started, so that the loop closes it when it ends
             self._of_loops[loop] = found = (bridge, lifetime)
         return found[0]
 
@@ -81,11 +81,11 @@ class RedisStorage(limits.aio.storage.RedisStorage, GCRASupport):
     @wraps_errors
     async def acquire_gcra(self, requests: Sequence[Request], max_wait: float = 0.0) -> tuple[bool, float]:
         """Charge a call to all of its budgets, or to none."""
-        taken, wait = await self._charge(requests, max_wait)
-        return bool(taken), wait / 1e6
+        charged, wait = await self._charge(requests, max_wait)
+        return bool(charged), wait / 1e6
 
     async def _charge(self, requests: Sequence[Request], max_wait: float) -> Any:
-        """Ask, to the end also when it is cancelled: else nobody would know whether it was charged."""
+        """Run the script to its end even when cancelled: otherwise it would be unknown whether the call was charged."""
         bridge = self.bridge
         script = bridge.gcra["acquire"](*acquire_arguments(requests, max_wait, bridge.key_prefix))
         running = asyncio.ensure_future(script)
@@ -105,12 +105,12 @@ class RedisStorage(limits.aio.storage.RedisStorage, GCRASupport):
 
     @wraps_errors
     async def defer_gcra(self, keys: Sequence[str], seconds: float) -> None:
-        """Let nobody who asks one of the budgets begin before *seconds* have passed."""
+        """Let no call of these budgets begin before *seconds* have passed."""
         await self.bridge.gcra["defer"](self._prefixed(keys), [seconds * 1e6])
 
     @wraps_errors
     async def get_gcra(self, keys: Sequence[str]) -> list[tuple[float, float]]:
-        """What budgets owe and are deferred by, in seconds."""
+        """The seconds that each budget owes and is deferred by."""
         return levels_of(await self.bridge.gcra["get"](self._prefixed(keys), []))
 
     def _prefixed(self, keys: Sequence[str]) -> list[str]:
@@ -118,10 +118,10 @@ class RedisStorage(limits.aio.storage.RedisStorage, GCRASupport):
 
 
 async def _lifetime(client: Any, of_loops: Any) -> AsyncGenerator[None, None]:
-    """Closes *client* with its loop: a loop that ends closes its async generators."""
+    """Close *client* with its loop: a loop that ends closes its async generators."""
     loop = asyncio.get_running_loop()
     try:
         yield
     finally:
-        of_loops.pop(loop, None)  # what is there holds the loop, which would else never be forgotten
+        of_loops.pop(loop, None)  # the entry holds the loop, which would otherwise never be freed
         await client.aclose()

@@ -1,4 +1,4 @@
-"""SQLiteStorage for event loops: each attempt is made on the loop, which costs microseconds, and waits are awaited."""
+"""SQLiteStorage for event loops: each attempt runs on the loop, which takes microseconds, and waits are awaited."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class SQLiteStorage(NoWindows, Storage, GCRASupport):
     Args:
         uri: ``async+sqlite:///relative.db`` or ``async+sqlite:////absolute.db``.
         wrap_exceptions: Whether errors of SQLite are raised as ``limits.errors.StorageError``.
-        shared: The storage of the same file that threads use; one of its own where there is none.
-        options: As for `beautyspot.limiter.SQLiteStorage`.
+        shared: The storage of the same file that threads use; a new one if there is none.
+        options: Options of `beautyspot.limiter.SQLiteStorage`.
     """
 
     STORAGE_SCHEME = [f"async+{scheme}" for scheme in ("beautyspot+sqlite", *FREE_SCHEMES)]
@@ -64,17 +64,17 @@ class SQLiteStorage(NoWindows, Storage, GCRASupport):
 
     @wraps_errors
     async def defer_gcra(self, keys: Sequence[str], seconds: float) -> None:
-        """Let nobody who asks one of the budgets begin before *seconds* have passed."""
+        """Let no call of these budgets begin before *seconds* have passed."""
         await self._run(self._transactions.defer(keys, seconds))
 
     @wraps_errors
     async def get_gcra(self, keys: Sequence[str]) -> list[tuple[float, float]]:
-        """What budgets owe and are deferred by, in seconds."""
+        """The seconds that each budget owes and is deferred by."""
         return await self._run(self._transactions.get(keys), "BEGIN")
 
     @property
     def base_exceptions(self) -> tuple[type[Exception], ...]:
-        """What can go wrong here."""
+        """The errors of SQLite and of files."""
         return self._sync.base_exceptions
 
     async def check(self) -> bool:
@@ -82,11 +82,11 @@ class SQLiteStorage(NoWindows, Storage, GCRASupport):
         return self._sync.check()
 
     async def reset(self) -> int:
-        """Forget everything; returns how many keys there were."""
+        """Delete all budgets; returns how many there were."""
         return await self._run(self._transactions.reset)
 
     async def clear(self, key: str) -> None:
-        """Forget *key*."""
+        """Delete the budget of *key*."""
         await self._run(self._transactions.clear(key))
 
     def close(self) -> None:

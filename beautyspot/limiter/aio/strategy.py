@@ -20,7 +20,7 @@ class GCRARateLimiter(BudgetStrategy, RateLimiter):
 
     Args:
         storage: An async storage of `limits` that has `beautyspot.limiter.aio.GCRASupport`.
-        burst: Tokens that may be saved up while nobody calls; 0 paces strictly.
+        burst: Tokens that an idle budget may save; 0 paces strictly.
 
     Raises:
         NotImplementedError: If the storage does not support it.
@@ -31,15 +31,15 @@ class GCRARateLimiter(BudgetStrategy, RateLimiter):
     async def acquire(
         self, requests: Sequence[tuple[RateLimitItem, float]], *identifiers: str, max_wait: float = math.inf
     ) -> float:
-        """Charge a call to several limits, or to none of them; seconds after which it may begin."""
+        """Charge a call to several limits, or to none of them; returns the seconds after which it may begin."""
         asked = [request(item, identifiers, self.burst, cost) for item, cost in requests if cost]
-        taken, wait = await self._budgets.acquire_gcra(asked, max_wait) if asked else (True, 0.0)
-        if not taken:
+        charged, wait = await self._budgets.acquire_gcra(asked, max_wait) if asked else (True, 0.0)
+        if not charged:
             raise RateLimitExceeded(", ".join(str(item) for item, _ in requests), wait, max_wait)
         return wait
 
     async def hit(self, item: RateLimitItem, *identifiers: str, cost: float = 1) -> bool:
-        """Charge a call, if it may begin at once; says whether it may."""
+        """Charge a call if it may begin at once; returns whether it may."""
         asked = request(item, identifiers, self.burst, cost)
         return not cost or (await self._budgets.acquire_gcra((asked,)))[0]
 
@@ -49,7 +49,7 @@ class GCRARateLimiter(BudgetStrategy, RateLimiter):
         return not cost or (await self._budgets.get_gcra((asked[0],)))[0][0] <= 0
 
     async def get_window_stats(self, item: RateLimitItem, *identifiers: str) -> WindowStats:
-        """When nothing will be owed any more, and how many tokens may be taken at once until then."""
+        """When the debt is paid off, and how many tokens a call may cost at once until then."""
         ((owed, _),) = await self._budgets.get_gcra((item.key_for(*identifiers),))
         return window_stats(item, self.burst, owed)
 

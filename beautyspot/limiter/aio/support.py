@@ -12,9 +12,9 @@ __all__ = ["GCRASupport", "NoWindows"]
 
 
 class GCRASupport(ABC):
-    """An async storage that keeps budgets; each method is as in `beautyspot.limiter.GCRASupport`.
+    """An async storage of budgets; each method is as in `beautyspot.limiter.GCRASupport`.
 
-    Cancelling one of them leaves nothing charged that was not charged before.
+    Cancelling a method leaves nothing charged that was not charged before.
     """
 
     @abstractmethod
@@ -27,24 +27,24 @@ class GCRASupport(ABC):
 
     @abstractmethod
     async def defer_gcra(self, keys: Sequence[str], seconds: float) -> None:
-        """Let nobody who asks one of the budgets begin before *seconds* have passed."""
+        """Let no call of these budgets begin before *seconds* have passed."""
 
     @abstractmethod
     async def get_gcra(self, keys: Sequence[str]) -> list[tuple[float, float]]:
-        """For each budget the seconds that it owes, negative where some is saved up, and is deferred by."""
+        """For each budget, the seconds that it owes (negative if some are saved) and those that it is deferred by."""
 
 
 class NoWindows:
-    """Answers for the counters that `limits` has each storage declare: fixed windows are left to its own storages."""
+    """The counters of fixed windows, which `limits` demands of each storage: not supported."""
 
     async def incr(self, key: str, expiry: int, amount: int = 1) -> int:
-        """Not here."""
+        """Not supported."""
         raise NotImplementedError(NO_WINDOWS.format(type(self).__name__))
 
     async def get(self, key: str) -> int:
-        """Not here."""
+        """Not supported."""
         raise NotImplementedError(NO_WINDOWS.format(type(self).__name__))
 
     async def get_expiry(self, key: str) -> float:
-        """Not here."""
+        """Not supported."""
         raise NotImplementedError(NO_WINDOWS.format(type(self).__name__))
