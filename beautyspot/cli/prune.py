@@ -11,7 +11,7 @@ from beautyspot.cli.confirm import ask, dry_run, yes
 from beautyspot.cli.filters import Wanted, duration, filtered
 from beautyspot.cli.output import bar
 from beautyspot.cli.target import Place, at_index
-from beautyspot.maintenance.eviction import Evicted
+from beautyspot.maintenance.eviction import EvictionReport
 from beautyspot.maintenance.retention import Retention
 from beautyspot.protocols.index import Selection
 
@@ -32,7 +32,7 @@ def prune(place: Place, wanted: Wanted, status: Literal["expired", "failed"] | N
         raise click.UsageError("Say what to drop: at least one of the options. `beautyspot clear` drops everything.")
     with place.open() as kept:
         selection = wanted.selection(kept)._replace(status=status or "kept")
-    _drop(place, selection, dry_run, yes)
+    _delete(place, selection, dry_run, yes)
 
 
 @click.command()
@@ -41,7 +41,7 @@ def prune(place: Place, wanted: Wanted, status: Literal["expired", "failed"] | N
 @yes
 def clear(place: Place, dry_run: bool, yes: bool) -> None:
     """Drop every result of DB with its blob, and all notes of failures and ended maps."""
-    _drop(place, Selection(), dry_run, yes)
+    _delete(place, Selection(), dry_run, yes)
 
 
 def _rules(_: click.Context, __: click.Parameter, words: tuple[str, ...]) -> dict[str, str | None]:
@@ -91,25 +91,25 @@ def gc(
     if dry_run or not (found.blobs or found.evicted.results or compact):
         return
     if found.blobs or found.evicted.results:
-        ask(f"Remove {found}?", yes)
+        ask(f"Delete {found}?", yes)
     with place.open(to_write=True) as kept, bar("rows") as told:
-        removed = kept.gc(grace=grace, compact=compact, retention=retention, progress=told)
-    click.echo(f"removed {removed}, {size_text(removed.size + removed.evicted.size)}")
+        deleted = kept.gc(grace=grace, compact=compact, retention=retention, progress=told)
+    click.echo(f"deleted {deleted}, {size_text(deleted.size + deleted.evicted.size)}")
 
 
-def _evicted(evicted: Evicted) -> str:
+def _evicted(evicted: EvictionReport) -> str:
     """What a retention drops, in words, with its bytes."""
     left = f"; {counted(evicted.oversized, 'result')} larger than that left" if evicted.oversized else ""
     return f"{evicted}, {size_text(evicted.size)}{left}"
 
 
-def _drop(place: Place, selection: Selection, dry_run: bool, yes: bool) -> None:
+def _delete(place: Place, selection: Selection, dry_run: bool, yes: bool) -> None:
     with place.open() as kept:
         found = kept.prune(selection, dry_run=True)
     click.echo(f"{found}, {size_text(found.size)}")
     if dry_run or not (found.results or found.failures):
         return
-    ask(f"Drop {found}?", yes)
+    ask(f"Delete {found}?", yes)
     with place.open(to_write=True) as kept, bar("results looked at") as told:
-        dropped = kept.prune(selection, progress=told)
-    click.echo(f"dropped {dropped}")
+        deleted = kept.prune(selection, progress=told)
+    click.echo(f"deleted {deleted}")

@@ -31,7 +31,7 @@ def verify(place: Place, fix: bool, yes: bool, after: int) -> None:
     health = _looked(place, after)
     _tell(health)
     if not health:
-        repaired = _mended(place, health, after, yes) if fix else 0
+        repaired = _repaired(place, health, after, yes) if fix else 0
         sys.exit(1 if repaired < health.counts.total() else 0)
 
 
@@ -64,17 +64,17 @@ def _looked(place: Place, after: int) -> Health:
         raise
 
 
-def _mended(place: Place, health: Health, after: int, yes: bool) -> int:
+def _repaired(place: Place, health: Health, after: int, yes: bool) -> int:
     rows = sum(health.counts[kind] for kind in UNRECOVERABLE)
     blobs = health.counts["orphaned"]
     if not rows + blobs:
         click.echo("none of it can be mended by dropping it", err=True)
         return 0
-    ask(f"Drop {counted(rows, 'result')}, which would run again in any case, and {counted(blobs, 'blob')}?", yes)
+    ask(f"Delete {counted(rows, 'result')}, which would run again in any case, and {counted(blobs, 'blob')}?", yes)
     with place.open(to_write=True) as kept, bar("results") as told:
         if health.counts.total() == len(health.problems):
             repaired = kept.repair(health)
         else:  # more than are told one by one
             repaired = kept.verify(fix=True, after=after, progress=lambda _: told(200)).repaired
-    click.echo(f"dropped {repaired:,}")
+    click.echo(f"deleted {repaired:,}")
     return repaired

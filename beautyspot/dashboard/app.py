@@ -50,7 +50,7 @@ class ResultsApp(pn.viewable.Viewer):
         self._layout = self._laid_out()
         self._ticks = 0
         self.browser.param.watch(self._on_state, list(_STATE))
-        self.detail.param.watch(self._on_dropped, "dropped")
+        self.detail.param.watch(self._on_deleted, "deleted")
         self.param.watch(self._on_tab, "tab")
         begin = _begin()
         if begin is not None:
@@ -115,7 +115,7 @@ class ResultsApp(pn.viewable.Viewer):
             self.detail.key = self.browser.key
         self._write_address()
 
-    async def _on_dropped(self, _: Any) -> None:
+    async def _on_deleted(self, _: Any) -> None:
         await self.browser.refresh()
 
     def _write_address(self) -> None:

@@ -29,7 +29,7 @@ class ResultView(pn.viewable.Viewer):
     """
 
     key = param.String(default="")
-    dropped = param.Integer(default=0, doc="How many results were dropped here.")
+    deleted = param.Integer(default=0, doc="How many results were deleted here.")
 
     def __init__(self, source: Source, **params: Any) -> None:
         self._source = source
@@ -137,7 +137,7 @@ class ResultView(pn.viewable.Viewer):
         except BeautyspotError as error:
             self._body.object = markup.block(markup.note(str(error), "failed"))
             return
-        self.dropped += 1
+        self.deleted += 1
         await asyncio.sleep(0)
         await self.read()
 

@@ -10,23 +10,23 @@ from typing import TYPE_CHECKING
 from beautyspot._internal.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from beautyspot.maintenance.eviction import Evicted
-    from beautyspot.maintenance.garbage import Garbage
+    from beautyspot.maintenance.eviction import EvictionReport
+    from beautyspot.maintenance.garbage import GarbageReport
     from beautyspot.maintenance.import_cache import ImportReport, import_cache
     from beautyspot.maintenance.maintenance import Maintenance
-    from beautyspot.maintenance.pruning import Dropped
+    from beautyspot.maintenance.pruning import PruneReport
     from beautyspot.maintenance.retention import Retention
     from beautyspot.maintenance.transfer import TransferEndpoint, TransferReport, move
     from beautyspot.maintenance.verification import Health, Problem
 
 __all__ = [
-    "Dropped",
-    "Evicted",
-    "Garbage",
+    "EvictionReport",
+    "GarbageReport",
     "Health",
     "ImportReport",
     "Maintenance",
     "Problem",
+    "PruneReport",
     "Retention",
     "TransferEndpoint",
     "TransferReport",
@@ -43,9 +43,9 @@ __getattr__, __dir__ = lazy_names(
             "Problem",
             "Health",
         ),
-        "pruning": ("Dropped",),
-        "eviction": ("Evicted",),
-        "garbage": ("Garbage",),
+        "pruning": ("PruneReport",),
+        "eviction": ("EvictionReport",),
+        "garbage": ("GarbageReport",),
         "transfer": (
             "TransferReport",
             "TransferEndpoint",

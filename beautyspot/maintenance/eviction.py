@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from beautyspot._internal.digests import digest_of
 from beautyspot._internal.text import size_text
-from beautyspot.maintenance.pruning import Dropped, Progress, drop_entries
+from beautyspot.maintenance.pruning import Progress, PruneReport, delete_entries
 from beautyspot.maintenance.retention import Retention
 from beautyspot.protocols.index import Summary
 from beautyspot.results.last_used import access_log
@@ -35,7 +35,7 @@ def evict(
     dry_run: bool = False,
     wait: bool = True,
     progress: Progress | None = None,
-) -> Evicted:
+) -> EvictionReport:
     """Drop results as a retention says.
 
     Args:
@@ -56,7 +56,7 @@ def evict(
     if wait:
         single_flight.acquire(_TURN)
     elif not single_flight.try_acquire(_TURN, surely=True):
-        return Evicted()
+        return EvictionReport()
     try:
         return eviction.run()
     finally:
@@ -83,12 +83,12 @@ class _Eviction:
         self._dry_run = dry_run
         self._progress = progress
         self._now = time()
-        self._done = Evicted()
+        self._done = EvictionReport()
 
-    def run(self) -> Evicted:
-        left = self._drop_expired()
+    def run(self) -> EvictionReport:
+        left = self._delete_expired()
         if self._limit is not None:
-            self._drop_over(left - self._limit)
+            self._delete_excess(left - self._limit)
         return self._done
 
     def tell(self) -> None:
@@ -108,36 +108,36 @@ class _Eviction:
     def _is_oversized(self, row: Summary) -> bool:
         return self._limit is not None and row.size > self._limit
 
-    def _drop_expired(self) -> int:
+    def _delete_expired(self) -> int:
         """Drop the results whose time is over; the bytes of all others that count."""
         left = oversized = 0
         rows = self._results.db.summaries()
         while page := list(islice(rows, _PAGE)):
-            gone = self._drop([row for row in page if self._is_over(row)])
+            gone = self._delete([row for row in page if self._is_over(row)])
             self._done = self._done._replace(expired=_sum(self._done.expired, gone))
-            dropped = {row.key for row in gone}
+            deleted = {row.key for row in gone}
             for row in page:
-                if row.key not in dropped and self._is_oversized(row):
+                if row.key not in deleted and self._is_oversized(row):
                     oversized += 1
-                elif row.key not in dropped:
+                elif row.key not in deleted:
                     left += row.size
             self._tell(len(page))
         self._done = self._done._replace(oversized=oversized)
         return left
 
-    def _drop_over(self, excess: int) -> None:
+    def _delete_excess(self, excess: int) -> None:
         """Drop *excess* bytes of results, the longest unused first."""
         if self._log is None or excess <= 0:
             return
         # What is over and still here is in use, or is only counted.
         rows = (row for row in self._log.least_used() if not self._is_oversized(row) and not self._is_over(row))
         while excess > 0 and (page := _enough(rows, excess)):
-            gone = self._drop(page)
+            gone = self._delete(page)
             excess -= sum(row.size for row in gone)
             self._done = self._done._replace(over=_sum(self._done.over, gone))
             self._tell(len(page))
 
-    def _drop(self, rows: list[Summary]) -> list[Summary]:
+    def _delete(self, rows: list[Summary]) -> list[Summary]:
         """Drop those results that nobody makes just now; which ones these were."""
         if self._dry_run or not rows:
             return rows
@@ -146,7 +146,7 @@ class _Eviction:
             entries = self._results.db.lookup(list(taken))
             seen = {(row.key, row.size, row.expires): row for row in rows}
             same = {key: entry for key, entry in entries.items() if (key, entry.size, entry.expires) in seen}
-            drop_entries(self._results, same)
+            delete_entries(self._results, same)
         finally:
             self._single_flight.release_many(list(taken))
         return [row for row in rows if row.key in same]
@@ -156,8 +156,8 @@ class _Eviction:
             self._progress(count)
 
 
-def _sum(before: Dropped, rows: list[Summary]) -> Dropped:
-    return Dropped(before.results + len(rows), before.size + sum(row.size for row in rows))
+def _sum(before: PruneReport, rows: list[Summary]) -> PruneReport:
+    return PruneReport(before.results + len(rows), before.size + sum(row.size for row in rows))
 
 
 def _enough(rows: Iterator[Summary], excess: int) -> list[Summary]:
@@ -169,7 +169,7 @@ def _enough(rows: Iterator[Summary], excess: int) -> list[Summary]:
     return page
 
 
-class Evicted(NamedTuple):
+class EvictionReport(NamedTuple):
     """What a `Retention` has dropped.
 
     Attributes:
@@ -178,8 +178,8 @@ class Evicted(NamedTuple):
         oversized: How many were left that alone are larger than ``max_bytes``.
     """
 
-    expired: Dropped = Dropped(0, 0)
-    over: Dropped = Dropped(0, 0)
+    expired: PruneReport = PruneReport(0, 0)
+    over: PruneReport = PruneReport(0, 0)
     oversized: int = 0
 
     @property

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from beautyspot._internal.text import counted
 from beautyspot.db import SQLiteTaskDB
 from beautyspot.errors import ForeignIndexError
-from beautyspot.maintenance.eviction import Evicted
+from beautyspot.maintenance.eviction import EvictionReport
 from beautyspot.maintenance.pruning import _KEY, Progress
 from beautyspot.protocols.index import BlobInfo, InDirectory, TaskDB
 from beautyspot.protocols.storage import BlobStorage
@@ -62,7 +62,7 @@ def _is_ours(other: TaskDB) -> bool:
     return True
 
 
-class Garbage(NamedTuple):
+class GarbageReport(NamedTuple):
     """Blobs that no row refers to.
 
     Attributes:
@@ -75,7 +75,7 @@ class Garbage(NamedTuple):
     blobs: int
     size: int
     young: int
-    evicted: Evicted = Evicted()
+    evicted: EvictionReport = EvictionReport()
 
     def __str__(self) -> str:
         blobs, results = counted(self.blobs, "blob"), self.evicted.results
@@ -89,7 +89,7 @@ def collect(
     dry_run: bool = False,
     progress: Progress | None = None,
     sharers: Sequence[TaskDB] = (),
-) -> Garbage:
+) -> GarbageReport:
     """Remove blobs that no row refers to.
 
     Args:
@@ -102,13 +102,13 @@ def collect(
     """
     blobs, size, young = 0, 0, 0
     for blob in unused(results, sharers):
-        if blob.modified > time.time() - grace or not _removed(results, single_flight, blob, dry_run):
+        if blob.modified > time.time() - grace or not _deleted(results, single_flight, blob, dry_run):
             young += 1
         else:
             blobs, size = blobs + 1, size + blob.size
         if progress is not None:
             progress(1)
-    return Garbage(blobs, size, young)
+    return GarbageReport(blobs, size, young)
 
 
 def unused(results: Results, sharers: Sequence[TaskDB]) -> Iterator[BlobInfo]:
@@ -119,7 +119,7 @@ def unused(results: Results, sharers: Sequence[TaskDB]) -> Iterator[BlobInfo]:
     return blobs
 
 
-def _removed(results: Results, single_flight: SingleFlight, blob: BlobInfo, dry_run: bool) -> bool:
+def _deleted(results: Results, single_flight: SingleFlight, blob: BlobInfo, dry_run: bool) -> bool:
     """Remove a blob with the lock of its key in hand; ``False`` where its call runs, or has ended meanwhile."""
     found = _KEY.search(blob.location)
     if found is None:

@@ -14,10 +14,10 @@ from typing import IO, Any
 from beautyspot.db.scanning import catalog_of
 from beautyspot.errors import ConfigurationError, DeserializationError
 from beautyspot.maintenance.background import RetentionWorker
-from beautyspot.maintenance.eviction import Evicted, evict
+from beautyspot.maintenance.eviction import EvictionReport, evict
 from beautyspot.maintenance.export import Format, write_table
-from beautyspot.maintenance.garbage import Garbage, collect, sharers, unused
-from beautyspot.maintenance.pruning import Dropped, drop, selected
+from beautyspot.maintenance.garbage import GarbageReport, collect, sharers, unused
+from beautyspot.maintenance.pruning import PruneReport, delete_selected, selected
 from beautyspot.maintenance.retention import Retention
 from beautyspot.maintenance.verification import UNSEALED, Health, Problem, check_row, repair, verified
 from beautyspot.protocols.index import (
@@ -41,7 +41,7 @@ from beautyspot.results.store import Results, is_expired
 from beautyspot.serialization.inspector import ClasslessDecoder
 from beautyspot.serialization.msgpack_serializer import MsgpackSerializer
 
-__all__ = ["Dropped", "Evicted", "Garbage", "Health", "Maintenance", "Problem"]
+__all__ = ["EvictionReport", "GarbageReport", "Health", "Maintenance", "Problem", "PruneReport"]
 
 _PAGE = 200  # results that are read together
 GRACE = 3600.0  # seconds that a blob must be old to be garbage
@@ -171,8 +171,8 @@ class Maintenance:
 
     def repair(self, health: Health) -> int:
         """Drop what a look has found and tells one by one, as ``verify(fix=True)`` does; how much there was."""
-        dropped = repair(self.results, self.codec, self._single_flight, health.problems)
-        return dropped + (self._collect(GRACE).blobs if health.counts["orphaned"] else 0)
+        deleted = repair(self.results, self.codec, self._single_flight, health.problems)
+        return deleted + (self._collect(GRACE).blobs if health.counts["orphaned"] else 0)
 
     def _add_orphans(self, health: Health) -> None:
         with sharers(self.db, self.storage) as others:
@@ -183,7 +183,7 @@ class Maintenance:
 
     def prune(
         self, selection: Selection, *, dry_run: bool = False, progress: Callable[[int], object] | None = None
-    ) -> Dropped:
+    ) -> PruneReport:
         """Drop the results of a selection; where it is one by time or function alone, failures and ended maps too.
 
         Args:
@@ -202,11 +202,11 @@ class Maintenance:
         failures = self.catalog.count(selection._replace(status="failed")) if forgets else 0
         if dry_run:
             sizes = (0, 0) if alone else self._sizes(selection)
-            return Dropped(*sizes, failures)
-        dropped = Dropped(0, 0) if alone else drop(self.results, selection, progress)
+            return PruneReport(*sizes, failures)
+        deleted = PruneReport(0, 0) if alone else delete_selected(self.results, selection, progress)
         if forgets and isinstance(self.db, PrunesHistory):
             self.db.prune_history(selection.before, selection.function)
-        return dropped._replace(failures=failures)
+        return deleted._replace(failures=failures)
 
     def _sizes(self, selection: Selection) -> tuple[int, int]:
         count = size = 0
@@ -214,7 +214,7 @@ class Maintenance:
             count, size = count + 1, size + row.size
         return count, size
 
-    def clear(self, *, progress: Callable[[int], object] | None = None) -> Dropped:
+    def clear(self, *, progress: Callable[[int], object] | None = None) -> PruneReport:
         """Drop every result, failure and ended map."""
         return self.prune(Selection(), progress=progress)
 
@@ -225,7 +225,7 @@ class Maintenance:
         dry_run: bool = False,
         wait: bool = True,
         progress: Callable[[int], object] | None = None,
-    ) -> Evicted:
+    ) -> EvictionReport:
         """Drop results as a retention says: those whose time is over, then the longest unused above its bytes.
 
         A result whose call runs just now is left. What was dropped is logged too, at the level INFO.
@@ -241,7 +241,7 @@ class Maintenance:
         """
         retention = self._retention if retention is None else retention
         if not retention:
-            return Evicted()
+            return EvictionReport()
         if self._retention_worker is not None and not dry_run:
             self._retention_worker.write_accesses()
         return evict(self.results, self._single_flight, retention, dry_run=dry_run, wait=wait, progress=progress)
@@ -254,7 +254,7 @@ class Maintenance:
         compact: bool = False,
         retention: Retention | None = None,
         progress: Callable[[int], object] | None = None,
-    ) -> Garbage:
+    ) -> GarbageReport:
         """Drop results as the retention says, if there is one, and blobs that no result refers to.
 
         Other SQLite indexes that lie beside the index, or beside the directory of blobs, are asked too: a blob that a
@@ -277,7 +277,9 @@ class Maintenance:
             self.db.compact()
         return garbage
 
-    def _collect(self, grace: float, dry_run: bool = False, progress: Callable[[int], object] | None = None) -> Garbage:
+    def _collect(
+        self, grace: float, dry_run: bool = False, progress: Callable[[int], object] | None = None
+    ) -> GarbageReport:
         with sharers(self.db, self.storage) as others:
             grace = max(grace, GRACE) if others else grace
             return collect(self.results, self._single_flight, grace, dry_run, progress, others)

@@ -19,7 +19,7 @@ from beautyspot.protocols.index import Entry, Selection, Summary
 from beautyspot.results.store import Results
 
 __all__ = [
-    "Dropped",
+    "PruneReport",
 ]
 
 _PAGE = 500  # results that are dropped together
@@ -28,7 +28,7 @@ _KEY = re.compile(r"[0-9a-f]{32}")
 Progress = Callable[[int], object]
 
 
-class Dropped(NamedTuple):
+class PruneReport(NamedTuple):
     """What was dropped.
 
     Attributes:
@@ -47,7 +47,7 @@ class Dropped(NamedTuple):
         return " and ".join(results + failures)
 
 
-def drop(results: Results, selection: Selection, progress: Progress | None = None) -> Dropped:
+def delete_selected(results: Results, selection: Selection, progress: Progress | None = None) -> PruneReport:
     """Drop the results of a selection.
 
     Args:
@@ -55,32 +55,32 @@ def drop(results: Results, selection: Selection, progress: Progress | None = Non
         selection: Which; its status is not ``"failed"``.
         progress: Told how many were looked at since it was told last.
     """
-    dropped, size = 0, 0
+    deleted, size = 0, 0
     rows = results.db.summaries(selection.function)
     while page := list(islice(rows, _PAGE)):
         chosen = [row for row in page if is_selected(row, selection)]
-        dropped += drop_keys(results, [row.key for row in chosen])
+        deleted += delete_keys(results, [row.key for row in chosen])
         size += sum(row.size for row in chosen)
         if progress is not None:
             progress(len(page))
-    return Dropped(dropped, size)
+    return PruneReport(deleted, size)
 
 
-def drop_keys(results: Results, keys: list[bytes]) -> int:
+def delete_keys(results: Results, keys: list[bytes]) -> int:
     """Drop the results of *keys*, whoever signed them; how many there were."""
-    return drop_entries(results, results.db.lookup(keys)) if keys else 0
+    return delete_entries(results, results.db.lookup(keys)) if keys else 0
 
 
-def drop_entries(results: Results, entries: Mapping[bytes, Entry]) -> int:
+def delete_entries(results: Results, entries: Mapping[bytes, Entry]) -> int:
     """Drop the results of these entries, each with its key; how many there were."""
-    dropped = results.db.delete(list(entries)) if entries else 0
+    deleted = results.db.delete(list(entries)) if entries else 0
     for entry in entries.values():
         if entry.location is not None:
             try:
                 results.storage.delete(entry.location)
             except StorageError as error:  # it is garbage then, which harms nobody and is found again
                 logging.getLogger("beautyspot").warning("cannot remove the blob %s: %s", entry.location, error)
-    return dropped
+    return deleted
 
 
 def selected(results: Results, selection: Selection) -> Iterator[Summary]:

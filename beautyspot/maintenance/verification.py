@@ -17,7 +17,7 @@ from typing import Literal, NamedTuple
 from beautyspot._internal.text import counted
 from beautyspot.db.scanning import iterate_records
 from beautyspot.errors import DamagedBlobError, MissingBlobError, StorageError, UnknownTypeError
-from beautyspot.maintenance.pruning import drop_keys
+from beautyspot.maintenance.pruning import delete_keys
 from beautyspot.protocols.index import Entry, InDirectory, IntegrityCheck, Record
 from beautyspot.protocols.storage import Evicts, MapsBlobs
 from beautyspot.results.codec import Codec, codec_for
@@ -152,7 +152,7 @@ def repair(results: Results, codec: Codec, single_flight: SingleFlight, problems
     Raises:
         StorageError: If a blob is missing from a storage that holds none at all: it is the wrong one, or not mounted.
     """
-    look, dropped = _Look(results, codec), 0
+    look, deleted = _Look(results, codec), 0
     for problem in problems:
         if (
             problem.kind not in UNRECOVERABLE
@@ -166,10 +166,10 @@ def repair(results: Results, codec: Codec, single_flight: SingleFlight, problems
             if kind is not None and kind[0] in UNRECOVERABLE:
                 if kind[0] == "missing":
                     look.refuse_an_empty_storage()
-                dropped += drop_keys(results, [problem.key])
+                deleted += delete_keys(results, [problem.key])
         finally:
             single_flight.release(problem.key)
-    return dropped
+    return deleted
 
 
 def check_row(entry: Entry) -> None:

@@ -118,10 +118,10 @@ def test_commands_work_on_servers(postgres_url: str, s3_server: S3Server, s3_url
     places += [word for name, value in s3_server.options.items() for word in ("--s3-opt", f"{name}={value}")]
     assert len(rows_of("list", postgres_url, *places)) == 5
     assert lines_of("verify", postgres_url, *places) == ["5 results looked at: all whole"]
-    assert lines_of("gc", postgres_url, *places, "--grace", "0", "--yes")[-1] == "removed 1 blob, 8 B"
+    assert lines_of("gc", postgres_url, *places, "--grace", "0", "--yes")[-1] == "deleted 1 blob, 8 B"
     key = key_of(postgres_url, *places, "--text", "n=4")
     assert lines_of("show", postgres_url, key[:10], *places)[-1] == "yyyy"
-    assert lines_of("clear", postgres_url, *places, "--yes")[-1] == "dropped 5 results"
+    assert lines_of("clear", postgres_url, *places, "--yes")[-1] == "deleted 5 results"
 
 
 @pytest.mark.parametrize("words", [*LOOKS, "show KEY", "explain KEY", "export out.jsonl"])
@@ -385,7 +385,7 @@ def test_faults_are_mended_with_yes(kept: bs.Project) -> None:
     done = beautyspot("verify", "--fix")
     assert (done.exit_code, everything(Path()) == before) == (1, True)
     assert "add --yes" in done.stderr
-    assert lines_of("verify", "--fix", "--yes")[-1] == "dropped 2"
+    assert lines_of("verify", "--fix", "--yes")[-1] == "deleted 2"
     assert lines_of("verify", "--fix") == ["10 results looked at: all whole"]
 
 
@@ -441,14 +441,14 @@ def orphan() -> Path:
 @pytest.mark.parametrize(
     ("words", "said", "left"),
     [
-        ("prune --function greet", "dropped 9 results and 2 failures", (3, 0)),
-        ("prune --expired", "dropped 1 result", (11, 2)),
-        ("prune --failed --function job.greet", "dropped 2 failures", (12, 0)),
-        ("prune --larger 1kB", "dropped 1 result", (11, 2)),
-        ("prune --text 'name 3' --version 2", "dropped 1 result", (11, 2)),
-        ("prune --older-than 0", "dropped 12 results and 2 failures", (0, 0)),
+        ("prune --function greet", "deleted 9 results and 2 failures", (3, 0)),
+        ("prune --expired", "deleted 1 result", (11, 2)),
+        ("prune --failed --function job.greet", "deleted 2 failures", (12, 0)),
+        ("prune --larger 1kB", "deleted 1 result", (11, 2)),
+        ("prune --text 'name 3' --version 2", "deleted 1 result", (11, 2)),
+        ("prune --older-than 0", "deleted 12 results and 2 failures", (0, 0)),
         ("prune --older-than 1h", "0 results, 0 B", (12, 2)),
-        ("clear", "dropped 12 results and 2 failures", (0, 0)),
+        ("clear", "deleted 12 results and 2 failures", (0, 0)),
     ],
 )
 def test_what_was_asked_for_is_dropped(kept: bs.Project, words: str, said: str, left: tuple[int, int]) -> None:
@@ -473,9 +473,9 @@ def test_garbage_is_collected(kept: bs.Project) -> None:
     young = path.with_name(f"{path.name[:-1]}1")
     young.write_bytes(b"young")
     assert lines_of("gc", "--dry-run") == ["1 blob without a result, 8 B; 1 that may be in the making are left"]
-    assert lines_of("gc", "--yes")[-1] == "removed 1 blob, 8 B"
+    assert lines_of("gc", "--yes")[-1] == "deleted 1 blob, 8 B"
     assert (path.exists(), young.exists()) == (False, True)
-    assert lines_of("gc", "--grace", "0", "--compact", "--yes")[-1] == "removed 1 blob, 5 B"
+    assert lines_of("gc", "--grace", "0", "--compact", "--yes")[-1] == "deleted 1 blob, 5 B"
 
 
 def test_results_are_dropped_by_rules_given_to_gc(kept: bs.Project) -> None:
@@ -484,7 +484,7 @@ def test_results_are_dropped_by_rules_given_to_gc(kept: bs.Project) -> None:
         "1 result whose time is over, 1 B",
         "0 blobs without a result, 0 B",
     ]
-    assert lines_of("gc", *rules, "--yes")[-1] == "removed 1 result, and 0 blobs without a result, 1 B"
+    assert lines_of("gc", *rules, "--yes")[-1] == "deleted 1 result, and 0 blobs without a result, 1 B"
     assert len(rows_of("list")) == 11
 
 
@@ -544,7 +544,7 @@ def test_a_file_that_cannot_be_written_is_one_line(kept: bs.Project) -> None:
 def test_dropping_is_asked_for_on_a_terminal(kept: bs.Project, answer: str, left: int) -> None:
     code, shown = on_terminal(BEAUTYSPOT, "clear", answer=answer)
     assert shown.startswith("12 results and 2 failures, ")
-    assert "Drop 12 results and 2 failures? [y/N]" in shown
+    assert "Delete 12 results and 2 failures? [y/N]" in shown
     assert code == (0 if answer == "y\n" else 1)
     assert len(rows_of("list")) == left
 

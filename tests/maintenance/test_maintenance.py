@@ -150,7 +150,7 @@ def test_a_result_whose_call_runs_just_now_is_not_mended(project: bs.Project) ->
     key = bytes.fromhex(task.key(500))
     assert project.single_flight.try_acquire(key)
     assert project.maintenance.verify(fix=True).repaired == 0
-    project.single_flight.land(key)
+    project.single_flight.release(key)
     assert project.maintenance.verify(fix=True).repaired == 1
 
 

@@ -22,9 +22,9 @@ from beautyspot.db.sqlite import schema
 from beautyspot.db.sqlite.schema import MIGRATIONS
 from beautyspot.errors import ConfigurationError, IndexUnavailableError
 from beautyspot.maintenance import background
-from beautyspot.results import last_used
-from beautyspot.maintenance.pruning import Dropped
+from beautyspot.maintenance.pruning import PruneReport
 from beautyspot.protocols.index import AccessLog, Record, Summary
+from beautyspot.results import last_used
 from beautyspot.testing import Count, make_key, make_record
 from tests.maintenance.test_maintenance import in_process
 
@@ -222,7 +222,7 @@ def test_a_result_whose_call_runs_just_now_is_left(places: dict[str, Any]) -> No
                 project.maintenance.gc(retention=rules)
                 assert task.cached(1)
         finally:
-            project.single_flight.land(key)
+            project.single_flight.release(key)
         assert project.maintenance.gc(retention=bs.Retention(ttl="1d")).evicted.results == 1
 
 
@@ -258,7 +258,7 @@ def test_what_was_used_least_recently_goes_first(places: dict[str, Any]) -> None
         task(0)
         bs.map(task, [2])
         counted = project.maintenance.gc(dry_run=True).evicted
-        assert counted.over == Dropped(3, 3 * SIZE)
+        assert counted.over == PruneReport(3, 3 * SIZE)
         garbage = project.maintenance.gc()
         assert garbage.evicted == counted
         assert [task.cached(n) for n in range(8)] == [True, False, True, False, False, True, True, True]
@@ -658,7 +658,7 @@ def test_a_child_that_was_forked_drops_results_for_itself(tmp_path: Path) -> Non
         project = bs.Project("p", db=sys.argv[1], storage_path=sys.argv[2], retention=retention)
         task = project.task(version="1")(lambda n: "x" * 900)
         task(1)
-        project._tender._turn.acquire()  # as if another thread dropped results just now
+        project._retention_worker._turn.acquire()  # as if another thread dropped results just now
         child = os.fork()
         if child == 0:
             for n in range(9):
