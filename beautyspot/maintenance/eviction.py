@@ -10,11 +10,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from functools import cache
-from itertools import islice
 from time import time
 from typing import NamedTuple
 
 from beautyspot._internal.digests import digest_of
+from beautyspot._internal.pages import pages
 from beautyspot._internal.text import size_text
 from beautyspot.maintenance.pruning import Progress, PruneReport, delete_entries
 from beautyspot.maintenance.retention import Retention
@@ -111,8 +111,7 @@ class _Eviction:
     def _delete_expired(self) -> int:
         """Drop the results whose time is over; the bytes of all others that count."""
         left = oversized = 0
-        rows = self._results.db.summaries()
-        while page := list(islice(rows, _PAGE)):
+        for page in pages(self._results.db.summaries(), _PAGE, self._progress):
             gone = self._delete([row for row in page if self._is_over(row)])
             self._done = self._done._replace(expired=_sum(self._done.expired, gone))
             deleted = {row.key for row in gone}
@@ -121,7 +120,6 @@ class _Eviction:
                     oversized += 1
                 elif row.key not in deleted:
                     left += row.size
-            self._tell(len(page))
         self._done = self._done._replace(oversized=oversized)
         return left
 
@@ -135,7 +133,8 @@ class _Eviction:
             gone = self._delete(page)
             excess -= sum(row.size for row in gone)
             self._done = self._done._replace(over=_sum(self._done.over, gone))
-            self._tell(len(page))
+            if self._progress is not None:
+                self._progress(len(page))
 
     def _delete(self, rows: list[Summary]) -> list[Summary]:
         """Drop those results that nobody makes just now; which ones these were."""
@@ -150,10 +149,6 @@ class _Eviction:
         finally:
             self._single_flight.release_many(list(taken))
         return [row for row in rows if row.key in same]
-
-    def _tell(self, count: int) -> None:
-        if self._progress is not None:
-            self._progress(count)
 
 
 def _sum(before: PruneReport, rows: list[Summary]) -> PruneReport:

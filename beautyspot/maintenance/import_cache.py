@@ -12,10 +12,10 @@ import textwrap
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from beautyspot._internal.pages import pages
 from beautyspot.errors import ConfigurationError, SerializationError
 from beautyspot.maintenance.other_caches import Kept, OtherCache, Reading, Skipped, other_cache
 
@@ -105,12 +105,9 @@ def import_cache(
     told = ImportReport(name or f"{function.__module__}.{function.__qualname__}")
     cache = other_cache(Path(source))
     told.changed = _is_changed(cache, told.name, function)
-    entries = cache.entries(cache, told.name)
     bind = _Binding(task)
-    while page := list(islice(entries, _PAGE)):
+    for page in pages(cache.entries(cache, told.name), _PAGE, progress):
         _take(task, bind, page, told)
-        if progress is not None:
-            progress(len(page))
     told.others = {other: count for other, count in cache.seen.most_common() if count and other != told.name}
     return told
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from itertools import islice
 from time import time
 from typing import IO, Any
 
+from beautyspot._internal.pages import pages
 from beautyspot.db.scanning import catalog_of
 from beautyspot.errors import ConfigurationError, DeserializationError
 from beautyspot.maintenance.background import RetentionWorker
@@ -311,7 +311,7 @@ class Maintenance:
         entries: dict[bytes, Entry] = {}
 
         def looked_up() -> Iterator[Summary]:
-            while page := list(islice(rows, _PAGE)):
+            for page in pages(rows, _PAGE):
                 entries.clear()
                 entries.update(self.db.lookup([row.key for row in page]))
                 yield from page

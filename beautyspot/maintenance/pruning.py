@@ -9,9 +9,9 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Iterator, Mapping
-from itertools import islice
 from typing import NamedTuple
 
+from beautyspot._internal.pages import pages
 from beautyspot._internal.text import counted
 from beautyspot.db.scanning import is_selected
 from beautyspot.errors import StorageError
@@ -56,13 +56,10 @@ def delete_selected(results: Results, selection: Selection, progress: Progress |
         progress: Told how many were looked at since it was told last.
     """
     deleted, size = 0, 0
-    rows = results.db.summaries(selection.function)
-    while page := list(islice(rows, _PAGE)):
+    for page in pages(results.db.summaries(selection.function), _PAGE, progress):
         chosen = [row for row in page if is_selected(row, selection)]
         deleted += delete_keys(results, [row.key for row in chosen])
         size += sum(row.size for row in chosen)
-        if progress is not None:
-            progress(len(page))
     return PruneReport(deleted, size)
 
 

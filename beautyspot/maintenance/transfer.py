@@ -12,9 +12,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 
 from beautyspot._internal.digests import hasher
+from beautyspot._internal.pages import pages
 from beautyspot.db.scanning import iterate_records
 from beautyspot.errors import StorageError
 from beautyspot.protocols.index import Entry, Record, TaskDB
@@ -126,17 +126,14 @@ def move(
     """
     arrivals = _Arrivals(source, target, signer_for(secret))
     moved = already = expired = 0
-    records = source.records()
     with ThreadPoolExecutor(_AT_ONCE, "beautyspot-move") as pool:
-        while page := list(islice(records, _PAGE)):
+        for page in pages(source.records(), _PAGE, progress):
             lasting = [record for record in page if not is_expired(record.entry)]
             there = target.has([record.summary.key for record in lasting])
             new = [record for record in lasting if record.summary.key not in there]
             target.put(arrivals.of(new, pool))
             moved, already = moved + len(new), already + len(lasting) - len(new)
             expired += len(page) - len(lasting)
-            if progress is not None:
-                progress(len(page))
     left_out = len(arrivals.refused)
     return TransferReport(moved - left_out, already, expired, left_out, tuple(arrivals.refused[:_TOLD]))
 

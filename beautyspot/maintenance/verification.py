@@ -11,9 +11,9 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Literal, NamedTuple
 
+from beautyspot._internal.pages import pages
 from beautyspot._internal.text import counted
 from beautyspot.db.scanning import iterate_records
 from beautyspot.errors import DamagedBlobError, MissingBlobError, StorageError, UnknownTypeError
@@ -129,8 +129,7 @@ def verified(
             health.add(Problem("index", text))
     yield health, []
     look = _Look(results, codec)
-    rows = iterate_records(results.db, after)
-    while page := list(islice(rows, _PAGE)):
+    for page in pages(iterate_records(results.db, after), _PAGE):
         problems = []
         for place, record in page:
             health.checked, health.size, health.place = health.checked + 1, health.size + record.entry.size, place
@@ -261,8 +260,7 @@ class _Look:
             )
 
     def _holds_one_of_ours(self) -> bool:
-        blobs = self._results.storage.blobs()
-        while page := list(islice(blobs, _PAGE)):
+        for page in pages(self._results.storage.blobs(), _PAGE):
             if sum(1 for _ in unreferenced(iter(page), self._results.db)) < len(page):
                 return True
         return False
