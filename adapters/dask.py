@@ -12,10 +12,8 @@ from contextlib import ExitStack
 from time import monotonic
 from typing import Any
 
-from beautyspot.errors import ConfigurationError
-from beautyspot.fanout.engines import EngineLost
-from beautyspot.fanout.processes import UNGUARDED, check_guarded
-from beautyspot.fanout.worker import run_chunk
+from beautyspot.errors import ConfigurationError, EngineLost
+from beautyspot.fanout import UNGUARDED, check_guarded, run_chunk
 
 try:
     import distributed

@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl
 
 import msgpack
 
-from beautyspot._internal.warn import warn_once
+from beautyspot.db import FileLocks, warn_once
 from beautyspot.errors import (
     ConfigurationError,
     DamagedBlobError,
@@ -24,8 +24,8 @@ from beautyspot.errors import (
     StorageError,
     UnreadableWarning,
 )
-from beautyspot.protocols.index import BlobInfo, Entry, Record, Summary
-from beautyspot.protocols.serializer import Buffer
+from beautyspot.protocols import BlobInfo, Buffer, Entry, Record, Summary
+from beautyspot.storage import PartsFile, check_location, check_size, is_location, new_location
 
 try:
     import diskcache  # noqa: F401 - the modules below need it
@@ -34,8 +34,6 @@ except ImportError as error:
 
 from beautyspot.adapters.diskcache_cache import InCache, Recipe, begin, keep_to_size, patiently, records_access
 from beautyspot.adapters.diskcache_disk import PlainDisk
-from beautyspot.db.sqlite.file_locks import FileLocks
-from beautyspot.storage.locations import PartsFile, check_location, check_size, is_location, new_location
 
 __all__ = ["DiskCacheStorage", "DiskCacheTaskDB", "PlainDisk"]
 
@@ -61,7 +59,6 @@ class DiskCacheTaskDB(InCache):
     def _setup(self, recipe: Recipe, cache: Any = None) -> None:
         # diskcache, where it mends a directory, removes what is not called after its own file.
         self._locks = FileLocks(self._beside(recipe, "lock"))
-        self.unlock = self._locks.unlock
         super()._setup(recipe, cache)
 
     @staticmethod
@@ -81,6 +78,10 @@ class DiskCacheTaskDB(InCache):
         """Take the lock of *key*, waiting for the process that has it."""
         self._opened()
         self._locks.lock(key)
+
+    def unlock(self, key: bytes) -> None:
+        """Release the lock of *key*."""
+        self._locks.unlock(key)
 
     def _opened(self) -> None:
         with self._asking("open", IndexUnavailableError):

@@ -19,8 +19,8 @@ from typing import Any, NamedTuple, TypeVar
 from diskcache import Cache, FanoutCache, Timeout
 from diskcache.core import DBNAME, EVICTION_POLICY
 
-from beautyspot._internal.fork_safety import SurvivesFork
 from beautyspot.adapters.diskcache_disk import PlainDisk, check_settings
+from beautyspot.db import SurvivesFork
 from beautyspot.errors import BeautyspotError, ConfigurationError
 
 T = TypeVar("T")
@@ -92,8 +92,11 @@ class InCache(SurvivesFork):
         self._opening = threading.Lock()
         self.survive_forks()
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _reopened, (type(self), self._recipe)
+    def __getstate__(self) -> Recipe:
+        return self._recipe
+
+    def __setstate__(self, recipe: Recipe) -> None:
+        self._setup(recipe)  # opened when it is needed
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._recipe.directory!r})"
@@ -237,10 +240,3 @@ def _of_open(cache: Any, settings: dict[str, Any]) -> Recipe:
         return Recipe(directory, None, disk, {})
     # Opened without its limit, a FanoutCache would take the default for it from then on.
     return Recipe(directory, cache._count, disk, {"size_limit": cache.size_limit * cache._count})
-
-
-def _reopened(kind: type[InCache], recipe: Recipe) -> InCache:
-    """What a pickle carried: the same place, opened when it is needed."""
-    copy = kind.__new__(kind)
-    copy._setup(recipe)
-    return copy

@@ -10,13 +10,10 @@ from queue import SimpleQueue
 from types import FunctionType
 from typing import Any, ParamSpec, TypeVar
 
-from beautyspot.errors import SerializationError, UnkeyableError
-from beautyspot.fanout.engines import EngineLost
-from beautyspot.fanout.processes import UNGUARDED, become_worker, check_guarded, run_for
-from beautyspot.project.project import Project
-from beautyspot.tasks.bound import BoundTask
-from beautyspot.tasks.external import warn_uncached
-from beautyspot.tasks.task import Task
+from beautyspot.errors import EngineLost, SerializationError, UnkeyableError
+from beautyspot.fanout import UNGUARDED, become_worker, check_guarded, run_for
+from beautyspot.project import Project
+from beautyspot.tasks import BoundTask, Task, warn_uncached
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -7,9 +7,8 @@ import os
 from queue import SimpleQueue
 from typing import Any
 
-from beautyspot.errors import ConfigurationError
-from beautyspot.fanout.engines import ENGINES, Engine, EngineLost, Threads
-from beautyspot.fanout.processes import run_for
+from beautyspot.errors import ConfigurationError, EngineLost
+from beautyspot.fanout import ENGINES, Engine, Threads, run_for
 
 try:
     import joblib

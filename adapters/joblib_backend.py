@@ -18,10 +18,9 @@ import joblib
 from joblib._parallel_backends import FallbackToBackend
 
 from beautyspot.errors import ConfigurationError, SerializationError, UnkeyableError
-from beautyspot.fanout.processes import run_watched
-from beautyspot.project.project import Project
-from beautyspot.tasks.external import ExternalCall, warn_uncached
-from beautyspot.tasks.task import Task
+from beautyspot.fanout import run_watched
+from beautyspot.project import Project
+from beautyspot.tasks import ExternalCall, Task, warn_uncached
 
 # Arguments of scikit-learn's functions that say nothing of their result.
 _MACHINERY = ("callback_ctx", "caller", "candidate_progress", "split_progress", "verbose")

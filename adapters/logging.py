@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from beautyspot._internal.text import one_line
-from beautyspot.project.project import Project
-from beautyspot.results.events import KINDS, Event, Kind, listen
+from beautyspot.project import Project
+from beautyspot.results import KINDS, Event, Kind, listen, one_line
 
 __all__ = ["log"]
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import beautyspot
 from beautyspot.errors import ConfigurationError
-from beautyspot.project.project import Project
-from beautyspot.results.events import Event, Kind, Listener, listen
+from beautyspot.project import Project
+from beautyspot.results import Event, Kind, Listener, listen
 
 try:
     from opentelemetry import trace as api

@@ -7,8 +7,8 @@ import weakref
 from collections.abc import Callable
 
 from beautyspot.errors import ConfigurationError
-from beautyspot.project.project import Project
-from beautyspot.results.events import KINDS, Event, listen
+from beautyspot.project import Project
+from beautyspot.results import KINDS, Event, listen
 
 try:
     from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram

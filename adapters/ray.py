@@ -6,9 +6,8 @@ import logging
 import os
 from typing import Any
 
-from beautyspot.errors import ConfigurationError
-from beautyspot.fanout.engines import EngineLost
-from beautyspot.fanout.worker import run_chunk
+from beautyspot.errors import ConfigurationError, EngineLost
+from beautyspot.fanout import run_chunk
 
 try:
     import ray
