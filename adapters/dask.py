@@ -41,11 +41,16 @@ class DaskEngine:
         ours: What the map undoes at its end: a client or a cluster that it made.
         cluster: One that it made, for Ctrl-C.
         options: For each ``client.submit``, such as ``resources={"GPU": 1}`` or ``workers=[...]``.
+
+    Raises:
+        ConfigurationError: If the client is closed.
     """
 
     def __init__(
         self, client: distributed.Client, ours: ExitStack | None = None, cluster: Any = None, **options: Any
     ) -> None:
+        if client.status in ("closing", "closed"):
+            raise ConfigurationError(f"{client!r} is closed: hand in one that is connected to its scheduler")
         self._client = client
         self._ours = ours or ExitStack()
         self._cluster = cluster
@@ -145,7 +150,8 @@ def engine(workers: int | None, given: Any = None) -> DaskEngine:
         given: ``None``: the default client, or a local cluster that lives as long as the map.
 
     Raises:
-        EngineLost: If nobody answers at the address.
+        ConfigurationError: If the client is closed, no scheduler answers at the address, or a local cluster cannot
+            start.
     """
     if isinstance(given, distributed.Client):
         return DaskEngine(given)
@@ -163,7 +169,7 @@ def engine(workers: int | None, given: Any = None) -> DaskEngine:
     try:
         client = distributed.Client(given, set_as_default=False)
     except OSError as error:
-        raise EngineLost(f"no Dask scheduler answers at {given}: {error}") from error
+        raise ConfigurationError(f"no Dask scheduler answers at {given}: {error}") from error
     ours = ExitStack()
     ours.enter_context(client)
     return DaskEngine(client, ours)
@@ -187,7 +193,7 @@ def _local(workers: int | None) -> DaskEngine:
         try:
             cluster = distributed.LocalCluster(**size, **quiet, preload=[__name__])
         except Exception as error:
-            raise EngineLost(f"no worker of a local Dask cluster came up. {UNGUARDED}") from error
+            raise ConfigurationError(f"no worker of a local Dask cluster came up. {UNGUARDED}") from error
     ours = ExitStack()
     ours.enter_context(cluster)
     client = ours.enter_context(distributed.Client(cluster, set_as_default=False))

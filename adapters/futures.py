@@ -5,12 +5,12 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections.abc import Callable
-from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ProcessPoolExecutor
 from queue import SimpleQueue
 from types import FunctionType
 from typing import Any, ParamSpec, TypeVar
 
-from beautyspot.errors import EngineLost, SerializationError, UnkeyableError
+from beautyspot.errors import ConfigurationError, EngineLost, SerializationError, UnkeyableError
 from beautyspot.fanout import UNGUARDED, become_worker, check_guarded, run_for
 from beautyspot.project import Project
 from beautyspot.tasks import BoundTask, Task, warn_uncached
@@ -106,12 +106,15 @@ class ExecutorEngine:
         """Hand a chunk to the executor.
 
         Raises:
-            EngineLost: If the executor is broken or shut down.
+            EngineLost: If the executor is broken.
+            ConfigurationError: If it was shut down.
         """
         try:
             future = self._executor.submit(run_for, os.getpid(), payload, chunk)
+        except BrokenExecutor as error:
+            raise EngineLost(f"the executor is broken: {error}") from error
         except RuntimeError as error:
-            raise EngineLost(f"the executor takes no work any more: {error}") from error
+            raise ConfigurationError(f"the executor is shut down: hand in an open one ({error})") from error
         self._under_way[number] = future
         future.add_done_callback(lambda _: self._done.put(number))
 
@@ -154,12 +157,16 @@ class ProcessEngine(ExecutorEngine):
         return ProcessPoolExecutor(self._size, self._context, initializer=become_worker, initargs=start)
 
     def submit(self, number: int, payload: bytes, chunk: bytes) -> None:
-        """Hand a chunk to the pool, or to a new one where the last was lost with a worker."""
+        """Hand a chunk to the pool, or to a new one if the last was lost with a worker.
+
+        Raises:
+            ConfigurationError: If no worker process could be started.
+        """
         try:
             super().submit(number, payload, chunk)
         except EngineLost:
             if not self._hello.poll():
-                raise EngineLost(f"no worker process could be started. {UNGUARDED}") from None
+                raise ConfigurationError(f"no worker process could be started. {UNGUARDED}") from None
             self._executor.shutdown(wait=False)
             self._executor = self._pool()
             super().submit(number, payload, chunk)

@@ -26,11 +26,16 @@ class RayEngine:
     Args:
         ours: Whether the map connected to it, and disconnects at its end.
         options: For ``ray.remote``, such as ``num_gpus=1`` or ``scheduling_strategy="SPREAD"``.
+
+    Raises:
+        ConfigurationError: If this process is not connected to any.
     """
 
     ahead = 0  # what has not begun cannot be told from what has, and is not taken back
 
     def __init__(self, ours: bool = False, **options: Any) -> None:
+        if not ray.is_initialized():
+            raise ConfigurationError('this process is not connected to Ray: call ray.init(), or pass engine="ray"')
         self._ours = ours
         self._remote = ray.remote(run_chunk).options(max_retries=0, **options)
         self._numbers: dict[ray.ObjectRef[bytes], int] = {}
@@ -80,8 +85,8 @@ def engine(workers: int | None, given: str | None = None) -> RayEngine:
             that lives as long as the map.
 
     Raises:
-        EngineLost: If nobody answers at the address.
-        ConfigurationError: If this process is connected to Ray already, and an address was given.
+        ConfigurationError: If no cluster answers at the address, or an address was given and this process is
+            connected to Ray already.
     """
     if ray.is_initialized():
         if given is not None:
@@ -97,7 +102,8 @@ def engine(workers: int | None, given: str | None = None) -> RayEngine:
     try:
         ray.init(**place, logging_level=logging.WARNING)
     except (OSError, RuntimeError) as error:
-        raise EngineLost(f"no Ray cluster answers at {given or os.environ.get('RAY_ADDRESS')}: {error}") from error
+        address = given or os.environ.get("RAY_ADDRESS")
+        raise ConfigurationError(f"no Ray cluster answers at {address}: {error}") from error
     return RayEngine(ours=True)
 
 

@@ -125,7 +125,9 @@ class EnginePool:
             if number == self._alone:
                 self._alone = None
         if not self._suspects and not (self._stop and any(one.error for _, those in replies for one in those)):
-            with suppress(EngineLost):  # it will be raised again, when these results have been handed out
+            with suppress(
+                EngineLost, ConfigurationError
+            ):  # it will be raised again, when these results have been handed out
                 self._send()
         for calls, those in replies:
             outcomes += [self._outcome(call, one) for call, one in zip(calls, those, strict=False)]

@@ -178,7 +178,8 @@ class TestWhereMapsRun:
         )
         done = subprocess.run([sys.executable, "job.py"], cwd=tmp_path, capture_output=True, text=True, timeout=100)
         assert done.returncode != 0
-        assert 'if __name__ == "__main__":' in done.stderr.splitlines()[-1], done.stderr
+        assert done.stderr.splitlines()[-1].startswith("beautyspot.errors.ConfigurationError"), done.stderr
+        assert 'if __name__ == "__main__":' in done.stderr.splitlines()[-1]
 
     @pytest.mark.slow
     def test_a_ray_client_address_is_an_engine(self, tmp_path: Path) -> None:
@@ -199,12 +200,22 @@ class TestWhereMapsRun:
     def test_an_address_where_nobody_is_is_an_error(self, project: bs.Project, ray_here: None) -> None:
         task = project.task(lambda x: x)
         with dask.config.set({"distributed.comm.timeouts.connect": "1s"}):
-            with pytest.raises(EngineLost, match="no Dask scheduler answers at tcp:"):
+            with pytest.raises(ConfigurationError, match="no Dask scheduler answers at tcp:"):
                 bs.map(task, [1], engine="tcp://127.0.0.1:1")
         with pytest.raises(ConfigurationError, match="connected to Ray already"):
             bs.map(task, [1], engine="ray://127.0.0.1:1")
         with pytest.raises(ConfigurationError, match="no engine is known as '127"):
             bs.map(task, [1], engine="127.0.0.1:8786")
+
+    def test_a_closed_client_is_an_error(self, project: bs.Project) -> None:
+        cluster = DaskCluster(1)
+        try:
+            client = distributed.Client(cluster.address, set_as_default=False)
+            client.close()
+            with pytest.raises(ConfigurationError, match="is closed"):
+                bs.map(project.task(lambda x: x), [1], engine=client)
+        finally:
+            cluster.stop()
 
     def test_maps_inside_the_workers_of_a_cluster_run_there(self, project: bs.Project, client: Any) -> None:
         inner = project.task(lambda x: x + 1)
