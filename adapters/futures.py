@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ProcessPoolExecutor
 from queue import SimpleQueue
 from types import FunctionType
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 from beautyspot.errors import ConfigurationError, EngineLost, SerializationError, UnkeyableError
 from beautyspot.fanout import UNGUARDED, become_worker, check_guarded, run_for
@@ -36,7 +36,7 @@ class CachedExecutor(Executor):
     def __init__(self, project: Project, executor: Executor) -> None:
         self._project = project
         self._executor = executor
-        self._tasks: dict[Any, Any] = {}
+        self._tasks: dict[FunctionType, Task[..., Any]] = {}
         self._shut = False
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
@@ -50,7 +50,7 @@ class CachedExecutor(Executor):
         try:
             task = self._task(fn)
             if "default" not in kwargs:  # else the worker looks
-                kept = task.peek(*args, default=self, **kwargs)
+                kept: Any = task.peek(*args, default=self, **kwargs)
                 if kept is not self:
                     done: Future[T] = Future()
                     done.set_result(kept)
@@ -62,13 +62,13 @@ class CachedExecutor(Executor):
             return self._executor.submit(fn, *args, **kwargs)
         return self._executor.submit(keep_or_run, task, args, kwargs)
 
-    def _task(self, fn: Any) -> Any:
+    def _task(self, fn: Callable[..., Any]) -> Task[..., Any] | BoundTask[..., Any]:
         if isinstance(fn, Task | BoundTask):
             return fn
         if not isinstance(fn, FunctionType):
-            return self._project.task(fn)
+            return cast("Task[..., Any]", self._project.task(fn))
         if fn not in self._tasks:
-            self._tasks[fn] = self._project.task(fn)
+            self._tasks[fn] = cast("Task[..., Any]", self._project.task(fn))
         return self._tasks[fn]
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -77,7 +77,7 @@ class CachedExecutor(Executor):
         self._executor.shutdown(wait=wait, cancel_futures=cancel_futures)
 
 
-def keep_or_run(task: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def keep_or_run(task: Task[..., Any] | BoundTask[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Call a task in a worker; a result that cannot be kept is returned all the same."""
     try:
         return task(*args, **kwargs)

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from types import FunctionType
-from typing import Any
+from typing import Any, cast
 
 import joblib
 from joblib._parallel_backends import FallbackToBackend
@@ -78,7 +78,7 @@ class ResumableBackend(joblib.parallel.ParallelBackendBase):  # type: ignore[mis
         self._inner: Any = self._others[None, None]
         self._sequential = False
         self._keeps = True
-        self._tasks: dict[tuple[Any, str], Any] = {}
+        self._tasks: dict[tuple[FunctionType, str], Task[..., Any]] = {}
         self._unkept: set[str] = set()  # names of functions whose results cannot be kept
         self._submitting = threading.local()
 
@@ -189,7 +189,7 @@ class ResumableBackend(joblib.parallel.ParallelBackendBase):  # type: ignore[mis
         except TypeError:  # arguments that do not fit: the function itself says so
             return None
 
-    def _task(self, function: Any) -> Any:
+    def _task(self, function: Callable[..., Any]) -> Task[..., Any]:
         """The task of a function; scikit-learn's carry the configuration with which they run."""
         settings = getattr(function, "config", None)
         plain = inspect.unwrap(function)
@@ -198,11 +198,12 @@ class ResumableBackend(joblib.parallel.ParallelBackendBase):  # type: ignore[mis
             text = repr(sorted(settings.items()))
             version = f"config {hashlib.blake2b(text.encode(), digest_size=4).hexdigest()}"
         if not isinstance(plain, FunctionType) or plain.__closure__:
-            return self._project.task(version=version or None)(function)
+            return cast("Task[..., Any]", self._project.task(version=version or None)(function))
         if (plain, version) not in self._tasks:
             names = inspect.signature(plain).parameters if plain.__module__.startswith("sklearn.") else ()
             ignore = tuple(name for name in _MACHINERY if name in names)
-            self._tasks[plain, version] = self._project.task(version=version or None, ignore=ignore)(plain)
+            task = self._project.task(version=version or None, ignore=ignore)(plain)
+            self._tasks[plain, version] = cast("Task[..., Any]", task)
         return self._tasks[plain, version]
 
     def _keep(self, call: ExternalCall, value: Any) -> None:

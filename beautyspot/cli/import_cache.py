@@ -16,7 +16,7 @@ from beautyspot.db import SQLiteTaskDB
 from beautyspot.errors import ConfigurationError
 from beautyspot.maintenance.import_cache import PICKLES, ImportReport, import_cache
 from beautyspot.protocols.index import TaskDB
-from beautyspot.tasks.task import AsyncTask, Task
+from beautyspot.tasks import AsyncTask, Task
 
 _NAMED = 10  # functions that a note names
 
@@ -36,7 +36,7 @@ def take_over_directory(place: Place, source: str, task: str | None, name: str |
     _tell(taken)
 
 
-def _task_of(words: str) -> Any:
+def _task_of(words: str) -> Task[..., Any] | AsyncTask[..., Any]:
     """The task of ``module:name``, looked for in this directory too.
 
     Raises:
@@ -54,12 +54,12 @@ def _task_of(words: str) -> Any:
         raise ConfigurationError(f"there is no module {error.name!r}, here or installed: see --task {words}") from error
     for part in path.split("."):
         found = getattr(found, part, None)
-    if not isinstance(found, Task | AsyncTask):
-        raise ConfigurationError(f"{path!r} in {module} is no task: a function under @project.task is one")
-    return found
+    if isinstance(found, Task | AsyncTask):
+        return found
+    raise ConfigurationError(f"{path!r} in {module} is no task: a function under @project.task is one")
 
 
-def _check_index(place: Place, task: Any) -> None:
+def _check_index(place: Place, task: Task[..., Any] | AsyncTask[..., Any]) -> None:
     named, its = place.index(must_exist=False), task.project.db
     if _identity(named) != _identity(its):
         raise ConfigurationError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -71,7 +72,7 @@ def _write(value: Any, content_type: str | None, target: str) -> None:
         click.echo(f"{target}: {size_text(len(payload.content))} of {payload.content_type}", err=True)
 
 
-def _print_as_json(row: Summary, value_of: Any) -> None:
+def _print_as_json(row: Summary, value_of: Callable[[bytes], Any]) -> None:
     told = {**as_dict(row), "value": None, "problem": None}
     try:
         told["value"] = to_plain(value_of(row.key))

@@ -13,7 +13,7 @@ from beautyspot.dashboard import markup
 from beautyspot.dashboard.queries import Source
 from beautyspot.dashboard.widgets import Markup, labelled
 from beautyspot.errors import BeautyspotError
-from beautyspot.protocols.index import MapProgress
+from beautyspot.protocols.index import FunctionSummary, MapProgress
 from beautyspot.protocols.records import SILENT
 
 __all__ = ["FunctionsView", "MapsView"]
@@ -51,7 +51,7 @@ class FunctionsView(pn.viewable.Viewer):
             self._table.object = markup.block(markup.note(str(error), "failed"))
 
 
-def _functions(found: list[Any]) -> str:
+def _functions(found: list[FunctionSummary]) -> str:
     columns = ["Function", "Version", "Results", "Size", "Took in all", "Each", "Failures", "Latest"]
     rows = [
         (

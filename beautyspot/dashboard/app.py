@@ -20,7 +20,11 @@ __all__ = ["ResultsApp"]
 
 TABS = ("results", "functions", "maps", "health")
 _TITLES = ("Results", "Functions", "Maps", "Health")
-_OTHERS: dict[str, Any] = {"functions": FunctionsView, "maps": MapsView, "health": HealthView}
+_OTHERS: dict[str, type[FunctionsView | MapsView | HealthView]] = {
+    "functions": FunctionsView,
+    "maps": MapsView,
+    "health": HealthView,
+}
 _STATE = (*TaskBrowser.FILTERS, "page", "key")
 _EVERY = 1000  # milliseconds between two looks
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal, cast
 
 import panel as pn
@@ -191,7 +192,7 @@ class TaskBrowser(pn.viewable.Viewer):
         if turn == self._turn:
             self._show_total(total, order)
 
-    def _show(self, rows: Any, selection: Selection) -> None:
+    def _show(self, rows: Sequence[Summary | Failure], selection: Selection) -> None:
         now = time.time()
         keys = [row.key.hex() for row in rows]
         chosen = self.key if self.key in keys else ""

@@ -19,7 +19,7 @@ from beautyspot._internal.warn import warn_once
 from beautyspot.errors import ConfigurationError, RetentionWarning
 from beautyspot.maintenance.retention import Retention
 from beautyspot.protocols.index import Record, TaskDB
-from beautyspot.results.last_used import AccessRecorder, RunIO, _log, access_log
+from beautyspot.results.last_used import AccessRecorder, RunIO, access_log
 
 _FIRST = 60.0  # seconds after its first write after which a process evicts, where that is not to happen sooner
 _SHARE = 10  # what part of max_bytes a process may write before the next time comes sooner
@@ -88,7 +88,9 @@ class RetentionWorker(SurvivesFork):
         try:
             context.run(self._evict)
         except Exception as error:
-            _log("WARNING", "results in %s cannot be dropped: %s", self._place, error)
+            import logging  # seldom needed, and slow to import
+
+            logging.getLogger("beautyspot").warning("results in %s cannot be dropped: %s", self._place, error)
         finally:
             self._due = monotonic() + period
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -12,11 +13,13 @@ from beautyspot._internal.text import counted
 from beautyspot.db import SQLiteTaskDB
 from beautyspot.errors import ForeignIndexError
 from beautyspot.maintenance.eviction import EvictionReport
-from beautyspot.maintenance.pruning import _KEY, Progress
+from beautyspot.maintenance.pruning import Progress
 from beautyspot.protocols.index import BlobInfo, InDirectory, TaskDB
 from beautyspot.protocols.storage import BlobStorage
 from beautyspot.results.singleflight import SingleFlight
 from beautyspot.results.store import Results, unreferenced
+
+_KEY = re.compile(r"[0-9a-f]{32}")  # in the location of a blob
 
 
 def blobs_beside(db: TaskDB) -> str:

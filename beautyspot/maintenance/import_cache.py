@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from beautyspot._internal.pages import pages
 from beautyspot.errors import ConfigurationError, SerializationError
 from beautyspot.maintenance.other_caches import Kept, OtherCache, Reading, Skipped, other_cache
+from beautyspot.tasks import AsyncTask, Task
 
 if TYPE_CHECKING:
     import os
@@ -76,7 +77,7 @@ class ImportReport:
 
 def import_cache(
     source: str | os.PathLike[str],
-    task: Any,
+    task: Task[..., Any] | AsyncTask[..., Any],
     *,
     allow_pickle: bool = False,
     name: str | None = None,
@@ -112,7 +113,7 @@ def import_cache(
     return told
 
 
-def _take(task: Any, bind: _Binding, page: list[Kept], told: ImportReport) -> None:
+def _take(task: Task[..., Any] | AsyncTask[..., Any], bind: _Binding, page: list[Kept], told: ImportReport) -> None:
     calls: dict[bytes, tuple[Reading, Kept]] = {}
     for kept in page:
         if kept.expired:
@@ -147,7 +148,7 @@ def _read(kept: Kept) -> Any:
 class _Binding:
     """Turns what another cache knows of a call into a call of a task."""
 
-    def __init__(self, task: Any) -> None:
+    def __init__(self, task: Task[..., Any] | AsyncTask[..., Any]) -> None:
         self._task = task
         self._signature = inspect.signature(task.__wrapped__)
 
@@ -161,8 +162,8 @@ class _Binding:
         reason = "its key is none that memoize makes"
         for reading in readings:
             try:
-                call = self._completed(*reading)
-                calls[self._task._keyer(*call)[0]] = call
+                args, named = self._completed(*reading)
+                calls[bytes.fromhex(self._task.key(*args, **named))] = args, named
             except TypeError as error:  # UnkeyableError is one
                 reason = str(error)
         if len(calls) > 1:

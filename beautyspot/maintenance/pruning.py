@@ -7,7 +7,6 @@ result holds the lock of its key from before the blob is written until its row i
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
@@ -23,7 +22,6 @@ __all__ = [
 ]
 
 _PAGE = 500  # results that are dropped together
-_KEY = re.compile(r"[0-9a-f]{32}")
 
 Progress = Callable[[int], object]
 
