@@ -22,15 +22,15 @@ __all__ = ["CachedExecutor", "ExecutorEngine", "ProcessEngine"]
 
 
 class CachedExecutor(Executor):
-    """An executor that answers from what is kept, for code that takes an executor and knows nothing of us.
+    """An executor with a cache, for code that takes an executor and knows nothing of beautyspot.
 
-    Each function that is submitted becomes a task of *project*, or is one already. What is kept comes back at
-    once; the rest runs on *executor* and is kept where it runs. Calls that cannot be kept simply run, which is
-    said once for each function: arguments that cannot be part of a key, results that cannot be serialized.
+    Each submitted function becomes a task of *project*, or is one already. Cached results come back at once; other
+    calls run on *executor*, which stores their results. Calls that cannot be cached (arguments that cannot be part of a
+    key, results that cannot be serialized) run uncached, with one warning for each function.
 
     Args:
-        project: Where results are kept.
-        executor: Where calls run; it is shut down with this one.
+        project: The project that stores the results.
+        executor: The executor that runs calls; it is shut down with this one.
     """
 
     def __init__(self, project: Project, executor: Executor) -> None:
@@ -40,7 +40,7 @@ class CachedExecutor(Executor):
         self._shut = False
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """A future of the kept result, or of the call.
+        """A future of the cached result, or of the call.
 
         Raises:
             RuntimeError: After `shutdown`.
@@ -50,10 +50,10 @@ class CachedExecutor(Executor):
         try:
             task = self._task(fn)
             if "default" not in kwargs:  # else the worker looks
-                kept: Any = task.peek(*args, default=self, **kwargs)
-                if kept is not self:
+                cached: Any = task.peek(*args, default=self, **kwargs)
+                if cached is not self:
                     done: Future[T] = Future()
-                    done.set_result(kept)
+                    done.set_result(cached)
                     return done
         except UnkeyableError as error:
             warn_uncached(self._project, fn, error)
@@ -78,7 +78,7 @@ class CachedExecutor(Executor):
 
 
 def keep_or_run(task: Task[..., Any] | BoundTask[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Call a task in a worker; a result that cannot be kept is returned all the same."""
+    """Call a task in a worker; a result that cannot be serialized for the cache is returned all the same."""
     try:
         return task(*args, **kwargs)
     except SerializationError as error:
@@ -89,17 +89,17 @@ def keep_or_run(task: Task[..., Any] | BoundTask[..., Any], args: tuple[Any, ...
 
 
 class ExecutorEngine:
-    """Chunks run on an executor that someone else owns.
+    """Chunks run on an executor of the user.
 
     Args:
-        executor: Where.
-        width: How many chunks run at a time; asked of the executor where it knows.
+        executor: The executor.
+        width: The number of chunks that run at a time; ``None``: that of the executor, if it has one.
     """
 
     def __init__(self, executor: Executor, width: int | None = None) -> None:
         self.width = self.ahead = width or _width_of(executor)
         self._executor = executor
-        self._under_way: dict[int, Future[bytes]] = {}
+        self._in_flight: dict[int, Future[bytes]] = {}
         self._done: SimpleQueue[int] = SimpleQueue()
 
     def submit(self, number: int, payload: bytes, chunk: bytes) -> None:
@@ -115,33 +115,33 @@ class ExecutorEngine:
             raise EngineLost(f"the executor is broken: {error}") from error
         except RuntimeError as error:
             raise ConfigurationError(f"the executor is shut down: hand in an open one ({error})") from error
-        self._under_way[number] = future
+        self._in_flight[number] = future
         future.add_done_callback(lambda _: self._done.put(number))
 
     def finished(self) -> list[tuple[int, bytes | EngineLost]]:
-        """Wait for a chunk, and take all that came back."""
+        """Wait for a chunk, and return all that have come back."""
         numbers = [self._done.get()]
         while not self._done.empty():
             numbers.append(self._done.get())
-        return [(number, _result(self._under_way.pop(number))) for number in numbers if number in self._under_way]
+        return [(number, _result(self._in_flight.pop(number))) for number in numbers if number in self._in_flight]
 
     def cancel(self) -> list[int]:
-        """Take back what has not begun."""
-        taken = [number for number, future in self._under_way.items() if future.cancel()]
-        for number in taken:
-            del self._under_way[number]
-        return taken
+        """Cancel chunks that have not begun."""
+        cancelled = [number for number, future in self._in_flight.items() if future.cancel()]
+        for number in cancelled:
+            del self._in_flight[number]
+        return cancelled
 
     def close(self, now: bool = False) -> None:
-        """Leave the executor to its owner; what has not begun is taken back."""
+        """Cancel pending chunks; do not shut down the user's executor."""
         self.cancel()
 
 
 class ProcessEngine(ExecutorEngine):
-    """Chunks run in a process pool of our own, which is made anew when it breaks.
+    """Chunks run in a process pool of our own, which is replaced when it breaks.
 
     Args:
-        width: How many processes; ``None``: one for each core.
+        width: The number of processes; ``None``: one for each core.
     """
 
     def __init__(self, width: int | None = None) -> None:
@@ -172,7 +172,7 @@ class ProcessEngine(ExecutorEngine):
             super().submit(number, payload, chunk)
 
     def close(self, now: bool = False) -> None:
-        """End the workers, after what they run, or a second later."""
+        """End the workers when their chunks have finished; *now*: after a second at most."""
         if now:
             self._stopping.send_bytes(b"stop")
         self._executor.shutdown(wait=True, cancel_futures=True)
@@ -181,7 +181,7 @@ class ProcessEngine(ExecutorEngine):
 
 
 def processes(workers: int | None) -> ProcessEngine:
-    """The engine ``"processes"``, in the start method that `multiprocessing` is set to."""
+    """The engine ``"processes"``, with the start method of `multiprocessing`."""
     return ProcessEngine(workers)
 
 

@@ -19,11 +19,11 @@ def log(project: Project, logger: logging.Logger | None = None) -> Callable[[], 
     A record carries its `Event` as ``record.beautyspot``, for formatters that write fields.
 
     Args:
-        project: Whose.
-        logger: Where to; by default the logger ``beautyspot``.
+        project: The project.
+        logger: The logger; by default ``beautyspot``.
 
     Returns:
-        A function that ends it.
+        A function that stops the logging.
     """
     to = logging.getLogger("beautyspot") if logger is None else logger
 

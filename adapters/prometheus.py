@@ -57,11 +57,11 @@ def count(project: Project, registry: CollectorRegistry = REGISTRY) -> Callable[
     ``beautyspot_kept_bytes_total{project,function}``.
 
     Args:
-        project: Whose.
-        registry: Where; by default the global one.
+        project: The project.
+        registry: The registry; by default the global one.
 
     Returns:
-        A function that ends it; what was counted stays.
+        A function that stops the counting; the counts stay.
     """
     with _making:
         metrics = _made.get(registry)

@@ -1,8 +1,8 @@
-"""What is done with cached results besides calling.
+"""Work on cached results, apart from calling tasks.
 
-`maintenance` is the face: `verification`, `pruning`, `garbage`, `eviction` by a `retention` (in the `background` of
-calls), `export`. `transfer` moves results between indexes, `import_cache` takes over `other_caches`, with
-`unpickling` where that is allowed.
+`maintenance` is the class that users meet; it uses `verification`, `pruning`, `garbage`, `eviction` by a `retention`
+(in the `background` of calls) and `export`. `transfer` moves results between indexes, `import_cache` imports
+`other_caches`, with `unpickling` where the user has allowed that.
 """
 
 from typing import TYPE_CHECKING

@@ -1,7 +1,7 @@
-"""Dropping what is kept: rows first, then their blobs, a page at a time, so that it may be stopped anywhere.
+"""Deleting cached results: rows first, then their blobs, a page at a time, so that it may be stopped anywhere.
 
-A blob is garbage only if no row refers to it, it is old enough, and nobody runs its call just now: whoever keeps a
-result holds the lock of its key from before the blob is written until its row is committed.
+A blob is garbage only if no row refers to it, it is old enough, and its key is not locked: a writer holds the lock of
+the key from before it writes the blob until the row is committed.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ __all__ = [
     "PruneReport",
 ]
 
-_PAGE = 500  # results that are dropped together
+_PAGE = 500  # results that are deleted together
 
 Progress = Callable[[int], object]
 
 
 class PruneReport(NamedTuple):
-    """What was dropped.
+    """What was deleted.
 
     Attributes:
-        results: How many results.
-        size: Bytes of them.
-        failures: How many failures that were noted.
+        results: The number of results.
+        size: Their size in bytes.
+        failures: The number of recorded failures.
     """
 
     results: int
@@ -46,12 +46,12 @@ class PruneReport(NamedTuple):
 
 
 def delete_selected(results: Results, selection: Selection, progress: Progress | None = None) -> PruneReport:
-    """Drop the results of a selection.
+    """Delete the results of a selection.
 
     Args:
-        results: From which.
-        selection: Which; its status is not ``"failed"``.
-        progress: Told how many were looked at since it was told last.
+        results: The index and its blobs.
+        selection: The conditions; the status is not ``"failed"``.
+        progress: Called with the number of results that were checked since its last call.
     """
     deleted, size = 0, 0
     for page in pages(results.db.summaries(selection.function), _PAGE, progress):
@@ -62,19 +62,19 @@ def delete_selected(results: Results, selection: Selection, progress: Progress |
 
 
 def delete_keys(results: Results, keys: list[bytes]) -> int:
-    """Drop the results of *keys*, whoever signed them; how many there were."""
+    """Delete the results of *keys*, whatever their signatures; returns how many there were."""
     return delete_entries(results, results.db.lookup(keys)) if keys else 0
 
 
 def delete_entries(results: Results, entries: Mapping[bytes, Entry]) -> int:
-    """Drop the results of these entries, each with its key; how many there were."""
+    """Delete the results of *entries*, given by key; returns how many there were."""
     deleted = results.db.delete(list(entries)) if entries else 0
     for entry in entries.values():
         if entry.location is not None:
             try:
                 results.storage.delete(entry.location)
-            except StorageError as error:  # it is garbage then, which harms nobody and is found again
-                logging.getLogger("beautyspot").warning("cannot remove the blob %s: %s", entry.location, error)
+            except StorageError as error:  # then it is garbage, which does no harm and is found by `gc`
+                logging.getLogger("beautyspot").warning("cannot delete the blob %s: %s", entry.location, error)
     return deleted
 
 

@@ -158,12 +158,12 @@ def test_verify_finds_nothing_wrong_where_a_blob_was_dropped(project: bs.Project
     change("DELETE FROM Cache WHERE rowid = (SELECT min(rowid) FROM Cache)")
     health = project.maintenance.verify()
     assert bool(health)
-    assert "2 results looked at, 1 of which the storage dropped the blob" in str(health)
+    assert "2 results checked, 1 whose blob the storage evicted" in str(health)
 
 
 def test_a_result_larger_than_the_cache_is_returned_and_said(project: bs.Project) -> None:
     task = project.task(lambda n: bytes(n))
-    with pytest.warns(NotKeptWarning, match=r"5,000,\d+ bytes was dropped at once .* give it a larger size_limit"):
+    with pytest.warns(NotKeptWarning, match=r"5,000,\d+ bytes was evicted at once .* give it a larger size_limit"):
         assert len(task(5_000_000)) == 5_000_000
     assert list(project.storage.blobs()) == []
 
@@ -174,7 +174,7 @@ def test_a_mapped_blob_lasts_when_the_cache_drops_it(tmp_path: Path) -> None:
     view = storage.map(location, 100_000)
     storage.delete(location)
     assert bytes(view) == b"x" * 100_000
-    with pytest.raises(MissingBlobError, match="is no more in the cache"):
+    with pytest.raises(MissingBlobError, match="is no longer in the cache"):
         storage.load(location, 100_000)
     storage.close()
 
@@ -227,7 +227,7 @@ def test_a_row_that_is_not_ours_is_a_miss_that_is_said(project: bs.Project, pack
     task = project.task(lambda n: n)
     task(1)
     change("UPDATE Cache SET mode = 1, value = ?, tag = ?", packed, packed)
-    with pytest.warns(UnreadableWarning, match="it is none that we wrote"):
+    with pytest.warns(UnreadableWarning, match="beautyspot did not write it"):
         assert not task.cached(1)
     assert list(project.db.summaries()) == []
 

@@ -107,7 +107,7 @@ def test_blobs_are_looked_for_beside_the_index(
     index = str(Path("job.db").absolute())
     monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
     Path("blobs").mkdir()
-    assert lines_of("verify", index) == ["12 results looked at: all whole"]
+    assert lines_of("verify", index) == ["12 results checked: all whole"]
 
 
 def test_commands_work_on_servers(postgres_url: str, s3_server: S3Server, s3_url: str) -> None:
@@ -117,7 +117,7 @@ def test_commands_work_on_servers(postgres_url: str, s3_server: S3Server, s3_url
     places = ["--storage-path", s3_url]
     places += [word for name, value in s3_server.options.items() for word in ("--s3-opt", f"{name}={value}")]
     assert len(rows_of("list", postgres_url, *places)) == 5
-    assert lines_of("verify", postgres_url, *places) == ["5 results looked at: all whole"]
+    assert lines_of("verify", postgres_url, *places) == ["5 results checked: all whole"]
     assert lines_of("gc", postgres_url, *places, "--grace", "0", "--yes")[-1] == "deleted 1 blob, 8 B"
     key = key_of(postgres_url, *places, "--text", "n=4")
     assert lines_of("show", postgres_url, key[:10], *places)[-1] == "yyyy"
@@ -255,7 +255,7 @@ def test_rows_are_ordered(kept: bs.Project) -> None:
 
 def test_a_function_that_nobody_knows_is_told(kept: bs.Project) -> None:
     done = beautyspot("list", "--function", "great")
-    assert "nothing is kept of a function great; there is job.draw, job.greet, job.soon" in done.stderr
+    assert "there is no result of a function great; there are results of job.draw, job.greet, job.soon" in done.stderr
     assert done.exit_code == 0
 
 
@@ -358,7 +358,7 @@ def test_a_secret_is_taken_from_the_environment(monkeypatch: pytest.MonkeyPatch)
     assert (done.exit_code, "1 unsigned" in done.stdout) == (1, True)
     assert "set BEAUTYSPOT_SECRET" in beautyspot("show", key_of()).stderr
     monkeypatch.setenv("BEAUTYSPOT_SECRET", SECRET)
-    assert lines_of("verify") == ["1 result looked at: all whole"]
+    assert lines_of("verify") == ["1 result checked: all whole"]
     assert lines_of("show", key_of())[-1] == "a text"
 
 
@@ -376,7 +376,7 @@ def test_faults_are_listed_with_an_exit_code(kept: bs.Project) -> None:
     assert done.exit_code == 1
     shown = done.stdout.splitlines()
     assert sorted(line.split()[0] for line in shown[:2]) == ["damaged", "missing"]
-    assert shown[2] == "12 results looked at: 1 damaged, 1 missing"
+    assert shown[2] == "12 results checked: 1 damaged, 1 missing"
 
 
 def test_faults_are_mended_with_yes(kept: bs.Project) -> None:
@@ -386,7 +386,7 @@ def test_faults_are_mended_with_yes(kept: bs.Project) -> None:
     assert (done.exit_code, everything(Path()) == before) == (1, True)
     assert "add --yes" in done.stderr
     assert lines_of("verify", "--fix", "--yes")[-1] == "deleted 2"
-    assert lines_of("verify", "--fix") == ["10 results looked at: all whole"]
+    assert lines_of("verify", "--fix") == ["10 results checked: all whole"]
 
 
 def _has_open(pid: int, name: str) -> bool:
@@ -463,7 +463,7 @@ def test_what_was_asked_for_is_dropped(kept: bs.Project, words: str, said: str, 
 def test_prune_refuses_to_drop_everything(kept: bs.Project) -> None:
     done = beautyspot("prune", "--yes")
     assert done.exit_code == 2
-    assert "at least one of the options" in done.stderr
+    assert "at least one option" in done.stderr
     assert "by nothing else" in beautyspot("prune", "--failed", "--text", "x", "--yes").stderr
     assert len(rows_of("list")) == 12
 
@@ -472,7 +472,7 @@ def test_garbage_is_collected(kept: bs.Project) -> None:
     path = orphan()
     young = path.with_name(f"{path.name[:-1]}1")
     young.write_bytes(b"young")
-    assert lines_of("gc", "--dry-run") == ["1 blob without a result, 8 B; 1 that may be in the making are left"]
+    assert lines_of("gc", "--dry-run") == ["1 blob without a result, 8 B; 1 younger or in use stay"]
     assert lines_of("gc", "--yes")[-1] == "deleted 1 blob, 8 B"
     assert (path.exists(), young.exists()) == (False, True)
     assert lines_of("gc", "--grace", "0", "--compact", "--yes")[-1] == "deleted 1 blob, 5 B"
@@ -481,7 +481,7 @@ def test_garbage_is_collected(kept: bs.Project) -> None:
 def test_results_are_dropped_by_rules_given_to_gc(kept: bs.Project) -> None:
     rules = ["--ttl", "job.draw=never", "--ttl", "job.*=1h"]
     assert lines_of("gc", "--dry-run", *rules) == [
-        "1 result whose time is over, 1 B",
+        "1 result that expired, 1 B",
         "0 blobs without a result, 0 B",
     ]
     assert lines_of("gc", *rules, "--yes")[-1] == "deleted 1 result, and 0 blobs without a result, 1 B"
@@ -490,7 +490,7 @@ def test_results_are_dropped_by_rules_given_to_gc(kept: bs.Project) -> None:
 
 def test_results_are_dropped_by_bytes_given_to_gc(kept: bs.Project) -> None:
     (shown, *_) = lines_of("gc", "--dry-run", "--max-bytes", "100")
-    said = r"1 result whose time is over and [1-9] results over max_bytes, \d+ B; 2 results larger than that left"
+    said = r"1 result that expired and [1-9] results over max_bytes, \d+ B; 2 results larger than that left"
     assert re.fullmatch(said, shown)
     lines_of("gc", "--max-bytes", "100", "--yes")
     left = [row["size"] for row in rows_of("list")]
@@ -563,4 +563,4 @@ def test_tables_fit_the_terminal(kept: bs.Project, columns: int) -> None:
 def test_long_work_shows_a_bar_on_a_terminal_alone(kept: bs.Project) -> None:
     assert "0/12" in on_terminal(BEAUTYSPOT, "verify")[1]
     done = subprocess.run([BEAUTYSPOT, "verify"], capture_output=True, text=True)
-    assert (done.stdout, done.stderr) == ("12 results looked at: all whole\n", "")
+    assert (done.stdout, done.stderr) == ("12 results checked: all whole\n", "")

@@ -113,11 +113,11 @@ def test_what_memoize_kept_is_kept_by_the_task(jobs: Any, kind: Any, typed: bool
         memoized = cache.memoize(typed=typed)(jobs.embed)
         results = [memoized(*args, **named) for args, named in CALLS]
     done = take("jobs.db", "old", "--task", "jobs:embed_task", "--allow-pickle")
-    assert (done.exit_code, done.stdout) == (0, "8 taken over\n")
+    assert (done.exit_code, done.stdout) == (0, "8 imported\n")
     assert [jobs.embed_task(*args, **named) for args, named in CALLS] == results
     assert runs() == len(CALLS)
     done = take("jobs.db", "old", "--task", "jobs:embed_task", "--allow-pickle")
-    assert done.stdout == "0 taken over, 8 there already\n"
+    assert done.stdout == "0 imported, 8 there already\n"
 
 
 def test_the_directory_is_only_read(jobs: Any) -> None:
@@ -135,7 +135,7 @@ def test_a_key_of_two_calls_is_left_out(jobs: Any) -> None:
         memoized(None, "k")  # the key of pick(k=None) too
         memoized(1, "k")
     done = take("jobs.db", "old", "--task", "jobs:pick_task", "--allow-pickle")
-    assert (done.exit_code, done.stdout) == (1, "1 taken over, 1 left out, which run again\n")
+    assert (done.exit_code, done.stdout) == (1, "1 imported, 1 left out, which run again\n")
     assert "1 left out: its key stands for more than one call" in done.stderr
     assert not jobs.pick_task.cached(None, "k")
     assert not jobs.pick_task.cached(k=None)
@@ -149,7 +149,7 @@ def test_what_is_over_or_of_others_is_left_out(jobs: Any) -> None:
         cache.memoize(expire=0.001)(jobs.embed)("a")
         time.sleep(0.01)
     told = import_cache("old", jobs.embed_task, allow_pickle=True)
-    assert (told.taken, told.expired, str(told)) == (1, 1, "1 taken over, 1 expired")
+    assert (told.taken, told.expired, str(told)) == (1, 1, "1 imported, 1 expired")
     assert told.others == {"jobs.pick": 1, "(no call of a function)": 1}
 
 
@@ -180,9 +180,9 @@ def test_a_function_of_another_name_is_asked_for_by_it(jobs: Any) -> None:
         cache.memoize(name="__main__.embed")(jobs.embed)("a")
     done = take("jobs.db", "old", "--task", "jobs:embed_task", "--allow-pickle")
     assert done.exit_code == 1
-    assert "nothing is there under jobs.embed; there is __main__.embed (1): see --name" in done.stderr
+    assert "there is no entry of jobs.embed; there are those of __main__.embed (1): see --name" in done.stderr
     done = take("jobs.db", "old", "--task", "jobs:embed_task", "--allow-pickle", "--name", "__main__.embed")
-    assert (done.exit_code, done.stdout) == (0, "1 taken over\n")
+    assert (done.exit_code, done.stdout) == (0, "1 imported\n")
     assert jobs.embed_task.cached("a")
 
 
@@ -217,7 +217,7 @@ def test_what_memory_kept_is_kept_by_the_task(jobs: Any, compress: Any) -> None:
     calls = [call for call in CALLS if call[0][0] is not None]
     results = [memory.cache(jobs.embed)(*args, **named) for args, named in calls]
     done = take("jobs.db", "old", "--task", "jobs:embed_task", "--allow-pickle")
-    assert (done.exit_code, done.stdout) == (0, f"{len(calls)} taken over\n")
+    assert (done.exit_code, done.stdout) == (0, f"{len(calls)} imported\n")
     assert [jobs.embed_task(*args, **named) for args, named in calls] == results
     assert runs() == len(calls)
     told = import_cache(Path("old") / "joblib", jobs.embed_task, allow_pickle=True)
@@ -275,7 +275,7 @@ def test_results_of_another_code_are_told_of(jobs: Any) -> None:
     code.write_text(code.read_text().replace("picked", "chosen"))
     told = import_cache("old", jobs.pick_task, allow_pickle=True)
     assert told.changed
-    assert "the code of jobs.pick is not the one that joblib kept these of" in str(told)
+    assert "the code of jobs.pick has changed since joblib cached these" in str(told)
 
 
 def test_results_of_coroutines_are_awaited_values(jobs: Any) -> None:
@@ -331,7 +331,7 @@ def test_the_index_must_be_that_of_the_task(jobs: Any) -> None:
         cache.memoize()(jobs.pick)(1)
     done = take("other.db", "old", "--task", "jobs:pick_task", "--allow-pickle")
     assert done.exit_code == 1
-    assert "keeps its results in SQLiteTaskDB('./jobs.db'), and DB is SQLiteTaskDB('other.db')" in done.stderr
+    assert "are in SQLiteTaskDB('./jobs.db'), and DB is SQLiteTaskDB('other.db')" in done.stderr
     assert not Path("other.db").exists()
 
 

@@ -98,7 +98,7 @@ def test_each_kind_of_fault_is_found(project: bs.Project, no_grace: None) -> Non
     health = project.maintenance.verify(progress=lambda health: told.append(health.checked))
     assert health.counts == {"missing": 1, "damaged": 3, "undecodable": 1, "orphaned": 1}
     assert (health.checked, health.complete, bool(health), told) == (9, True, False, [9])
-    assert str(health) == "9 results looked at: 3 damaged, 1 missing, 1 orphaned, 1 undecodable"
+    assert str(health) == "9 results checked: 3 damaged, 1 missing, 1 orphaned, 1 undecodable"
     keys = {problem.key.hex() for problem in health.problems if problem.key is not None}
     assert keys == {task.key(n) for n in (4, 500, 501, 502)} | {task.key(3)}
     assert len(list(project.db.summaries())) == 9  # looking drops nothing
@@ -223,10 +223,10 @@ def test_nothing_is_dropped_for_a_storage_that_is_empty(project: bs.Project, tmp
     (tmp_path / "unmounted").mkdir()
     elsewhere = Maintenance(project.db, LocalStorage(tmp_path / "unmounted"))
     assert elsewhere.verify().counts == {"missing": 2}
-    with pytest.raises(StorageError, match="holds not one that is of this index, so nothing was dropped"):
+    with pytest.raises(StorageError, match="has no blob of this index, so nothing was deleted"):
         elsewhere.verify(fix=True)
     elsewhere.storage.save(make_key(1).hex(), [b"of another project"])
-    with pytest.raises(StorageError, match="holds not one that is of this index, so nothing was dropped"):
+    with pytest.raises(StorageError, match="has no blob of this index, so nothing was deleted"):
         elsewhere.verify(fix=True)
     assert len(list(project.db.summaries())) == 3
 
@@ -794,7 +794,7 @@ def test_a_key_is_found_by_as_much_of_it_as_tells_it_from_others(project: bs.Pro
     assert found.key == keys[0]
     with pytest.raises(ConfigurationError, match="more than one key begins with 'ab': ab01"):
         project.maintenance.one("ab")
-    with pytest.raises(ConfigurationError, match="nothing is kept, or has failed"):
+    with pytest.raises(ConfigurationError, match="no result and no failure has a key"):
         project.maintenance.one("cd")
 
 

@@ -196,7 +196,7 @@ def test_gc_drops_what_a_rule_ends_and_a_ttl_of_its_own_wins(places: dict[str, A
         assert (counted.expired.results, len(list(project.db.summaries()))) == (5, 7)
         evicted = project.maintenance.gc(retention=rules).evicted
         assert evicted == counted
-        assert str(evicted) == "5 results whose time is over"
+        assert str(evicted) == "5 results that expired"
         assert (bs.plan(old, range(6)).kept, own.cached(1), blobs_of(project)) == (1, True, 2)
         assert project.maintenance.verify()
 
@@ -348,7 +348,7 @@ def test_what_is_dropped_is_logged(caplog: pytest.LogCaptureFixture) -> None:
             project.maintenance.gc()
             project.maintenance.gc()
     assert [r.getMessage() for r in caplog.records] == [
-        "dropped from SQLiteTaskDB('./p.db'): 3 results over max_bytes, 3.0 kB"
+        "evicted from SQLiteTaskDB('./p.db'): 3 results over max_bytes, 3.0 kB"
     ]
 
 
@@ -570,7 +570,7 @@ def test_a_call_that_drops_results_leaves_its_own(places: dict[str, Any], caplog
         for _ in range(2):  # the first result has expired when the second call writes
             outer(1, seen)
             time.sleep(0.01)
-    assert "cannot be dropped" not in caplog.text
+    assert "cannot be evicted" not in caplog.text
     assert seen == [["_ruled"], ["_ruled", "outer"]]
 
 
@@ -658,7 +658,7 @@ def test_a_child_that_was_forked_drops_results_for_itself(tmp_path: Path) -> Non
         project = bs.Project("p", db=sys.argv[1], storage_path=sys.argv[2], retention=retention)
         task = project.task(version="1")(lambda n: "x" * 900)
         task(1)
-        project._retention_worker._turn.acquire()  # as if another thread dropped results just now
+        project._retention_worker._evicting.acquire()  # as if another thread were evicting
         child = os.fork()
         if child == 0:
             for n in range(9):
@@ -695,7 +695,7 @@ def test_a_call_does_not_fail_for_results_that_cannot_be_dropped(
             time.sleep(0.01)
         assert failed.is_set()
         assert len(list(listed())) == blobs_of(project) == 1
-    assert caplog.text.count("cannot be dropped: the server went away") == 1
+    assert caplog.text.count("cannot be evicted: the server went away") == 1
 
 
 def test_an_index_that_cannot_be_written_to_serves_its_hits(
