@@ -87,7 +87,7 @@ def test_the_one_index_of_the_directory_is_found(kept: bs.Project) -> None:
     assert lines_of("stats") == lines_of("stats", "job.db") == lines_of("stats", "sqlite:///job.db")
 
 
-def test_without_an_index_it_is_said_what_to_write() -> None:
+def test_without_an_index_the_error_says_what_to_write() -> None:
     done = beautyspot("list")
     assert done.exit_code == 1
     assert done.stderr.startswith("Error: no .db file is in this directory: write its path, or a URL, as DB")
@@ -101,7 +101,7 @@ def test_several_indexes_are_listed(kept: bs.Project) -> None:
     assert "more than one index is in this directory (job.db, other.db): write its path" in done.stderr
 
 
-def test_blobs_are_looked_for_beside_the_index(
+def test_blobs_are_found_beside_the_index(
     kept: bs.Project, tmp_path_factory: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     index = str(Path("job.db").absolute())
@@ -125,7 +125,7 @@ def test_commands_work_on_servers(postgres_url: str, s3_server: S3Server, s3_url
 
 
 @pytest.mark.parametrize("words", [*LOOKS, "show KEY", "explain KEY", "export out.jsonl"])
-def test_looking_leaves_every_byte_as_it_is(kept: bs.Project, words: str) -> None:
+def test_reading_commands_change_no_byte(kept: bs.Project, words: str) -> None:
     key = key_of()
     before = everything(Path())
     done = beautyspot(*[key if word == "KEY" else word for word in words.split()])
@@ -147,7 +147,7 @@ ERRORS = {
 
 @pytest.mark.parametrize("place", ERRORS)
 @pytest.mark.parametrize("words", [*LOOKS, "clear --yes", "show 00"])
-def test_an_index_that_is_none_ends_with_one_line(place: str, words: str, kept: bs.Project) -> None:
+def test_a_file_that_is_no_index_is_an_error_of_one_line(place: str, words: str, kept: bs.Project) -> None:
     import sqlite3
 
     Path("text.db").write_text("no database, but a text that is long enough to be taken for one" * 20)
@@ -176,7 +176,7 @@ def test_an_option_that_cannot_be_is_named() -> None:
     )
 
 
-def test_a_reader_who_has_seen_enough_is_no_error(kept: bs.Project) -> None:
+def test_a_closed_output_is_no_error(kept: bs.Project) -> None:
     for command in ("list --json", "export --format csv -", "stats"):
         words = f"{BEAUTYSPOT} {command} | head -c 1"
         done = subprocess.run(["bash", "-c", words], capture_output=True, text=True)
@@ -253,7 +253,7 @@ def test_rows_are_ordered(kept: bs.Project) -> None:
     assert rows_of("list", "--order", "size", "--ascending", "--limit", "1")[0]["size"] == 1
 
 
-def test_a_function_that_nobody_knows_is_told(kept: bs.Project) -> None:
+def test_an_unknown_function_is_reported(kept: bs.Project) -> None:
     done = beautyspot("list", "--function", "great")
     assert "there is no result of a function great; there are results of job.draw, job.greet, job.soon" in done.stderr
     assert done.exit_code == 0
@@ -344,14 +344,14 @@ def test_any_value_is_printed_harmlessly(case: str) -> None:
     assert beautyspot("list").exit_code == 0
 
 
-def test_the_nearest_call_is_told(kept: bs.Project) -> None:
+def test_the_nearest_call_is_shown(kept: bs.Project) -> None:
     shown = lines_of("explain", key_of("--function", "greet"))
     assert shown[0] == "job.greet(name='name 8', times=1)"
     assert shown[1].startswith("kept: ")
     assert shown[2].endswith("(name='name 7', times=1); it differs in name")
 
 
-def test_a_secret_is_taken_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_secret_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     with bs.Project("p", secret=SECRET) as project:
         project.task(version="1", save_blob=True)(lambda: "a text")()
     done = beautyspot("verify")
@@ -370,7 +370,7 @@ def damage(project: bs.Project) -> None:
     sorted(Path("blobs").rglob("*-*"))[0].unlink()
 
 
-def test_faults_are_listed_with_an_exit_code(kept: bs.Project) -> None:
+def test_problems_are_listed_with_an_exit_code(kept: bs.Project) -> None:
     damage(kept)
     done = beautyspot("verify")
     assert done.exit_code == 1
@@ -379,7 +379,7 @@ def test_faults_are_listed_with_an_exit_code(kept: bs.Project) -> None:
     assert shown[2] == "12 results checked: 1 damaged, 1 missing"
 
 
-def test_faults_are_mended_with_yes(kept: bs.Project) -> None:
+def test_problems_are_repaired_with_yes(kept: bs.Project) -> None:
     damage(kept)
     before = everything(Path())
     done = beautyspot("verify", "--fix")
@@ -397,7 +397,7 @@ def _has_open(pid: int, name: str) -> bool:
         return False
 
 
-def test_an_interrupted_look_says_where_to_go_on() -> None:
+def test_an_interrupted_check_says_where_to_continue() -> None:
     with bs.Project("p") as project:
         bs.map(project.task(version="1")(lambda n: n), range(20_000))
     for pause in (0.2, 0.1, 0.4, 0.05, 0.8, 0.02, 1.6):  # nobody knows how quick this machine is
@@ -419,7 +419,7 @@ def test_an_interrupted_look_says_where_to_go_on() -> None:
 
 
 @pytest.mark.parametrize("words", ["prune --function greet", "clear", "gc --grace 0", "prune --failed"])
-def test_nothing_is_dropped_where_nobody_can_be_asked(kept: bs.Project, words: str) -> None:
+def test_nothing_is_deleted_without_a_terminal_to_ask(kept: bs.Project, words: str) -> None:
     orphan()
     before = everything(Path())
     for more in ([], ["--dry-run"], ["--dry-run", "--yes"]):
@@ -451,7 +451,7 @@ def orphan() -> Path:
         ("clear", "deleted 12 results and 2 failures", (0, 0)),
     ],
 )
-def test_what_was_asked_for_is_dropped(kept: bs.Project, words: str, said: str, left: tuple[int, int]) -> None:
+def test_the_selected_records_are_deleted(kept: bs.Project, words: str, said: str, left: tuple[int, int]) -> None:
     import shlex
 
     assert lines_of(*shlex.split(words), "--yes")[-1] == said
@@ -460,7 +460,7 @@ def test_what_was_asked_for_is_dropped(kept: bs.Project, words: str, said: str, 
     assert len(list(kept.storage.blobs())) == len(list(kept.maintenance.selected(Selection(smallest=400))))
 
 
-def test_prune_refuses_to_drop_everything(kept: bs.Project) -> None:
+def test_prune_refuses_to_delete_everything(kept: bs.Project) -> None:
     done = beautyspot("prune", "--yes")
     assert done.exit_code == 2
     assert "at least one option" in done.stderr
@@ -478,7 +478,7 @@ def test_garbage_is_collected(kept: bs.Project) -> None:
     assert lines_of("gc", "--grace", "0", "--compact", "--yes")[-1] == "deleted 1 blob, 5 B"
 
 
-def test_results_are_dropped_by_rules_given_to_gc(kept: bs.Project) -> None:
+def test_gc_evicts_by_rules(kept: bs.Project) -> None:
     rules = ["--ttl", "job.draw=never", "--ttl", "job.*=1h"]
     assert lines_of("gc", "--dry-run", *rules) == [
         "1 result that expired, 1 B",
@@ -488,7 +488,7 @@ def test_results_are_dropped_by_rules_given_to_gc(kept: bs.Project) -> None:
     assert len(rows_of("list")) == 11
 
 
-def test_results_are_dropped_by_bytes_given_to_gc(kept: bs.Project) -> None:
+def test_gc_evicts_by_bytes(kept: bs.Project) -> None:
     (shown, *_) = lines_of("gc", "--dry-run", "--max-bytes", "100")
     said = r"1 result that expired and [1-9] results over max_bytes, \d+ B; 2 results larger than that left"
     assert re.fullmatch(said, shown)
@@ -499,7 +499,7 @@ def test_results_are_dropped_by_bytes_given_to_gc(kept: bs.Project) -> None:
 
 
 @pytest.mark.parametrize("rule", ["30d", "=30d", "job.*="])
-def test_a_rule_that_is_none_is_refused(kept: bs.Project, rule: str) -> None:
+def test_an_invalid_rule_is_refused(kept: bs.Project, rule: str) -> None:
     done = beautyspot("gc", "--ttl", rule)
     assert (done.exit_code != 0, "Traceback" in done.output) == (True, False)
     assert "PATTERN=TIME" in done.stderr or "ttl of 'job.*' is a number" in done.stderr
@@ -541,7 +541,7 @@ def test_a_file_that_cannot_be_written_is_one_line(kept: bs.Project) -> None:
 
 
 @pytest.mark.parametrize(("answer", "left"), [("n\n", 12), ("\n", 12), ("y\n", 0)])
-def test_dropping_is_asked_for_on_a_terminal(kept: bs.Project, answer: str, left: int) -> None:
+def test_a_terminal_is_asked_before_deleting(kept: bs.Project, answer: str, left: int) -> None:
     code, shown = on_terminal(BEAUTYSPOT, "clear", answer=answer)
     assert shown.startswith("12 results and 2 failures, ")
     assert "Delete 12 results and 2 failures? [y/N]" in shown

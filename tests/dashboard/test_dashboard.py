@@ -195,7 +195,7 @@ class TestStarting:
         assert done.stderr.count("\n") == 1
 
     @pytest.mark.slow
-    def test_looking_changes_no_byte_of_the_index(self, page: Page, start: Callable[..., Ui], tmp_path: Path) -> None:
+    def test_verifying_changes_no_byte_of_the_index(self, page: Page, start: Callable[..., Ui], tmp_path: Path) -> None:
         many(tmp_path / "x.db")
         before = hashlib.sha256((tmp_path / "x.db").read_bytes()).digest()
         ui = start(tmp_path / "x.db")
@@ -290,7 +290,7 @@ project.task(key=lambda: 2)(lambda: __import__("numpy").arange({size // 8}))()
         assert ui.memory() < 300
 
     @pytest.mark.slow
-    def test_what_cannot_be_read_is_said_on_the_page(
+    def test_an_unreadable_result_is_reported_on_the_page(
         self, page: Page, start: Callable[..., Ui], tmp_path: Path
     ) -> None:
         with bs.Project("p", db=tmp_path / "p.db", storage_path=tmp_path / "blobs") as project:
@@ -444,7 +444,7 @@ class TestList:
 
 @pytest.mark.slow
 class TestLive:
-    def test_what_comes_is_told_of_and_followed(self, page: Page, start: Callable[..., Ui], tmp_path: Path) -> None:
+    def test_new_results_are_announced_and_followed(self, page: Page, start: Callable[..., Ui], tmp_path: Path) -> None:
         db = many(tmp_path / "x.db", 5)
         ui = start(tmp_path / "x.db")
         opened(page, ui.url)
@@ -551,7 +551,9 @@ class TestHealth:
         assert make_key(9).hex()[:12] in told
         assert not page.get_by_role("button", name="Delete unusable results").is_visible()
 
-    def test_it_is_mended_where_that_is_allowed(self, damaged: Path, page: Page, start: Callable[..., Ui]) -> None:
+    def test_problems_are_repaired_where_that_is_allowed(
+        self, damaged: Path, page: Page, start: Callable[..., Ui]
+    ) -> None:
         ui = start(damaged, "--allow-delete")
         self.check(page, ui.url)
         page.get_by_role("button", name="Delete unusable results").click()
@@ -562,7 +564,7 @@ class TestHealth:
         assert "refers to" not in told
         assert "1 whole results that cannot be decoded here" in told
 
-    def test_a_result_is_dropped_where_that_is_allowed(
+    def test_a_result_is_deleted_where_that_is_allowed(
         self, page: Page, start: Callable[..., Ui], tmp_path: Path
     ) -> None:
         many(tmp_path / "x.db", 4)
@@ -577,7 +579,7 @@ class TestHealth:
         page.locator(".value, .failed").first.wait_for()
         assert not page.get_by_role("button", name="Delete this result").is_visible()
 
-    def test_looking_goes_on_while_pages_are_turned_until_it_is_stopped(
+    def test_a_check_runs_while_pages_are_turned_until_it_is_stopped(
         self, page: Page, start: Callable[..., Ui], tmp_path: Path
     ) -> None:
         many(tmp_path / "x.db", 60_000)

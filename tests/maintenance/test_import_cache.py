@@ -1,4 +1,4 @@
-"""What diskcache and joblib kept becomes results of a task, once their pickles are allowed, and not before."""
+"""Results of diskcache and joblib become results of a task, once their pickles are allowed, and not before."""
 
 import asyncio
 import importlib
@@ -108,7 +108,7 @@ CALLS: list[tuple[tuple[Any, ...], dict[str, Any]]] = [
 
 @pytest.mark.parametrize("typed", [False, True])
 @pytest.mark.parametrize("kind", [diskcache.Cache, diskcache.FanoutCache])
-def test_what_memoize_kept_is_kept_by_the_task(jobs: Any, kind: Any, typed: bool) -> None:
+def test_results_of_memoize_become_results_of_the_task(jobs: Any, kind: Any, typed: bool) -> None:
     with kind("old") as cache:
         memoized = cache.memoize(typed=typed)(jobs.embed)
         results = [memoized(*args, **named) for args, named in CALLS]
@@ -153,7 +153,7 @@ def test_what_is_over_or_of_others_is_left_out(jobs: Any) -> None:
     assert told.others == {"jobs.pick": 1, "(no call of a function)": 1}
 
 
-def test_what_cannot_be_taken_over_is_counted_by_its_reason(jobs: Any) -> None:
+def test_entries_left_out_are_counted_by_reason(jobs: Any) -> None:
     with diskcache.Cache("old") as cache:
         memoized = cache.memoize()(jobs.embed)
         memoized("good")
@@ -212,7 +212,7 @@ def test_arguments_that_were_ignored_are_ignored(jobs: Any) -> None:
 
 
 @pytest.mark.parametrize("compress", [False, 3])
-def test_what_memory_kept_is_kept_by_the_task(jobs: Any, compress: Any) -> None:
+def test_results_of_memory_become_results_of_the_task(jobs: Any, compress: Any) -> None:
     memory = joblib.Memory("old", verbose=0, compress=compress)
     calls = [call for call in CALLS if call[0][0] is not None]
     results = [memory.cache(jobs.embed)(*args, **named) for args, named in calls]
@@ -266,7 +266,7 @@ def test_arguments_that_joblib_ignored_are_ignored(jobs: Any) -> None:
     assert jobs.session_task.cached(object(), 5)
 
 
-def test_results_of_another_code_are_told_of(jobs: Any) -> None:
+def test_results_of_changed_code_are_reported(jobs: Any) -> None:
     joblib.Memory("old", verbose=0).cache(jobs.pick)(1)
     assert not import_cache("old", jobs.pick_task, allow_pickle=True).changed
     (code,) = Path("old").rglob("func_code.py")
@@ -319,7 +319,7 @@ def test_without_the_flag_nothing_is_read(jobs: Any, kind: str) -> None:
         (["--task", "jobs:embed_task", "--storage-path", "x"], 2, "Where blobs lie is said by the project of --task"),
     ],
 )
-def test_what_is_missing_is_said(jobs: Any, words: list[str], code: int, text: str) -> None:
+def test_a_missing_library_is_named(jobs: Any, words: list[str], code: int, text: str) -> None:
     Path("old").mkdir()
     done = take("jobs.db", "old", *words)
     assert done.exit_code == code
