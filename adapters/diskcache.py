@@ -173,7 +173,7 @@ class DiskCacheTaskDB(InCache):
     def _unreadable(self, cause: str) -> None:
         warn_once(
             ("unreadable", repr(self), cause),
-            f"a kept result cannot be used and its call runs again: {cause} (more of this kind are not reported)",
+            f"a cached result cannot be used and its call runs again: {cause} (more of this kind are not reported)",
             UnreadableWarning,
         )
 

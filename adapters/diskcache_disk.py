@@ -1,7 +1,7 @@
 """PlainDisk: storage of diskcache without pickle.
 
 The `Disk` of diskcache pickles every key and value that is not text, bytes or a number, and unpickles whatever a row
-of its file says is a pickle: whoever can write to the directory runs code in every process that reads it
+of its file says is a pickle: who can write to the directory runs code in every process that reads it
 (CVE-2025-69872). This one writes no pickle and loads none, and touches no file outside of its directory.
 """
 

@@ -103,7 +103,7 @@ class CatalogContract:
             db.upsert([make_record(i) for i in range(5)])
             for i in range(10):
                 db.note_failure(make_failure(i, f"module.f{i % 2}"))
-            expected = [make_failure(i, f"module.f{i % 2}") for i in range(9, 4, -1)]  # the others are kept by now
+            expected = [make_failure(i, f"module.f{i % 2}") for i in range(9, 4, -1)]  # the others have succeeded since
             assert catalog.select(Selection("failed")) == expected
             assert catalog.select(Selection("failed"), descending=False, start=1, count=2) == expected[::-1][1:3]
             assert catalog.select(Selection("failed", function="module.f1", text="X=7")) == [expected[2]]

@@ -175,7 +175,7 @@ class TaskDBContract:
 
     def test_a_use_ends_with_its_result(self, db: TaskDB) -> None:
         if isinstance(db, AccessLog):
-            db.record_access({make_key(1): 2e9})  # of a result that is not kept
+            db.record_access({make_key(1): 2e9})  # of a result that is not in the index
             db.upsert([make_record(i) for i in range(3)])
             assert [summary.input for summary in db.least_used()] == ["x=0", "x=1", "x=2"]
             db.record_access({make_key(0): 2e9 + 9})
