@@ -170,7 +170,7 @@ def test_entries_left_out_are_counted_by_reason(jobs: Any) -> None:
         "its file is gone",
         "register_type",
         "missing 1 required positional argument: 'text'",
-        "its key is none that memoize makes",
+        "its key is not one that memoize makes",
     ):
         assert reason in reasons
 
@@ -240,7 +240,7 @@ def test_arguments_that_joblib_has_only_as_a_text_are_left_out(jobs: Any) -> Non
     cached(jobs.Own())  # whose text is that of 3
     told = import_cache("old", jobs.pick_task, allow_pickle=True)
     assert (told.taken, told.left_out.total()) == (1, 2)
-    assert "of its argument 'a' joblib kept only a text" in " | ".join(told.left_out)
+    assert "joblib stored its argument 'a' only as a text" in " | ".join(told.left_out)
     assert "joblib's own hash of these is another" in " | ".join(told.left_out)
     assert not jobs.pick_task.cached(3)
 
@@ -310,13 +310,17 @@ def test_without_the_flag_nothing_is_read(jobs: Any, kind: str) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "text"),
     [
-        (["--allow-pickle"], 2, "Say which task's results these are to become: --task mypackage.jobs:embed"),
+        (["--allow-pickle"], 2, "Say which task gets the results: --task mypackage.jobs:embed"),
         (["--allow-pickle", "--task", "jobs"], 2, "a task is written module:name"),
         (["--allow-pickle", "--task", "nothere:x"], 1, "there is no module 'nothere', here or installed"),
-        (["--allow-pickle", "--task", "jobs:embed"], 1, "'embed' in jobs is no task"),
-        (["--allow-pickle", "--task", "jobs:nothing.there"], 1, "'nothing.there' in jobs is no task"),
-        (["--allow-pickle", "--task", "jobs:embed_task"], 1, "old is no directory of diskcache, for there is no"),
-        (["--task", "jobs:embed_task", "--storage-path", "x"], 2, "Where blobs lie is said by the project of --task"),
+        (["--allow-pickle", "--task", "jobs:embed"], 1, "'embed' in jobs is not a task"),
+        (["--allow-pickle", "--task", "jobs:nothing.there"], 1, "'nothing.there' in jobs is not a task"),
+        (
+            ["--allow-pickle", "--task", "jobs:embed_task"],
+            1,
+            "old is not a directory of diskcache (it has no cache.db)",
+        ),
+        (["--task", "jobs:embed_task", "--storage-path", "x"], 2, "The project of --task says where the blobs are"),
     ],
 )
 def test_a_missing_library_is_named(jobs: Any, words: list[str], code: int, text: str) -> None:
