@@ -1,7 +1,7 @@
-"""Engines, libraries that events are told to, and others, each in one file, on the public names of beautyspot alone.
+"""Adapters to other libraries, a file for each: engines, targets of events, storages. They use public names only.
 
-This is the package ``beautyspot.adapters``; the folder stands beside the library, and its plain name belongs
-to someone else. Each module is imported when it is first asked for, and needs the library of its name.
+This is the package ``beautyspot.adapters``; the folder stands beside the library, and its plain name may belong to
+another project. Each module is imported when it is first used, and needs the library of its name.
 """
 
 import importlib

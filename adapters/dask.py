@@ -1,4 +1,4 @@
-"""The engine of Dask: chunks run on the workers of a cluster, and ``distributed`` knows nothing of tasks."""
+"""The engine of Dask: chunks run on the workers of a cluster; to ``distributed`` they are plain functions."""
 
 from __future__ import annotations
 
@@ -12,10 +12,8 @@ from contextlib import ExitStack
 from time import monotonic
 from typing import Any
 
-from beautyspot.errors import ConfigurationError
-from beautyspot.fanout.engines import EngineLost
-from beautyspot.fanout.processes import UNGUARDED, check_guarded
-from beautyspot.fanout.worker import run_chunk
+from beautyspot.errors import ConfigurationError, EngineLost
+from beautyspot.fanout import UNGUARDED, check_guarded, run_chunk
 
 try:
     import distributed
@@ -28,26 +26,31 @@ except ImportError as error:
 __all__ = ["DaskEngine"]
 
 _LARGE = 10_000  # bytes; a larger payload is sent once, and not with every chunk
-_GRACE = 1.0  # seconds that workers of ours are given after Ctrl-C
+_GRACE = 1.0  # seconds that workers of our own cluster have after Ctrl-C
 _PATIENCE = 2.0  # seconds for an answer of the scheduler
-_TICK = 0.1  # seconds between two looks at what is lost
-_LOOK = 1.0  # seconds for which the number of workers is taken to stay as it is
-_stopped: dict[str, None] = {}  # in a worker: maps of which nothing new is to begin
+_TICK = 0.1  # seconds between two checks for lost chunks
+_WIDTH_AGE = 1.0  # seconds for which the number of workers is reused
+_stopped: dict[str, None] = {}  # in a worker: maps of which no further call may begin
 
 
 class DaskEngine:
     """Chunks run on the workers of a Dask cluster.
 
     Args:
-        client: Connected to it.
-        ours: What the map undoes at its end: a client or a cluster that it made.
-        cluster: One that it made, for Ctrl-C.
-        options: For each ``client.submit``, such as ``resources={"GPU": 1}`` or ``workers=[...]``.
+        client: The client of the cluster.
+        ours: What the map closes at its end: a client or a cluster that it made.
+        cluster: The cluster that the map made, to end it at Ctrl-C; ``None``: it made none.
+        options: Options for each ``client.submit``, such as ``resources={"GPU": 1}`` or ``workers=[...]``.
+
+    Raises:
+        ConfigurationError: If the client is closed.
     """
 
     def __init__(
         self, client: distributed.Client, ours: ExitStack | None = None, cluster: Any = None, **options: Any
     ) -> None:
+        if client.status in ("closing", "closed"):
+            raise ConfigurationError(f"{client!r} is closed: hand in one that is connected to its scheduler")
         self._client = client
         self._ours = ours or ExitStack()
         self._cluster = cluster
@@ -59,20 +62,20 @@ class DaskEngine:
 
     @property
     def width(self) -> int:
-        """How many threads the workers have, which come and go."""
+        """The number of threads of all workers, which come and go."""
         if monotonic() > self._known_until:
             threads = self._asked(lambda: self._client.scheduler.ncores(workers=None))  # type: ignore[union-attr]
             self._width = max(1, sum((threads or {}).values()))
-            self._known_until = monotonic() + _LOOK
+            self._known_until = monotonic() + _WIDTH_AGE
         return self._width
 
     @property
     def ahead(self) -> int:
-        """As many again: an adaptive cluster grows by what waits, and `cancel` reaches it."""
+        """As many again: an adaptive cluster grows by its waiting chunks, and `cancel` reaches them."""
         return self._width
 
     def _asked(self, question: Any, *args: Any, **options: Any) -> Any:
-        """What the scheduler says; ``None`` if it does not: what is under way then comes back as lost."""
+        """The answer of the scheduler; ``None`` without one: chunks in flight then come back as lost."""
         if self._client.status != "running":
             return None
         try:
@@ -84,7 +87,7 @@ class DaskEngine:
         """Hand a chunk to the scheduler.
 
         Raises:
-            EngineLost: If there is no scheduler any more.
+            EngineLost: If the scheduler is gone.
         """
         if self._client.status != "running":
             raise EngineLost(f"the Dask scheduler is gone: the client's status is {self._client.status!r}")
@@ -97,39 +100,39 @@ class DaskEngine:
 
     @functools.cache  # noqa: B019 - an engine lives as long as its map
     def _sent(self, payload: bytes) -> distributed.Future[bytes]:
-        # What a task returns is computed anew where the worker that has it is lost; what is scattered is not.
+        # If the worker that holds a result is lost, Dask computes the result again; scattered data would be gone.
         return self._client.submit(bytes, payload, key=f"beautyspot-task-{uuid.uuid4().hex}", pure=False)
 
     def finished(self) -> list[tuple[int, bytes | EngineLost]]:
-        """Wait for a chunk, and take all that came back."""
+        """Wait for a chunk, and return all that have come back."""
         while True:
-            came: list[tuple[int, bytes | EngineLost]] = []
+            finished: list[tuple[int, bytes | EngineLost]] = []
             for future, result in self._coming.next_batch(block=False):
                 if future in self._numbers:
                     lost = None if future.status == "finished" else EngineLost(_reason(future, result))
-                    came.append((self._numbers.pop(future), result if lost is None else lost))
-                future.release()  # here, and not in its finalizer, in which Ctrl-C would be swallowed
-            came = came or self._lost()
-            if came:
-                return came
+                    finished.append((self._numbers.pop(future), result if lost is None else lost))
+                future.release()  # here, and not in its finalizer, which would swallow Ctrl-C
+            finished = finished or self._lost()
+            if finished:
+                return finished
             with self._coming.thread_condition:
                 if self._coming.queue.empty():
                     self._coming.thread_condition.wait(_TICK)
 
     def _lost(self) -> list[tuple[int, bytes | EngineLost]]:
-        """Chunks of which `as_completed` will not tell: a scheduler that dies while a result is read hides it."""
+        """Lost chunks that `as_completed` hides, as when the scheduler dies while a result is read."""
         gone = self._client.status in ("closing", "closed")
         lost = [future for future in self._numbers if gone or future.status == "cancelled"]
         return [(self._numbers.pop(future), EngineLost("the Dask scheduler is gone")) for future in lost]
 
     def cancel(self) -> list[int]:
-        """Tell the workers to begin nothing more of this map; every chunk comes back with what it has done."""
+        """Tell the workers to begin no further call of this map; every chunk comes back with what it has done."""
         if self._numbers:
             self._asked(self._client._run, _stop, self._map, on_error="ignore")
         return []
 
     def close(self, now: bool = False) -> None:
-        """Leave the cluster to its owner; a cluster of ours is ended."""
+        """Cancel what is left; close the client or cluster that the map made."""
         with self._ours:
             if self._numbers:
                 self.cancel()
@@ -143,11 +146,13 @@ def engine(workers: int | None, given: Any = None) -> DaskEngine:
     """The engine that a client, a cluster or an address stands for.
 
     Args:
-        workers: How many, for a cluster of our own.
-        given: ``None``: the default client, or a local cluster that lives as long as the map.
+        workers: The number of workers of a local cluster that the map makes; ``None``: one for each core.
+        given: A client, a cluster or an address; ``None``: the default client, or a local cluster that ends with the
+            map.
 
     Raises:
-        EngineLost: If nobody answers at the address.
+        ConfigurationError: If the client is closed, no scheduler answers at the address, or a local cluster cannot
+            start.
     """
     if isinstance(given, distributed.Client):
         return DaskEngine(given)
@@ -165,14 +170,14 @@ def engine(workers: int | None, given: Any = None) -> DaskEngine:
     try:
         client = distributed.Client(given, set_as_default=False)
     except OSError as error:
-        raise EngineLost(f"no Dask scheduler answers at {given}: {error}") from error
+        raise ConfigurationError(f"no Dask scheduler answers at {given}: {error}") from error
     ours = ExitStack()
     ours.enter_context(client)
     return DaskEngine(client, ours)
 
 
 def _out_of_the_pool() -> ExitStack:
-    """Inside a task of Dask, give its place to another one while the map waits."""
+    """Inside a task of Dask, let another task run while the map waits."""
     ours = ExitStack()
     if hasattr(thread_state, "execution_state"):
         distributed.secede()
@@ -182,14 +187,14 @@ def _out_of_the_pool() -> ExitStack:
 
 def _local(workers: int | None) -> DaskEngine:
     check_guarded()
-    # A worker that an input has killed would be given it thrice more, before its neighbours could go on.
+    # Otherwise Dask would retry an input that killed its worker three times, before its neighbours could go on.
     with config.set({"distributed.scheduler.allowed-failures": 0}):
         size: dict[str, Any] = {"n_workers": workers or os.cpu_count(), "threads_per_worker": 1}
         quiet: dict[str, Any] = {"dashboard_address": ":0", "silence_logs": logging.CRITICAL}
         try:
             cluster = distributed.LocalCluster(**size, **quiet, preload=[__name__])
         except Exception as error:
-            raise EngineLost(f"no worker of a local Dask cluster came up. {UNGUARDED}") from error
+            raise ConfigurationError(f"no worker of a local Dask cluster came up. {UNGUARDED}") from error
     ours = ExitStack()
     ours.enter_context(cluster)
     client = ours.enter_context(distributed.Client(cluster, set_as_default=False))
@@ -197,7 +202,7 @@ def _local(workers: int | None) -> DaskEngine:
 
 
 def dask_setup(worker: Any) -> None:
-    """Called by Dask in each worker of a cluster of ours: Ctrl-C is its caller's to handle."""
+    """Called by Dask in each worker of our own cluster: its caller handles Ctrl-C."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 

@@ -1,6 +1,6 @@
-"""An index and a blob storage in a cache of diskcache, which keeps to a size by dropping what it can do without.
+"""An index and a blob storage in a cache of diskcache, which evicts rows to stay within a size.
 
-What it dropped is no result any more: its call runs again, and nothing is said. No pickle is written or loaded.
+An evicted result is a miss: its call runs again, without a warning. No pickle is written or loaded.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl
 
 import msgpack
 
-from beautyspot._internal.warn import warn_once
+from beautyspot.db import FileLocks, warn_once
 from beautyspot.errors import (
     ConfigurationError,
     DamagedBlobError,
@@ -24,8 +24,8 @@ from beautyspot.errors import (
     StorageError,
     UnreadableWarning,
 )
-from beautyspot.protocols.index import BlobInfo, Entry, Record, Summary
-from beautyspot.protocols.serializer import Buffer
+from beautyspot.protocols import BlobInfo, Buffer, Entry, Record, Summary
+from beautyspot.storage import PartsFile, check_location, check_size, is_location, new_location
 
 try:
     import diskcache  # noqa: F401 - the modules below need it
@@ -34,8 +34,6 @@ except ImportError as error:
 
 from beautyspot.adapters.diskcache_cache import InCache, Recipe, begin, keep_to_size, patiently, records_access
 from beautyspot.adapters.diskcache_disk import PlainDisk
-from beautyspot.db.sqlite.file_locks import FileLocks
-from beautyspot.storage.locations import PartsFile, check_location, check_size, is_location, new_location
 
 __all__ = ["DiskCacheStorage", "DiskCacheTaskDB", "PlainDisk"]
 
@@ -52,16 +50,15 @@ _KINDS: dict[type[Entry | Summary], tuple[Any, ...]] = {
 
 
 class DiskCacheTaskDB(InCache):
-    """An index in a cache of diskcache: one row a result, with what viewers list in its ``tag``.
+    """An index in a cache of diskcache: one row for each result, with its summary in ``tag``.
 
-    One execution per key holds over the processes of one machine. Records that are written together are all there or
-    none; in a ``FanoutCache``, a process that is killed between two shards leaves those of the first.
+    A key runs once over all processes of one machine. Records that are written together are written all or none; in a
+    ``FanoutCache``, a process that is killed between two shards leaves those of the first.
     """
 
     def _setup(self, recipe: Recipe, cache: Any = None) -> None:
-        # diskcache, where it mends a directory, removes what is not called after its own file.
+        # When diskcache repairs a directory, it deletes files whose names do not begin with that of its own file.
         self._locks = FileLocks(self._beside(recipe, "lock"))
-        self.unlock = self._locks.unlock
         super()._setup(recipe, cache)
 
     @staticmethod
@@ -73,26 +70,30 @@ class DiskCacheTaskDB(InCache):
         return self._beside(self._recipe, suffix)
 
     def try_lock(self, key: bytes) -> bool:
-        """Take the lock of *key* if no process has it."""
+        """Acquire the lock of *key* unless another process holds it."""
         self._opened()
         return self._locks.try_lock(key)
 
     def lock(self, key: bytes) -> None:
-        """Take the lock of *key*, waiting for the process that has it."""
+        """Acquire the lock of *key*, waiting for the process that holds it."""
         self._opened()
         self._locks.lock(key)
+
+    def unlock(self, key: bytes) -> None:
+        """Release the lock of *key*."""
+        self._locks.unlock(key)
 
     def _opened(self) -> None:
         with self._asking("open", IndexUnavailableError):
             self._shards()
 
     def lookup(self, keys: Sequence[bytes]) -> dict[bytes, Entry]:
-        """The entries of those *keys* that are kept."""
+        """The entries of those *keys* that have one."""
         found: dict[bytes, Entry] = {}
         with self._asking("read", IndexUnavailableError):
             for shard, some in self._by_shard([_RESULT + key for key in keys]):
                 with ExitStack() as stack:
-                    if len(some) > 1 and records_access(shard):  # each read would be a transaction of its own
+                    if len(some) > 1 and records_access(shard):  # otherwise each read would be a transaction
                         begin(stack, shard)
                     for key in some:
                         entry = self._entry(shard, key)
@@ -101,10 +102,10 @@ class DiskCacheTaskDB(InCache):
         return found
 
     def upsert(self, records: Sequence[Record]) -> None:
-        """Keep *records*, all or none.
+        """Write *records*, all or none.
 
         Raises:
-            IndexUnavailableError: If they cannot be written; nothing of them is kept then.
+            IndexUnavailableError: If they cannot be written; then none of them is.
         """
         rows = {_RESULT + summary.key: (_packed(entry), _packed(summary)) for entry, summary in records}
         with self._asking("write to", IndexUnavailableError), ExitStack() as stack:
@@ -117,7 +118,7 @@ class DiskCacheTaskDB(InCache):
                 keep_to_size(shard)
 
     def delete(self, keys: Sequence[bytes]) -> int:
-        """Drop what is kept under *keys*; returns how many there were."""
+        """Delete the entries of *keys*; returns how many there were."""
         count = 0
         with self._asking("write to", IndexUnavailableError):
             for shard, some in self._by_shard([_RESULT + key for key in keys]):
@@ -127,7 +128,7 @@ class DiskCacheTaskDB(InCache):
         return count
 
     def summaries(self, function: str | None = None) -> Iterator[Summary]:
-        """Kept results, newest first, of one function or of all; none of them counts as used."""
+        """The summaries of results, newest first, of one function or of all; listing does not count as a use."""
         with self._asking("read", IndexUnavailableError):
             for (tag,) in self._rows("tag", _RESULT):
                 summary = self._read(Summary, tag)
@@ -135,7 +136,7 @@ class DiskCacheTaskDB(InCache):
                     yield summary
 
     def problems(self) -> list[str]:
-        """What SQLite says of the file, or files, of the cache."""
+        """The problems that SQLite finds in the file, or files, of the cache."""
         with self._asking("read", IndexUnavailableError):
             said = [row[0] for shard in self._shards() for row in shard._sql("PRAGMA quick_check(20)").fetchall()]
         return [f"the cache in {self.directory}: {text}" for text in said if text != "ok"]
@@ -146,7 +147,7 @@ class DiskCacheTaskDB(InCache):
         super().close()
 
     def after_fork_in_child(self) -> None:
-        """The locks are the parent's."""
+        """Close the lock file: its locks are the parent's."""
         super().after_fork_in_child()
         self._locks.close()
 
@@ -159,20 +160,20 @@ class DiskCacheTaskDB(InCache):
         return None if packed is None else self._read(Entry, packed)
 
     def _read(self, kind: type[Any], packed: Any) -> Any:
-        """A row's value or tag, if it is what we write."""
+        """A row's value or tag; ``None`` if beautyspot did not write it."""
         try:
             made = kind(*msgpack.unpackb(packed, unicode_errors="surrogatepass"))
             if all(map(isinstance, made, _KINDS[kind])):
                 return made
         except (ValueError, TypeError, msgpack.UnpackException):
-            pass  # what anyone wrote there is as bad as a field of a wrong kind
-        self._unreadable(f"a row of the cache in {self.directory} is damaged: it is none that we wrote")
+            pass  # bytes of another program are treated like a field of a wrong type
+        self._unreadable(f"a row of the cache in {self.directory} is damaged: beautyspot did not write it")
         return None
 
     def _unreadable(self, cause: str) -> None:
         warn_once(
             ("unreadable", repr(self), cause),
-            f"a kept result cannot be used and its call runs again: {cause} (more of this kind are not reported)",
+            f"a cached result cannot be used and its call runs again: {cause} (more of this kind are not reported)",
             UnreadableWarning,
         )
 
@@ -180,14 +181,14 @@ class DiskCacheTaskDB(InCache):
 class DiskCacheStorage(InCache):
     """Blobs in a cache of diskcache; those of 32 kB and more are files, and can be mapped.
 
-    A blob that the cache has dropped is no fault: its call runs again, and nothing is said.
+    A missing blob may have been evicted by the cache: its call runs again, without a warning.
     """
 
     def save(self, name: str, parts: Sequence[Buffer]) -> str:
         """Write *parts* as one blob; returns its location.
 
         Raises:
-            StorageError: If it cannot be written, or is larger than what the cache keeps to.
+            StorageError: If it cannot be written, or is larger than the size limit of the cache.
         """
         location = new_location(name)
         key, parts_file = _key_of(location), PartsFile(parts)
@@ -204,8 +205,8 @@ class DiskCacheStorage(InCache):
             keep_to_size(shard)
             if key not in shard:
                 raise StorageError(
-                    f"a blob of {parts_file.size:,} bytes was dropped at once by the cache in {self.directory}, which "
-                    f"keeps to {self.size_limit():,} bytes: give it a larger size_limit"
+                    f"a blob of {parts_file.size:,} bytes was evicted at once by the cache in {self.directory}, whose "
+                    f"limit is {self.size_limit():,} bytes: give it a larger size_limit"
                 )
         return location
 
@@ -213,7 +214,7 @@ class DiskCacheStorage(InCache):
         """The blob at *location*.
 
         Raises:
-            StorageError: If the cache dropped it, it cannot be read, or it is not *size* bytes long.
+            StorageError: If the cache has evicted it, it cannot be read, or it is not *size* bytes long.
         """
         with self._opened(location, size) as found:
             if isinstance(found, bytes):
@@ -223,14 +224,14 @@ class DiskCacheStorage(InCache):
             return content
 
     def map(self, location: str, size: int) -> memoryview:
-        """The blob at *location* as a read-only mapping of its file, which lasts when the cache drops it."""
+        """The blob at *location* as a read-only mapping of its file, which stays valid when the cache evicts it."""
         with self._opened(location, size) as found:
             content = found if isinstance(found, bytes) else mmap.mmap(found.fileno(), size, access=mmap.ACCESS_READ)
             return memoryview(content)
 
     @contextmanager
     def _opened(self, location: str, size: int) -> Iterator[Any]:
-        """What the cache has at *location*, of *size* bytes: the bytes of a small blob, or an open file."""
+        """The blob at *location*, of *size* bytes: the bytes of a small one, or an open file."""
         with self._asking("read", StorageError):
             found = self._found(location)
             if isinstance(found, bytes):
@@ -242,14 +243,14 @@ class DiskCacheStorage(InCache):
                 yield found
 
     def delete(self, location: str) -> None:
-        """Remove the blob at *location*, if it is there."""
+        """Delete the blob at *location*, if it is there."""
         check_location(location, self.directory)
         with self._asking("write to", StorageError):
             shard = self._shard(_key_of(location))
             patiently(shard, lambda: shard.delete(_key_of(location)))
 
     def blobs(self) -> Iterator[BlobInfo]:
-        """All blobs; none of them counts as used."""
+        """All blobs; listing does not count as a use."""
         columns = "key, CASE WHEN filename IS NULL THEN length(value) ELSE size END, store_time"
         with self._asking("read", StorageError):
             for key, size, stored in self._rows(columns, _BLOB):
@@ -258,7 +259,7 @@ class DiskCacheStorage(InCache):
                     yield BlobInfo(location, size, stored)
 
     def size_limit(self) -> int:
-        """Bytes above which the cache drops what it can do without, rows of an index in the same cache included."""
+        """Bytes above which the cache evicts, rows of an index in the same cache included."""
         return int(sum(shard.size_limit for shard in self._shards()))
 
     def _found(self, location: str) -> Any:
@@ -271,9 +272,9 @@ class DiskCacheStorage(InCache):
         except DeserializationError as error:
             raise DamagedBlobError(str(error)) from error
         if found is None:
-            raise MissingBlobError(f"the blob {location} is no more in the cache in {self.directory}")
+            raise MissingBlobError(f"the blob {location} is no longer in the cache in {self.directory}")
         if isinstance(found, str | int | float):
-            raise DamagedBlobError(f"what is at {location} in the cache in {self.directory} is no blob")
+            raise DamagedBlobError(f"what is at {location} in the cache in {self.directory} is not a blob")
         return found
 
 

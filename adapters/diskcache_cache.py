@@ -1,7 +1,7 @@
-"""What an index and a storage in a cache of diskcache have in common: opened late, asked patiently, listed as it is.
+"""The common base of an index and a storage in a cache of diskcache: opened late, with retries, listed directly.
 
-Writes and reads go through diskcache. Its table is only read directly for lists, which it cannot make without noting
-each row as used.
+Writes and reads go through diskcache. Its table is read directly only for lists, which diskcache cannot make without
+recording each row as used.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from typing import Any, NamedTuple, TypeVar
 from diskcache import Cache, FanoutCache, Timeout
 from diskcache.core import DBNAME, EVICTION_POLICY
 
-from beautyspot._internal.fork_safety import SurvivesFork
 from beautyspot.adapters.diskcache_disk import PlainDisk, check_settings
+from beautyspot.db import SurvivesFork
 from beautyspot.errors import BeautyspotError, ConfigurationError
 
 T = TypeVar("T")
@@ -34,10 +34,10 @@ class Recipe(NamedTuple):
     """How a cache is opened.
 
     Attributes:
-        directory: Where.
-        shards: How many of a ``FanoutCache``; ``None``: a ``Cache``.
-        disk: How it keeps keys and values.
-        settings: Of the cache.
+        directory: The directory of the cache.
+        shards: The number of shards of a ``FanoutCache``; ``None``: a ``Cache``.
+        disk: The class that stores keys and values.
+        settings: The settings of the cache.
     """
 
     directory: str
@@ -51,7 +51,7 @@ class Recipe(NamedTuple):
         if self.shards is None:
             check_settings(self.directory)
             cache: Any = Cache(self.directory, timeout=_PATIENCE, disk=self.disk, **self.settings)
-            cache.cull_limit = 0  # it would drop ten rows at once, which may be all; `keep_to_size` drops what it must
+            cache.cull_limit = 0  # ten rows at once may be all; `keep_to_size` evicts as few as needed
             return cache
         for number in range(self.shards):
             check_settings(os.path.join(self.directory, f"{number:03d}"))
@@ -59,17 +59,17 @@ class Recipe(NamedTuple):
 
 
 class InCache(SurvivesFork):
-    """Something that lies in a cache of diskcache.
+    """An index or a storage in a cache of diskcache.
 
     Args:
         cache: A directory, or an open ``diskcache.Cache`` or ``FanoutCache`` with `PlainDisk`, which stays open.
-        size_limit: Bytes above which the cache drops rows; by default those with which the directory was made, and
+        size_limit: The bytes above which the cache evicts rows; by default those with which the directory was made, and
             for a new one diskcache's own, 1 GiB.
-        eviction_policy: Which rows it drops first, as diskcache names it: ``"least-recently-stored"``,
+        eviction_policy: The rows that it evicts first, as diskcache names it: ``"least-recently-stored"``,
             ``"least-recently-used"``, ``"least-frequently-used"`` or ``"none"``.
 
     Raises:
-        ConfigurationError: If the cache would unpickle what it reads, or an option cannot be.
+        ConfigurationError: If the cache would unpickle what it reads, or an option is not of its form.
     """
 
     def __init__(
@@ -92,15 +92,18 @@ class InCache(SurvivesFork):
         self._opening = threading.Lock()
         self.survive_forks()
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _reopened, (type(self), self._recipe)
+    def __getstate__(self) -> Recipe:
+        return self._recipe
+
+    def __setstate__(self, recipe: Recipe) -> None:
+        self._setup(recipe)  # opened when it is needed
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._recipe.directory!r})"
 
     @property
     def directory(self) -> str:
-        """Where the cache lies."""
+        """The directory of the cache."""
         return self._recipe.directory
 
     def close(self) -> None:
@@ -112,7 +115,7 @@ class InCache(SurvivesFork):
                 cache.close()
 
     def after_fork_in_child(self) -> None:
-        """Diskcache has connections of its own in a child; a lock that was held would stay so."""
+        """Replace the lock: one that was held would stay so. Diskcache opens new connections in a child by itself."""
         self._opening = threading.Lock()
 
     def _shards(self) -> tuple[Any, ...]:
@@ -129,14 +132,14 @@ class InCache(SurvivesFork):
         return shards[shards[0].disk.hash(key) % len(shards)]
 
     def _by_shard(self, keys: list[bytes]) -> list[tuple[Any, list[bytes]]]:
-        """Keys with the shards in which they lie, in the order of the shards, so that nobody waits in a circle."""
+        """Keys by shard, in the order of the shards, so that there is no deadlock."""
         shards = self._shards()
         placed = sorted(((shards[0].disk.hash(key) % len(shards), key) for key in keys), key=itemgetter(0))
         return [(shards[n], [key for _, key in some]) for n, some in groupby(placed, itemgetter(0))]
 
     @contextmanager
     def _asking(self, what: str, error: type[BeautyspotError]) -> Iterator[None]:
-        """Says of which cache an error is."""
+        """Translate errors, naming the cache."""
         try:
             yield
         except BeautyspotError:
@@ -145,7 +148,7 @@ class InCache(SurvivesFork):
             raise error(f"cannot {what} the cache in {self.directory}: {cause}") from cause
 
     def _rows(self, columns: str, prefix: bytes) -> Iterator[tuple[Any, ...]]:
-        """*columns* of all rows whose key begins with *prefix*, the one that was stored last first."""
+        """The *columns* of all rows whose key begins with *prefix*, the latest stored first."""
         shards = self._shards()
         sql = "SELECT store_time, ?, rowid FROM Cache WHERE raw = 1 AND key >= ? AND key < ?"
         bounds = (prefix, prefix[:-1] + bytes([prefix[-1] + 1]))
@@ -163,12 +166,12 @@ class InCache(SurvivesFork):
 
 
 def patiently(shard: Any, action: Callable[[], T]) -> T:
-    """What *action* gives, however many others are writing; an error of SQLite where waiting is of no use."""
+    """Run *action*, waiting for other writers; raise the error of SQLite if waiting cannot help."""
     deadline = monotonic() + _PATIENCE
     while True:
         try:
             return action()
-        except Timeout:  # which diskcache raises for whatever keeps a transaction from beginning
+        except Timeout:  # diskcache raises it for every reason for which a transaction cannot begin
             _refuse_what_lasts(shard)
             if monotonic() > deadline:
                 raise sqlite3.OperationalError(f"other writers have held it for {_PATIENCE} s") from None
@@ -180,14 +183,14 @@ def begin(stack: ExitStack, shard: Any) -> None:
 
 
 def keep_to_size(shard: Any) -> None:
-    """Drop one row after the other, in the order of the shard's policy, until it keeps to its size."""
+    """Evict one row after the other, in the order of the shard's policy, until it is within its size."""
 
-    def drop_one() -> None:
+    def evict_one() -> None:
         with shard._transact() as (sql, cleanup):
             shard._cull(time(), sql, cleanup, limit=1)
 
     while shard.eviction_policy != "none" and shard.volume() >= shard.size_limit and len(shard):
-        patiently(shard, drop_one)
+        patiently(shard, evict_one)
 
 
 def _refuse_what_lasts(shard: Any) -> None:
@@ -201,7 +204,7 @@ def _refuse_what_lasts(shard: Any) -> None:
 
 
 def records_access(shard: Any) -> bool:
-    """Whether the shard writes at each read, to know later which row to drop."""
+    """Whether the shard writes at each read, to know later which row to evict."""
     return bool(shard.statistics or EVICTION_POLICY[shard.eviction_policy]["get"])
 
 
@@ -237,10 +240,3 @@ def _of_open(cache: Any, settings: dict[str, Any]) -> Recipe:
         return Recipe(directory, None, disk, {})
     # Opened without its limit, a FanoutCache would take the default for it from then on.
     return Recipe(directory, cache._count, disk, {"size_limit": cache.size_limit * cache._count})
-
-
-def _reopened(kind: type[InCache], recipe: Recipe) -> InCache:
-    """What a pickle carried: the same place, opened when it is needed."""
-    copy = kind.__new__(kind)
-    copy._setup(recipe)
-    return copy

@@ -1,7 +1,7 @@
-"""PlainDisk: what diskcache keeps, without pickle.
+"""PlainDisk: storage of diskcache without pickle.
 
-The `Disk` of diskcache pickles every key and value that is no text, bytes or number, and unpickles whatever a row of
-its file says is a pickle: whoever can write to the directory runs code in every process that reads it
+The `Disk` of diskcache pickles every key and value that is not text, bytes or a number, and unpickles whatever a row
+of its file says is a pickle: who can write to the directory runs code in every process that reads it
 (CVE-2025-69872). This one writes no pickle and loads none, and touches no file outside of its directory.
 """
 
@@ -86,7 +86,7 @@ class PlainDisk(Disk):  # type: ignore[misc]
         return super().fetch(mode, filename, value, read)
 
     def remove(self, file_path: str) -> None:
-        """Remove a file of this cache; any other stays, whatever a row says."""
+        """Delete a file of this cache; any other stays, whatever a row says."""
         if self._is_ours(file_path):
             super().remove(file_path)
         else:
@@ -99,7 +99,7 @@ class PlainDisk(Disk):  # type: ignore[misc]
     def _write(self, full_path: str, *rest: Any, **named: Any) -> Any:
         try:
             return super()._write(full_path, *rest, **named)
-        except BaseException:  # a full disk: what was written of it would never be removed
+        except BaseException:  # a full disk: the part that was written would never be deleted
             Path(full_path).unlink(missing_ok=True)
             raise
 
@@ -120,7 +120,7 @@ def _kind(thing: object) -> str:
 
 
 def check_settings(directory: str) -> None:
-    """Refuse a cache whose file sets what is no setting: diskcache makes an attribute of each, of any name.
+    """Refuse a cache with an unknown setting: diskcache makes an attribute of each setting, of any name.
 
     Raises:
         ForeignIndexError: If there is one.
@@ -139,6 +139,6 @@ def check_settings(directory: str) -> None:
         fits = value in _WORDS[name] if name in _WORDS else isinstance(value, int | float)
         if name not in {*DEFAULT_SETTINGS, *METADATA} or not fits:
             raise ForeignIndexError(
-                f"{path} is no cache of diskcache as that writes it: it sets {name!r} to {value!r}. It was left "
+                f"{path} is not a cache as diskcache writes it: it sets {name!r} to {value!r}. It was left "
                 "untouched; give another directory"
             )

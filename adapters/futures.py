@@ -5,19 +5,16 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections.abc import Callable
-from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ProcessPoolExecutor
 from queue import SimpleQueue
 from threading import TIMEOUT_MAX
 from types import FunctionType
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
-from beautyspot.errors import SerializationError, UnkeyableError
-from beautyspot.fanout.engines import EngineLost
-from beautyspot.fanout.processes import UNGUARDED, become_worker, check_guarded, run_for
-from beautyspot.project.project import Project
-from beautyspot.tasks.bound import BoundTask
-from beautyspot.tasks.external import warn_uncached
-from beautyspot.tasks.task import Task
+from beautyspot.errors import ConfigurationError, EngineLost, SerializationError, UnkeyableError
+from beautyspot.fanout import UNGUARDED, become_worker, check_guarded, run_for
+from beautyspot.project import Project
+from beautyspot.tasks import BoundTask, Task, warn_uncached
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -26,25 +23,25 @@ __all__ = ["CachedExecutor", "ExecutorEngine", "ProcessEngine"]
 
 
 class CachedExecutor(Executor):
-    """An executor that answers from what is kept, for code that takes an executor and knows nothing of us.
+    """An executor with a cache, for code that takes an executor and knows nothing of beautyspot.
 
-    Each function that is submitted becomes a task of *project*, or is one already. What is kept comes back at
-    once; the rest runs on *executor* and is kept where it runs. Calls that cannot be kept simply run, which is
-    said once for each function: arguments that cannot be part of a key, results that cannot be serialized.
+    Each submitted function becomes a task of *project*, or is one already. Cached results come back at once; other
+    calls run on *executor*, which stores their results. Calls that cannot be cached (arguments that cannot be part of a
+    key, results that cannot be serialized) run uncached, with one warning for each function.
 
     Args:
-        project: Where results are kept.
-        executor: Where calls run; it is shut down with this one.
+        project: The project that stores the results.
+        executor: The executor that runs calls; it is shut down with this one.
     """
 
     def __init__(self, project: Project, executor: Executor) -> None:
         self._project = project
         self._executor = executor
-        self._tasks: dict[Any, Any] = {}
+        self._tasks: dict[FunctionType, Task[..., Any]] = {}
         self._shut = False
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """A future of the kept result, or of the call.
+        """A future of the cached result, or of the call.
 
         Raises:
             RuntimeError: After `shutdown`.
@@ -54,10 +51,10 @@ class CachedExecutor(Executor):
         try:
             task = self._task(fn)
             if "default" not in kwargs:  # else the worker looks
-                kept = task.peek(*args, default=self, **kwargs)
-                if kept is not self:
+                cached: Any = task.peek(*args, default=self, **kwargs)
+                if cached is not self:
                     done: Future[T] = Future()
-                    done.set_result(kept)
+                    done.set_result(cached)
                     return done
         except UnkeyableError as error:
             warn_uncached(self._project, fn, error)
@@ -66,13 +63,13 @@ class CachedExecutor(Executor):
             return self._executor.submit(fn, *args, **kwargs)
         return self._executor.submit(keep_or_run, task, args, kwargs)
 
-    def _task(self, fn: Any) -> Any:
+    def _task(self, fn: Callable[..., Any]) -> Task[..., Any] | BoundTask[..., Any]:
         if isinstance(fn, Task | BoundTask):
             return fn
         if not isinstance(fn, FunctionType):
-            return self._project.task(fn)
+            return cast("Task[..., Any]", self._project.task(fn))
         if fn not in self._tasks:
-            self._tasks[fn] = self._project.task(fn)
+            self._tasks[fn] = cast("Task[..., Any]", self._project.task(fn))
         return self._tasks[fn]
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -81,8 +78,8 @@ class CachedExecutor(Executor):
         self._executor.shutdown(wait=wait, cancel_futures=cancel_futures)
 
 
-def keep_or_run(task: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Call a task in a worker; a result that cannot be kept is returned all the same."""
+def keep_or_run(task: Task[..., Any] | BoundTask[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Call a task in a worker; a result that cannot be serialized for the cache is returned all the same."""
     try:
         return task(*args, **kwargs)
     except SerializationError as error:
@@ -93,57 +90,60 @@ def keep_or_run(task: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any
 
 
 class ExecutorEngine:
-    """Chunks run on an executor that someone else owns.
+    """Chunks run on an executor of the user.
 
     Args:
-        executor: Where.
-        width: How many chunks run at a time; asked of the executor where it knows.
+        executor: The executor.
+        width: The number of chunks that run at a time; ``None``: that of the executor, if it has one.
     """
 
     def __init__(self, executor: Executor, width: int | None = None) -> None:
         self.width = self.ahead = width or _width_of(executor)
         self._executor = executor
-        self._under_way: dict[int, Future[bytes]] = {}
+        self._in_flight: dict[int, Future[bytes]] = {}
         self._done: SimpleQueue[int] = SimpleQueue()
 
     def submit(self, number: int, payload: bytes, chunk: bytes) -> None:
         """Hand a chunk to the executor.
 
         Raises:
-            EngineLost: If the executor is broken or shut down.
+            EngineLost: If the executor is broken.
+            ConfigurationError: If it was shut down.
         """
         try:
             future = self._executor.submit(run_for, os.getpid(), payload, chunk)
+        except BrokenExecutor as error:
+            raise EngineLost(f"the executor is broken: {error}") from error
         except RuntimeError as error:
-            raise EngineLost(f"the executor takes no work any more: {error}") from error
-        self._under_way[number] = future
+            raise ConfigurationError(f"the executor is shut down: hand in an open one ({error})") from error
+        self._in_flight[number] = future
         future.add_done_callback(lambda _: self._done.put(number))
 
     def finished(self) -> list[tuple[int, bytes | EngineLost]]:
-        """Wait for a chunk, and take all that came back."""
+        """Wait for a chunk, and return all that have come back."""
         # A wait that has an end is broken off by Ctrl-C, even where a library has the system restart all others.
         numbers = [self._done.get(timeout=TIMEOUT_MAX)]
         while not self._done.empty():
             numbers.append(self._done.get())
-        return [(number, _result(self._under_way.pop(number))) for number in numbers if number in self._under_way]
+        return [(number, _result(self._in_flight.pop(number))) for number in numbers if number in self._in_flight]
 
     def cancel(self) -> list[int]:
-        """Take back what has not begun."""
-        taken = [number for number, future in self._under_way.items() if future.cancel()]
-        for number in taken:
-            del self._under_way[number]
-        return taken
+        """Cancel chunks that have not begun."""
+        cancelled = [number for number, future in self._in_flight.items() if future.cancel()]
+        for number in cancelled:
+            del self._in_flight[number]
+        return cancelled
 
     def close(self, now: bool = False) -> None:
-        """Leave the executor to its owner; what has not begun is taken back."""
+        """Cancel pending chunks; do not shut down the user's executor."""
         self.cancel()
 
 
 class ProcessEngine(ExecutorEngine):
-    """Chunks run in a process pool of our own, which is made anew when it breaks.
+    """Chunks run in a process pool of our own, which is replaced when it breaks.
 
     Args:
-        width: How many processes; ``None``: one for each core.
+        width: The number of processes; ``None``: one for each core.
     """
 
     def __init__(self, width: int | None = None) -> None:
@@ -159,18 +159,22 @@ class ProcessEngine(ExecutorEngine):
         return ProcessPoolExecutor(self._size, self._context, initializer=become_worker, initargs=start)
 
     def submit(self, number: int, payload: bytes, chunk: bytes) -> None:
-        """Hand a chunk to the pool, or to a new one where the last was lost with a worker."""
+        """Hand a chunk to the pool, or to a new one if the last was lost with a worker.
+
+        Raises:
+            ConfigurationError: If no worker process could be started.
+        """
         try:
             super().submit(number, payload, chunk)
         except EngineLost:
             if not self._hello.poll():
-                raise EngineLost(f"no worker process could be started. {UNGUARDED}") from None
+                raise ConfigurationError(f"no worker process could be started. {UNGUARDED}") from None
             self._executor.shutdown(wait=False)
             self._executor = self._pool()
             super().submit(number, payload, chunk)
 
     def close(self, now: bool = False) -> None:
-        """End the workers, after what they run, or a second later."""
+        """End the workers when their chunks have finished; *now*: after a second at most."""
         if now:
             self._stopping.send_bytes(b"stop")
         self._executor.shutdown(wait=True, cancel_futures=True)
@@ -179,7 +183,7 @@ class ProcessEngine(ExecutorEngine):
 
 
 def processes(workers: int | None) -> ProcessEngine:
-    """The engine ``"processes"``, in the start method that `multiprocessing` is set to."""
+    """The engine ``"processes"``, with the start method of `multiprocessing`."""
     return ProcessEngine(workers)
 
 

@@ -1,4 +1,4 @@
-"""The engine of joblib: chunks run where `joblib.parallel_config` or a `joblib.Parallel` says."""
+"""The engine of joblib: chunks run on the backend of `joblib.parallel_config` or of a `joblib.Parallel`."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from queue import SimpleQueue
 from threading import TIMEOUT_MAX
 from typing import Any
 
-from beautyspot.errors import ConfigurationError
-from beautyspot.fanout.engines import ENGINES, Engine, EngineLost, Threads
-from beautyspot.fanout.processes import run_for
+from beautyspot.errors import ConfigurationError, EngineLost
+from beautyspot.fanout import ENGINES, Engine, Threads, run_for
 
 try:
     import joblib
@@ -25,15 +24,15 @@ __all__ = ["JoblibEngine", "resumable"]
 class JoblibEngine:
     """Chunks run on a backend of joblib.
 
-    They are handed to the backend itself: `joblib.Parallel` would read them in a thread of its own, on which
-    the answers wait as well.
+    They are submitted to the backend itself: `joblib.Parallel` would read them in a thread of its own, which also
+    handles the results.
 
     Args:
-        parallel: Names the backend and its options. One that was entered (``with Parallel(...) as parallel``)
-            keeps its workers.
+        parallel: The `joblib.Parallel` with the backend and its options. One that was entered (``with Parallel(...) as
+            parallel``) keeps its workers.
     """
 
-    ahead = 0  # backends do not give back what waits
+    ahead = 0  # backends do not return waiting chunks
 
     def __init__(self, parallel: Any) -> None:
         self._parallel = parallel
@@ -49,7 +48,7 @@ class JoblibEngine:
         """Hand a chunk to the backend.
 
         Raises:
-            EngineLost: If it takes none any more.
+            EngineLost: If the backend takes no chunk any more, even with new workers.
         """
         work = functools.partial(run_for, os.getpid(), payload, chunk)
         try:
@@ -63,7 +62,7 @@ class JoblibEngine:
                 raise EngineLost(f"{self._parallel!r} takes no work any more: {error}") from error
 
     def finished(self) -> list[tuple[int, bytes | EngineLost]]:
-        """Wait for a chunk, and take all that came back."""
+        """Wait for a chunk, and return all that have come back."""
         # A wait that has an end is broken off by Ctrl-C, even where a library has the system restart all others.
         came = [self._done.get(timeout=TIMEOUT_MAX)]
         while not self._done.empty():
@@ -81,11 +80,11 @@ class JoblibEngine:
         return data
 
     def cancel(self) -> list[int]:
-        """Nothing waits in a backend that has no worker."""
+        """No chunk waits in a backend without a worker."""
         return []
 
     def close(self, now: bool = False) -> None:
-        """Give the workers back to joblib; *now*: end them."""
+        """Return the workers to joblib; *now*: end them."""
         if now:
             self._backend.abort_everything(ensure_ready=not self._entered)
         if self._entered:
@@ -96,25 +95,25 @@ def engine(workers: int | None, given: joblib.Parallel | None = None) -> Engine 
     """The engine of the backend that is active, or that a `joblib.Parallel` has.
 
     Args:
-        workers: How many; ``None``: as joblib is configured, or one for each core.
-        given: Names the backend and its options.
+        workers: The number of workers; ``None``: as joblib is configured, or one for each core.
+        given: The `joblib.Parallel` with the backend and its options; ``None``: the active backend.
     """
     parallel: Any = given
     if parallel is None:
         active, configured = joblib.parallel.get_active_backend()
-        given_by = active.other if isinstance(active, ResumableBackend) else active  # a task keeps by itself
+        given_by = active.other if isinstance(active, ResumableBackend) else active  # a task caches by itself
         parallel = joblib.Parallel(n_jobs=workers or configured or -1, backend=given_by)
     backend: Any = parallel._backend
     name = type(backend).__name__
     width: int = backend.effective_n_jobs(parallel.n_jobs)
     made: Engine | Threads
-    if name == "DaskDistributedBackend":  # joblib waits for ever for what Dask itself fails
+    if name == "DaskDistributedBackend":  # joblib waits for ever for a task that Dask has failed
         made = ENGINES["dask"](workers, backend.client)
     elif name == "RayBackend":  # its pool of actors gives up as a whole when one dies
         made = ENGINES["ray"](workers)
     elif getattr(backend, "uses_threads", False) or width == 1:
         made = Threads(workers or width)
-    elif name == "MultiprocessingBackend":  # a pool of `multiprocessing` says nothing of a worker that died
+    elif name == "MultiprocessingBackend":  # a pool of `multiprocessing` does not report a worker that died
         made = ENGINES["processes"](workers or width)
     else:
         made = JoblibEngine(parallel)

@@ -1,4 +1,4 @@
-"""The joblib backend that makes an existing pipeline resumable: each delayed call is kept, and recalled."""
+"""The joblib backend that makes an existing pipeline resumable: each delayed call is cached."""
 
 from __future__ import annotations
 
@@ -12,16 +12,15 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from types import FunctionType
-from typing import Any
+from typing import Any, cast
 
 import joblib
 from joblib._parallel_backends import FallbackToBackend
 
 from beautyspot.errors import ConfigurationError, SerializationError, UnkeyableError
-from beautyspot.fanout.processes import run_watched
-from beautyspot.project.project import Project
-from beautyspot.tasks.external import ExternalCall, warn_uncached
-from beautyspot.tasks.task import Task
+from beautyspot.fanout import run_watched
+from beautyspot.project import Project
+from beautyspot.tasks import ExternalCall, Task, warn_uncached
 
 # Arguments of scikit-learn's functions that say nothing of their result.
 _MACHINERY = ("callback_ctx", "caller", "candidate_progress", "split_progress", "verbose")
@@ -30,28 +29,28 @@ _HINTS = [(None, None), ("threads", None), ("processes", None), (None, "sharedme
 
 @contextmanager
 def resumable(project: Project) -> Iterator[None]:
-    """Within, every call that joblib runs is kept under its function and its arguments, and recalled.
+    """Within this context, every call that joblib runs is cached by its function and its arguments.
 
-    A pipeline that was stopped or killed goes on where it was: ``GridSearchCV.fit``, ``cross_val_score``, or any
-    `joblib.Parallel`, whatever its ``n_jobs``. It runs on the backend that was active before. Calls that cannot be
-    kept (a fitted model would need pickle) simply run, which is said once for each function; so do those that share
-    memory (``require="sharedmem"``), which work on their arguments.
+    A pipeline that was stopped or killed resumes: ``GridSearchCV.fit``, ``cross_val_score``, or any `joblib.Parallel`,
+    whatever its ``n_jobs``. It runs on the backend that was active before. Calls that cannot be cached (a fitted model
+    would need pickle) run uncached, with one warning for each function; so do calls that share memory
+    (``require="sharedmem"``), which change their arguments.
 
     Args:
-        project: Where results are kept.
+        project: The project that stores the results.
     """
     with joblib.parallel_config(backend=ResumableBackend(project)):
         yield
 
 
 class _Job:
-    """A batch under way.
+    """A submitted batch of joblib.
 
     Attributes:
-        results: Of its calls; those that are kept stand there at once.
-        run: Positions of those that run, each with how it is to be kept, if it can be.
-        out: What the inner backend gave for them.
-        error: What one of them raised in this thread.
+        results: The results of its calls; cached ones are there at once.
+        run: The positions of the calls that run, each with its `ExternalCall`; ``None`` if it cannot be cached.
+        out: The output of the inner backend for them.
+        error: The exception that one of them raised in this thread.
     """
 
     def __init__(self, size: int) -> None:
@@ -62,10 +61,10 @@ class _Job:
 
 
 class ResumableBackend(joblib.parallel.ParallelBackendBase):  # type: ignore[misc]
-    """Looks every call up before it runs, and keeps what comes back; the work is done by another backend.
+    """Looks every call up before it runs, and stores its result; another backend runs the calls.
 
     Args:
-        project: Where results are kept.
+        project: The project that stores the results.
     """
 
     supports_retrieve_callback = True
@@ -74,37 +73,37 @@ class ResumableBackend(joblib.parallel.ParallelBackendBase):  # type: ignore[mis
     def __init__(self, project: Project) -> None:
         super().__init__()
         self._project = project
-        # The backends that would have been taken without this one.
+        # The backends that joblib would use without this one.
         self._others = {hints: joblib.parallel.get_active_backend(*hints)[0] for hints in _HINTS}
         self._inner: Any = self._others[None, None]
         self._sequential = False
-        self._keeps = True
-        self._tasks: dict[tuple[Any, str], Any] = {}
-        self._unkept: set[str] = set()  # names of functions whose results cannot be kept
+        self._caches = True
+        self._tasks: dict[tuple[FunctionType, str], Task[..., Any]] = {}
+        self._uncached: set[str] = set()  # names of functions whose results cannot be serialized
         self._submitting = threading.local()
 
     @property
     def other(self) -> Any:
-        """The backend that would have been taken without this one."""
+        """The backend that joblib would use without this one."""
         return self._others[None, None]
 
     @property
     def default_n_jobs(self) -> int:
-        """As the other backend has it."""
+        """That of the other backend."""
         return int(self._inner.default_n_jobs)
 
     def effective_n_jobs(self, n_jobs: int | None) -> int:  # pyright: ignore
-        """As many as the other backend says; of one, two, since joblib would not ask a backend to run one job."""
+        """The number of the other backend, but at least two: joblib does not use a backend for one job."""
         return max(2, int(self._inner.effective_n_jobs(n_jobs)))
 
     def configure(  # pyright: ignore
         self, n_jobs: int = 1, parallel: Any = None, prefer: Any = None, require: Any = None, **options: Any
     ) -> int:
-        """Prepare the backend that would have been taken without this one."""
+        """Prepare the backend that joblib would use without this one."""
         self.parallel = parallel
         self._inner = self._others[None if prefer == "processes" and require else prefer, require]
         self._sequential = False
-        self._keeps = require != "sharedmem"  # else what a call does is not all in what it returns
+        self._caches = require != "sharedmem"  # otherwise a call's effect is not only its return value
         try:
             wanted = self._inner.configure(n_jobs=n_jobs, parallel=parallel, prefer=prefer, require=require, **options)
         except FallbackToBackend:
@@ -113,11 +112,11 @@ class ResumableBackend(joblib.parallel.ParallelBackendBase):  # type: ignore[mis
         return max(2, int(wanted))
 
     def submit(self, func: Any, callback: Callable[[Any], Any] | None = None) -> _Job:
-        """Begin a batch. What is kept calls back at once, and joblib then submits the next from within."""
+        """Begin a batch. A cached one calls back at once, and joblib then submits the next from within the callback."""
         job = _Job(len(func.items))
         begin = functools.partial(self._begin, job, func, callback or (lambda _: None))
         here = self._submitting.__dict__
-        if "waiting" in here:  # asked from within: recursion would be as deep as there are kept calls
+        if "waiting" in here:  # called from a callback: recursion would be as deep as there are cached calls
             here["waiting"].append(begin)
             return job
         here["waiting"] = deque([begin])
@@ -157,16 +156,16 @@ class ResumableBackend(joblib.parallel.ParallelBackendBase):  # type: ignore[mis
         self._inner.submit(self._for_loky(rest), callback=came)
 
     def _for_loky(self, batch: Any) -> Any:
-        """To loky's workers a batch goes as `Parallel` sends it; and they end with this process."""
+        """The batch as `Parallel` would send it to loky's workers, which also end with this process."""
         workers: Any = getattr(self._inner, "_workers", None)
         if not hasattr(workers, "_temp_folder_manager"):
             return batch
         manager, owner = workers._temp_folder_manager, self.parallel._id
-        batch._reducer_callback = lambda: manager.set_current_context(owner)  # where large arrays lie
+        batch._reducer_callback = lambda: manager.set_current_context(owner)  # where large arrays are
         return functools.partial(run_watched, os.getpid(), batch)
 
     def retrieve_result_callback(self, job: _Job) -> list[Any]:  # pyright: ignore
-        """The results of a batch; what ran is kept now."""
+        """The results of a batch; those that were computed are stored now."""
         if job.error is not None:
             raise job.error
         if job.run:
@@ -178,20 +177,20 @@ class ResumableBackend(joblib.parallel.ParallelBackendBase):  # type: ignore[mis
         return job.results
 
     def _call(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ExternalCall | None:
-        """The call as one of a task, if its result can be kept."""
-        if not self._keeps or isinstance(function, Task):
-            return None  # a task keeps by itself, where it runs
+        """The call as one of a task; ``None`` if its result cannot be cached."""
+        if not self._caches or isinstance(function, Task):
+            return None  # a task caches by itself, in its worker
         try:
             task = self._task(function)
-            return None if task.function_name in self._unkept else ExternalCall(task, args, kwargs)
+            return None if task.function_name in self._uncached else ExternalCall(task, args, kwargs)
         except (UnkeyableError, ConfigurationError) as error:
             warn_uncached(self._project, function, error)
             return None
         except TypeError:  # arguments that do not fit: the function itself says so
             return None
 
-    def _task(self, function: Any) -> Any:
-        """The task of a function; scikit-learn's carry the configuration with which they run."""
+    def _task(self, function: Callable[..., Any]) -> Task[..., Any]:
+        """The task of a function; a function of scikit-learn carries the configuration with which it runs."""
         settings = getattr(function, "config", None)
         plain = inspect.unwrap(function)
         version = ""
@@ -199,22 +198,23 @@ class ResumableBackend(joblib.parallel.ParallelBackendBase):  # type: ignore[mis
             text = repr(sorted(settings.items()))
             version = f"config {hashlib.blake2b(text.encode(), digest_size=4).hexdigest()}"
         if not isinstance(plain, FunctionType) or plain.__closure__:
-            return self._project.task(version=version or None)(function)
+            return cast("Task[..., Any]", self._project.task(version=version or None)(function))
         if (plain, version) not in self._tasks:
             names = inspect.signature(plain).parameters if plain.__module__.startswith("sklearn.") else ()
             ignore = tuple(name for name in _MACHINERY if name in names)
-            self._tasks[plain, version] = self._project.task(version=version or None, ignore=ignore)(plain)
+            task = self._project.task(version=version or None, ignore=ignore)(plain)
+            self._tasks[plain, version] = cast("Task[..., Any]", task)
         return self._tasks[plain, version]
 
     def _keep(self, call: ExternalCall, value: Any) -> None:
         try:
             call.store(value)
         except SerializationError as error:
-            self._unkept.add(call.task.function_name)
+            self._uncached.add(call.task.function_name)
             warn_uncached(self._project, call.task, error)
 
     def compute_batch_size(self) -> int:  # pyright: ignore
-        """One call a batch: what a batch has done comes back at its end, and so would be lost before."""
+        """One call in a batch: a batch returns its results at its end, so a kill would lose those of a larger one."""
         return 1
 
     def start_call(self) -> None:
@@ -236,7 +236,7 @@ class ResumableBackend(joblib.parallel.ParallelBackendBase):  # type: ignore[mis
             self._inner.abort_everything(ensure_ready=ensure_ready)
 
     def get_nested_backend(self) -> Any:
-        """What runs inside of a call is part of that call."""
+        """The backend for nested calls, which are part of the outer call and not cached."""
         if self._sequential:
             return self._others[None, None], None
         return self._inner.get_nested_backend()

@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from beautyspot._internal.text import one_line
-from beautyspot.project.project import Project
-from beautyspot.results.events import KINDS, Event, Kind, listen
+from beautyspot.project import Project
+from beautyspot.results import KINDS, Event, Kind, listen, one_line
 
 __all__ = ["log"]
 
@@ -20,11 +19,11 @@ def log(project: Project, logger: logging.Logger | None = None) -> Callable[[], 
     A record carries its `Event` as ``record.beautyspot``, for formatters that write fields.
 
     Args:
-        project: Whose.
-        logger: Where to; by default the logger ``beautyspot``.
+        project: The project.
+        logger: The logger; by default ``beautyspot``.
 
     Returns:
-        A function that ends it.
+        A function that stops the logging.
     """
     to = logging.getLogger("beautyspot") if logger is None else logger
 

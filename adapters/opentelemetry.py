@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import beautyspot
 from beautyspot.errors import ConfigurationError
-from beautyspot.project.project import Project
-from beautyspot.results.events import Event, Kind, Listener, listen
+from beautyspot.project import Project
+from beautyspot.results import Event, Kind, Listener, listen
 
 try:
     from opentelemetry import trace as api
@@ -24,16 +24,16 @@ def trace(project: Project, tracer_provider: api.TracerProvider | None = None, h
 
     A span bears the name of the function, and the attributes ``code.function.name``, ``beautyspot.project``,
     ``beautyspot.key``, ``beautyspot.outcome`` (the kind of the event), ``beautyspot.result.size`` and
-    ``beautyspot.budget``. It begins when the function did, and is made when that is over, so that nothing can be left
-    open; a hit's takes no time. Arguments are not part of it.
+    ``beautyspot.budget``. It has the start time of the function, and is made when the function has ended, so that no
+    span can stay open; a hit's takes no time. Arguments are not part of it.
 
     Args:
-        project: Whose.
-        tracer_provider: Where to; by default the global one.
-        hits: Whether hits are spans; a map over kept inputs has one for each.
+        project: The project.
+        tracer_provider: The provider; by default the global one.
+        hits: Whether hits are spans too; a map has one for each hit.
 
     Returns:
-        A function that ends it.
+        A function that stops the tracing.
     """
     tracer = api.get_tracer("beautyspot", beautyspot.__version__, tracer_provider)
 

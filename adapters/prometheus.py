@@ -7,8 +7,8 @@ import weakref
 from collections.abc import Callable
 
 from beautyspot.errors import ConfigurationError
-from beautyspot.project.project import Project
-from beautyspot.results.events import KINDS, Event, listen
+from beautyspot.project import Project
+from beautyspot.results import KINDS, Event, listen
 
 try:
     from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram
@@ -57,11 +57,11 @@ def count(project: Project, registry: CollectorRegistry = REGISTRY) -> Callable[
     ``beautyspot_kept_bytes_total{project,function}``.
 
     Args:
-        project: Whose.
-        registry: Where; by default the global one.
+        project: The project.
+        registry: The registry; by default the global one.
 
     Returns:
-        A function that ends it; what was counted stays.
+        A function that stops the counting; the counts stay.
     """
     with _making:
         metrics = _made.get(registry)

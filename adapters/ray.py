@@ -1,4 +1,4 @@
-"""The engine of Ray: chunks run as remote functions, and Ray knows nothing of tasks."""
+"""The engine of Ray: chunks run as remote functions; to Ray they are plain functions."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import logging
 import os
 from typing import Any
 
-from beautyspot.errors import ConfigurationError
-from beautyspot.fanout.engines import EngineLost
-from beautyspot.fanout.worker import run_chunk
+from beautyspot.errors import ConfigurationError, EngineLost
+from beautyspot.fanout import run_chunk
 
 try:
     import ray
@@ -17,21 +16,26 @@ except ImportError as error:
 
 __all__ = ["RayEngine"]
 
-_GRACE = 0.5  # seconds that chunks are given after Ctrl-C; Ray itself takes more than one to end
-_STORE = 256 << 20  # bytes of the object store of a cluster of ours: only chunks lie there
+_GRACE = 0.5  # seconds that chunks have after Ctrl-C; Ray itself takes more than one to end
+_STORE = 256 << 20  # bytes of the object store of our own cluster: only chunks are in it
 
 
 class RayEngine:
     """Chunks run on the Ray cluster to which this process is connected.
 
     Args:
-        ours: Whether the map connected to it, and disconnects at its end.
-        options: For ``ray.remote``, such as ``num_gpus=1`` or ``scheduling_strategy="SPREAD"``.
+        ours: Whether the map connected to the cluster, and disconnects at its end.
+        options: Options for ``ray.remote``, such as ``num_gpus=1`` or ``scheduling_strategy="SPREAD"``.
+
+    Raises:
+        ConfigurationError: If this process is not connected to Ray.
     """
 
-    ahead = 0  # what has not begun cannot be told from what has, and is not taken back
+    ahead = 0  # a chunk that waits cannot be told from one that runs, so none can be taken back
 
     def __init__(self, ours: bool = False, **options: Any) -> None:
+        if not ray.is_initialized():
+            raise ConfigurationError('this process is not connected to Ray: call ray.init(), or pass engine="ray"')
         self._ours = ours
         self._remote = ray.remote(run_chunk).options(max_retries=0, **options)
         self._numbers: dict[ray.ObjectRef[bytes], int] = {}
@@ -42,7 +46,7 @@ class RayEngine:
         """Hand a chunk to Ray.
 
         Raises:
-            EngineLost: If this process is not connected any more.
+            EngineLost: If the cluster is gone.
         """
         try:
             if self._payload[0] is not payload:
@@ -53,19 +57,19 @@ class RayEngine:
         self._numbers[reference] = number
 
     def finished(self) -> list[tuple[int, bytes | EngineLost]]:
-        """Wait for a chunk, and take all that came back."""
+        """Wait for a chunk, and return all that have come back."""
         waiting = list(self._numbers)
         ray.wait(waiting, num_returns=1)
         done, _ = ray.wait(waiting, num_returns=len(waiting), timeout=0)
         return [(self._numbers.pop(reference), _result(reference)) for reference in done]
 
     def cancel(self) -> list[int]:
-        """Nothing waits in Ray that a worker has not got."""
+        """No chunk waits in Ray without a worker."""
         return []
 
     def close(self, now: bool = False) -> None:
-        """Leave the cluster to its owner, and the chunks that run there to their end; end one of ours."""
-        # Nothing is cancelled: Ray 2.60 aborts this process when a task ends in the moment it is cancelled.
+        """Disconnect, if the map connected; on another cluster, running chunks run to their end."""
+        # Nothing is cancelled: Ray 2.60 aborts this process if a task ends at the moment it is cancelled.
         if self._ours:
             if now and self._numbers:
                 ray.wait(list(self._numbers), num_returns=len(self._numbers), timeout=_GRACE)
@@ -73,16 +77,16 @@ class RayEngine:
 
 
 def engine(workers: int | None, given: str | None = None) -> RayEngine:
-    """The engine of the cluster to which this process is connected, or is connected now.
+    """The engine of the cluster to which this process is connected, or which this call connects to.
 
     Args:
-        workers: How many CPUs a local cluster of our own has.
-        given: ``ray://host:port`` of a cluster; ``None``: the one that ``RAY_ADDRESS`` names, or a local one
-            that lives as long as the map.
+        workers: The number of CPUs of a local cluster that the map makes; ``None``: all.
+        given: The ``ray://host:port`` of a cluster; ``None``: the one in ``RAY_ADDRESS``, or a local one that ends with
+            the map.
 
     Raises:
-        EngineLost: If nobody answers at the address.
-        ConfigurationError: If this process is connected to Ray already, and an address was given.
+        ConfigurationError: If no cluster answers at the address, or an address was given and this process is
+            connected to Ray already.
     """
     if ray.is_initialized():
         if given is not None:
@@ -98,7 +102,8 @@ def engine(workers: int | None, given: str | None = None) -> RayEngine:
     try:
         ray.init(**place, logging_level=logging.WARNING)
     except (OSError, RuntimeError) as error:
-        raise EngineLost(f"no Ray cluster answers at {given or os.environ.get('RAY_ADDRESS')}: {error}") from error
+        address = given or os.environ.get("RAY_ADDRESS")
+        raise ConfigurationError(f"no Ray cluster answers at {address}: {error}") from error
     return RayEngine(ours=True)
 
 

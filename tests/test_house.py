@@ -74,6 +74,33 @@ def test_imports_point_one_way(path: Path) -> None:
     assert above == set(), f"{room} stands below {above}, or beside it"
 
 
+ADAPTERS = [path for path in FILES if room_of(path) == "adapters"]
+# Of other libraries, which have no public name for it.
+THEIRS = {
+    *("_managed_backend", "_backend", "_effective_n_jobs", "_temp_folder_manager", "_id", "_size"),  # joblib
+    *("_reducer_callback", "_client", "_kwargs", "_run"),  # joblib; dask
+    *("_shards", "_count", "_sql", "_transact", "_cull"),  # diskcache
+}
+
+
+@pytest.mark.parametrize("path", ADAPTERS, ids=name_of)
+def test_an_adapter_uses_public_names_only(path: Path) -> None:
+    """From the face of a room, what is in its ``__all__``; and no underscore of an object but its own."""
+    for node in ast.walk(TREES[path]):
+        if isinstance(node, ast.Import):
+            assert not [alias.name for alias in node.names if alias.name.startswith("beautyspot.")]
+        elif isinstance(node, ast.ImportFrom) and f"{node.module}.".startswith("beautyspot."):
+            names, (_, *rest) = {alias.name for alias in node.names}, str(node.module).split(".")
+            if rest[:1] == ["adapters"]:
+                assert not [name for name in names if name.startswith("_")]
+            else:
+                assert names <= set(importlib.import_module(str(node.module)).__all__)
+                assert len(rest) < 2, f"{node.module} is not the face of a room"
+        elif isinstance(node, ast.Attribute) and re.match("_(?!_)", node.attr):
+            owner = ast.unparse(node.value)
+            assert owner in ("self", "cls", "super()") or node.attr in THEIRS, f"{owner}.{node.attr}"
+
+
 PACKAGES = [path for path in FILES if path.name == "__init__.py" and path.parent.parent != ROOT]
 
 

@@ -1,7 +1,7 @@
 """The command line: one module a command, loaded when it is asked for.
 
 `list`, `show`, `verify`, `prune`, `transfer`, `import_cache` and `ui` are the commands. `target` opens what DB names,
-`filters` are the options that select results, `confirm` asks before something is deleted, `output` prints.
+`filters` has the options that select results, `confirm` asks before anything is deleted, `output` prints.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from beautyspot.errors import BeautyspotError
 
 COMMANDS = {
     "ui": ("beautyspot.cli.ui:ui", "Open the results app."),
-    "list": ("beautyspot.cli.list:list_", "List what is kept, newest first."),
+    "list": ("beautyspot.cli.list:list_", "List cached results, newest first."),
     "show": ("beautyspot.cli.show:show", "Show one result: its input and its value."),
-    "stats": ("beautyspot.cli.list:stats", "Sum up what is kept of each function."),
+    "stats": ("beautyspot.cli.list:stats", "Sum up the results of each function."),
     "failures": ("beautyspot.cli.list:failures", "List calls that failed, with tracebacks."),
     "explain": ("beautyspot.cli.show:explain", "Say which other call is nearest to a result."),
     "verify": ("beautyspot.cli.verify:verify", "Check the index, every result and its blob."),
-    "prune": ("beautyspot.cli.prune:prune", "Drop results by age, function, size or input."),
-    "clear": ("beautyspot.cli.prune:clear", "Drop everything that is kept."),
-    "gc": ("beautyspot.cli.prune:gc", "Remove blobs that no result refers to."),
+    "prune": ("beautyspot.cli.prune:prune", "Delete results by age, function, size or input."),
+    "clear": ("beautyspot.cli.prune:clear", "Delete everything in the cache."),
+    "gc": ("beautyspot.cli.prune:gc", "Delete blobs that no result refers to."),
     "export": ("beautyspot.cli.transfer:export", "Write results to a table."),
-    "import": ("beautyspot.cli.transfer:import_", "Take over results of another index."),
+    "import": ("beautyspot.cli.transfer:import_", "Import results of another index."),
 }
 
 
 class _Commands(click.Group):
-    """Commands that load when they are called, and whose errors are one line and no traceback."""
+    """Commands that load when they are called, and whose errors are one line without a traceback."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """All of them, in the order of the table."""
@@ -54,7 +54,7 @@ class _Commands(click.Group):
         """Run a command."""
         try:
             return super().invoke(ctx)
-        except BrokenPipeError:  # who reads our output has seen enough; click ends quietly then
+        except BrokenPipeError:  # the reader of our output has closed it; click ends quietly then
             raise
         except (BeautyspotError, OSError) as error:
             raise click.ClickException(one_line(str(error))) from error
@@ -63,7 +63,7 @@ class _Commands(click.Group):
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="beautyspot")
 def main() -> None:
-    """See, check, drop and move what beautyspot kept.
+    """See, check, delete and move the results that beautyspot has cached.
 
     DB is a path (my.db) or a URL (postgresql://user@host/name); without it, the one .db file in this directory.
     """

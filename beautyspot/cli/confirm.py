@@ -1,4 +1,4 @@
-"""What stands before anything is dropped: a count, and a question or ``--yes``."""
+"""Confirmation before anything is deleted: a question, or ``--yes``."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import sys
 import click
 
 yes = click.option("--yes", is_flag=True, help="Do not ask.")
-dry_run = click.option("--dry-run", is_flag=True, help="Only say what would be dropped; nothing is written.")
+dry_run = click.option("--dry-run", is_flag=True, help="Only say what would be deleted; nothing is written.")
 
 
 def ask(question: str, yes: bool) -> None:
-    """Go on only if that is wanted.
+    """Ask, unless *yes*.
 
     Raises:
-        click.ClickException: If there is nobody who could be asked.
-        click.Abort: If it is not wanted.
+        click.ClickException: If the input is not a terminal.
+        click.Abort: If the answer is no.
     """
     if yes:
         return
     if not sys.stdin.isatty():
-        raise click.ClickException("nothing was dropped, since nobody can be asked here: add --yes to drop it")
+        raise click.ClickException("nothing was deleted, since the input is not a terminal: add --yes to delete it")
     click.confirm(question, abort=True)

@@ -1,4 +1,4 @@
-"""Which rows a command is to work on: options that become a `Selection`."""
+"""Filters: options of commands that become a `Selection`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from beautyspot.errors import ConfigurationError
 from beautyspot.maintenance.maintenance import Maintenance
 from beautyspot.protocols.index import Selection
 
-_NAMED = 8  # functions that a note names
+_LISTED = 8  # functions that a note lists
 
 
 def duration(text: str) -> float:
@@ -36,7 +36,7 @@ def size(text: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the options ask for; ``None`` asks for nothing."""
+    """The values of the options; ``None``: not given."""
 
     function: str | None = None
     version: str | None = None
@@ -51,7 +51,7 @@ class Wanted:
         return self != Wanted()
 
     def selection(self, kept: Maintenance) -> Selection:
-        """As an index is asked for it."""
+        """The conditions for an index."""
         now = time.time()
         return Selection(
             self.status or "kept",
@@ -66,23 +66,23 @@ class Wanted:
 
 
 _OPTIONS: dict[str, Callable[[Any], Any]] = {
-    "function": click.option("--function", metavar="NAME", help="Of this function: module.name, or its end."),
-    "version": click.option("--version", metavar="TEXT", help="Of this version; '' is that of tasks without one."),
+    "function": click.option("--function", metavar="NAME", help="The function: module.name, or the end of it."),
+    "version": click.option("--version", metavar="TEXT", help="The version; '' means tasks without one."),
     "status": click.option(
         "--status",
         type=click.Choice(["kept", "expired", "failed"]),
-        help="Which: kept (the expired too), expired, or failed.",
+        help="kept (includes expired), expired, or failed.",
     ),
-    "older_than": click.option("--older-than", type=duration, help="Kept longer ago: 90s, 12h, 30d."),
-    "newer_than": click.option("--newer-than", type=duration, help="Kept since then: 90s, 12h, 30d."),
-    "larger": click.option("--larger", type=size, help="At least so large: 500, 64kB, 1MB."),
-    "smaller": click.option("--smaller", type=size, help="At most so large."),
-    "text": click.option("--text", help="With this text in the input."),
+    "older_than": click.option("--older-than", type=duration, help="Older than: 90s, 12h, 30d."),
+    "newer_than": click.option("--newer-than", type=duration, help="Newer than: 90s, 12h, 30d."),
+    "larger": click.option("--larger", type=size, help="Of at least this size: 500, 64kB, 1MB."),
+    "smaller": click.option("--smaller", type=size, help="Of at most this size."),
+    "text": click.option("--text", help="The input contains this text."),
 }
 
 
 def filtered(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Gives a command the options of *names*, as one `Wanted`."""
+    """Give a command the options of *names*, as one `Wanted`."""
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(command)
@@ -99,7 +99,7 @@ def filtered(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 
 
 def _full_name(kept: Maintenance, name: str) -> str:
-    """The function that ends with *name*; what nobody knows is looked for as it is, with a note."""
+    """The function whose name ends with *name*; an unknown name is returned as it is, with a note."""
     if any(kept.catalog.select(Selection(status, name), count=1) for status in ("kept", "failed")):
         return name
     known = sorted({found.function for found in kept.catalog.functions()})
@@ -108,6 +108,6 @@ def _full_name(kept: Maintenance, name: str) -> str:
         raise ConfigurationError(f"more than one function is called {name}: {', '.join(fitting)}; write one in full")
     if fitting:
         return fitting[0]
-    names = ", ".join(known[:_NAMED]) + ", …" * (len(known) > _NAMED)
-    click.echo(f"nothing is kept of a function {name}; there is {names or 'nothing of any'}", err=True)
+    names = ", ".join(known[:_LISTED]) + ", …" * (len(known) > _LISTED)
+    click.echo(f"there is no result of a function {name}; there are results of {names or 'no function'}", err=True)
     return name

@@ -1,4 +1,4 @@
-"""``import`` of what another library kept in a directory."""
+"""``import`` from a directory of another library."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from beautyspot.db import SQLiteTaskDB
 from beautyspot.errors import ConfigurationError
 from beautyspot.maintenance.import_cache import PICKLES, ImportReport, import_cache
 from beautyspot.protocols.index import TaskDB
-from beautyspot.tasks.task import AsyncTask, Task
+from beautyspot.tasks import AsyncTask, Task
 
-_NAMED = 10  # functions that a note names
+_LISTED = 10  # functions that a note lists
 
 
-def take_over_directory(place: Place, source: str, task: str | None, name: str | None, allow_pickle: bool) -> None:
-    """Take over what a directory has of the function of a task."""
+def import_directory(place: Place, source: str, task: str | None, name: str | None, allow_pickle: bool) -> None:
+    """Import what a directory has of the function of a task."""
     if not allow_pickle:
         raise click.UsageError(
             f"{source} is a directory of another library: {PICKLES}: --allow-pickle. Nothing was read."
         )
     if task is None:
-        raise click.UsageError("Say which task's results these are to become: --task mypackage.jobs:embed")
+        raise click.UsageError("Say which task gets the results: --task mypackage.jobs:embed")
     found = _task_of(task)
     _check_index(place, found)
-    with found.project, bar("entries") as told:
-        taken = import_cache(source, found, allow_pickle=True, name=name, progress=told)
-    _tell(taken)
+    with found.project, bar("entries") as advance:
+        report = import_cache(source, found, allow_pickle=True, name=name, progress=advance)
+    _print(report)
 
 
-def _task_of(words: str) -> Any:
-    """The task of ``module:name``, looked for in this directory too.
+def _task_of(words: str) -> Task[..., Any] | AsyncTask[..., Any]:
+    """The task of ``module:name``; the current directory is searched too.
 
     Raises:
         ConfigurationError: If there is none.
@@ -54,16 +54,16 @@ def _task_of(words: str) -> Any:
         raise ConfigurationError(f"there is no module {error.name!r}, here or installed: see --task {words}") from error
     for part in path.split("."):
         found = getattr(found, part, None)
-    if not isinstance(found, Task | AsyncTask):
-        raise ConfigurationError(f"{path!r} in {module} is no task: a function under @project.task is one")
-    return found
+    if isinstance(found, Task | AsyncTask):
+        return found
+    raise ConfigurationError(f"{path!r} in {module} is not a task: a function under @project.task is one")
 
 
-def _check_index(place: Place, task: Any) -> None:
+def _check_index(place: Place, task: Task[..., Any] | AsyncTask[..., Any]) -> None:
     named, its = place.index(must_exist=False), task.project.db
     if _identity(named) != _identity(its):
         raise ConfigurationError(
-            f"the task {task.function_name} keeps its results in {its!r}, and DB is {named!r}: write the index of its "
+            f"the results of the task {task.function_name} are in {its!r}, and DB is {named!r}: write the index of its "
             "project as DB"
         )
 
@@ -72,17 +72,18 @@ def _identity(db: TaskDB) -> str:
     return os.path.realpath(db.path) if isinstance(db, SQLiteTaskDB) else repr(db)
 
 
-def _tell(taken: ImportReport) -> None:
-    """Say what became of the entries; exit status 1 where some were left out, or none was there."""
-    click.echo(str(taken))
-    for reason, count in taken.left_out.most_common():
+def _print(report: ImportReport) -> None:
+    """Print what became of the entries; exit with 1 if some were left out, or there was none."""
+    click.echo(str(report))
+    for reason, count in report.left_out.most_common():
         click.echo(f"  {count:,} left out: {one_line(reason)}", err=True)
-    is_there = taken.taken or taken.already or taken.expired or taken.left_out
-    if not is_there:
-        names = [f"{one_line(name)} ({count:,})" for name, count in taken.others.items()]
-        listed = ", ".join(names[:_NAMED]) + ", …" * (len(names) > _NAMED)
+    any_entry = report.taken or report.already or report.expired or report.left_out
+    if not any_entry:
+        names = [f"{one_line(name)} ({count:,})" for name, count in report.others.items()]
+        listed = ", ".join(names[:_LISTED]) + ", …" * (len(names) > _LISTED)
         click.echo(
-            f"  nothing is there under {taken.name}; there is {listed or 'nothing at all'}: see --name", err=True
+            f"  there is no entry of {report.name}; there are those of {listed or 'no function'}: see --name",
+            err=True,
         )
-    if taken.left_out or not is_there:
+    if report.left_out or not any_entry:
         sys.exit(1)

@@ -1,4 +1,4 @@
-"""``list``, ``stats`` and ``failures``: many rows at a glance."""
+"""``list``, ``stats`` and ``failures``: tables of records."""
 
 from __future__ import annotations
 
@@ -15,26 +15,30 @@ from beautyspot.maintenance.export import as_dict
 from beautyspot.maintenance.maintenance import Maintenance
 from beautyspot.protocols.index import Failure, FunctionSummary, Order, Selection, Summary
 
-_LIMIT = 50  # rows that are listed if nobody says otherwise
+_LIMIT = 50  # rows that are listed by default
 _PAGE = 1000
 _KEY = 8  # digits of a key that are listed: enough to be told apart among a hundred thousand
 
-_limit = click.option("--limit", type=click.IntRange(min=1), help="At most so many.  [default: 50; all with --json]")
+_limit = click.option("--limit", type=click.IntRange(min=1), help="The most rows.  [default: 50; all with --json]")
 
 
 @click.command(name="list")
 @at_index()
 @filtered("function", "version", "status", "older_than", "newer_than", "larger", "smaller", "text")
 @click.option(
-    "--order", type=click.Choice(["created", "size", "seconds"]), default="created", show_default=True, help="By what."
+    "--order",
+    type=click.Choice(["created", "size", "seconds"]),
+    default="created",
+    show_default=True,
+    help="The order.",
 )
 @click.option("--ascending", is_flag=True, help="The oldest, smallest or quickest first.")
 @_limit
 @as_json
 def list_(place: Place, wanted: Wanted, order: Order, ascending: bool, limit: int | None, as_json: bool) -> None:
-    """List what is kept in DB, newest first.
+    """List the cached results of DB, newest first.
 
-    The key in front is what `beautyspot show` asks for.
+    `beautyspot show` takes the key in the first column.
     """
     with place.open() as kept:
         selection = wanted.selection(kept)
@@ -48,17 +52,17 @@ def list_(place: Place, wanted: Wanted, order: Order, ascending: bool, limit: in
         _print_failures([row for row in rows if isinstance(row, Failure)])
     else:
         _print_results([row for row in rows if isinstance(row, Summary)])
-    _tell_count(len(rows), count, "failure" if selection.status == "failed" else "result")
+    _print_count(len(rows), count, "failure" if selection.status == "failed" else "result")
 
 
 @click.command()
 @at_index()
 @filtered("function", "text")
-@click.option("--traceback", is_flag=True, help="With their tracebacks; one failure alone has its own in any case.")
+@click.option("--traceback", is_flag=True, help="With tracebacks; a single failure is shown with its own in any case.")
 @_limit
 @as_json
 def failures(place: Place, wanted: Wanted, traceback: bool, limit: int | None, as_json: bool) -> None:
-    """List calls of DB that failed and were not kept since, newest first."""
+    """List calls of DB that failed and have not succeeded since, newest first."""
     with place.open() as kept:
         selection = wanted.selection(kept)._replace(status="failed")
         if as_json:
@@ -73,16 +77,16 @@ def failures(place: Place, wanted: Wanted, traceback: bool, limit: int | None, a
             print_failure(failure)
     else:
         _print_failures(rows)
-    _tell_count(len(rows), count, "failure")
+    _print_count(len(rows), count, "failure")
 
 
 @click.command()
 @at_index()
 @as_json
 def stats(place: Place, as_json: bool) -> None:
-    """Sum up what is kept of each version of each function of DB.
+    """Sum up the results of each version of each function of DB.
 
-    "saved" is how long the results took to make, which recalling them saves.
+    "saved" is how long the results took to compute, which is what hits save.
     """
     with place.open() as kept:
         rows = kept.catalog.functions()
@@ -103,7 +107,7 @@ def stats(place: Place, as_json: bool) -> None:
     )
     print_table(shown, map(_summed_up, rows), _summed_up(total) if rows else None)
     if not rows:
-        click.echo("nothing is kept", err=True)
+        click.echo("there are no results", err=True)
 
 
 def print_failure(failure: Failure) -> None:
@@ -139,7 +143,7 @@ def _print_results(rows: list[Summary]) -> None:
         Column("size", right=True),
         Column("took", right=True),
     ]
-    print_table(columns, ([*_begun(row), size_text(row.size), seconds_text(row.seconds)] for row in rows))
+    print_table(columns, ([*_cells(row), size_text(row.size), seconds_text(row.seconds)] for row in rows))
 
 
 def _print_failures(rows: list[Failure]) -> None:
@@ -150,10 +154,10 @@ def _print_failures(rows: list[Failure]) -> None:
         Column("input", gives=True),
         Column("error", gives=True),
     ]
-    print_table(columns, ([*_begun(row), f"{row.error.removeprefix('builtins.')}: {row.message}"] for row in rows))
+    print_table(columns, ([*_cells(row), f"{row.error.removeprefix('builtins.')}: {row.message}"] for row in rows))
 
 
-def _begun(row: Summary | Failure) -> list[str]:
+def _cells(row: Summary | Failure) -> list[str]:
     return [row.key.hex()[:_KEY], time_text(row.created), tail_of(row.function), row.input]
 
 
@@ -163,6 +167,6 @@ def _summed_up(row: FunctionSummary) -> list[str]:
     return [name, row.version, *sums, time_text(row.latest)]
 
 
-def _tell_count(shown: int, count: int, what: str) -> None:
+def _print_count(shown: int, count: int, what: str) -> None:
     cut = shown < count
     click.echo(f"{shown:,} of " * cut + counted(count, what) + f"; --limit {count} lists all" * cut, err=True)

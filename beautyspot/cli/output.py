@@ -1,4 +1,4 @@
-"""What commands print: tables that fit the terminal, plain lines where nobody looks, and bars."""
+"""Output of commands: tables that fit the terminal, tab-separated lines elsewhere, and progress bars."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Column(NamedTuple):
     """A column of a table.
 
     Attributes:
-        name: At its top.
-        right: Whether it is flush right.
-        gives: Whether it gives way where the terminal is too narrow.
+        name: The title.
+        right: Whether the cells are aligned to the right.
+        gives: Whether the column may shrink if the terminal is too narrow.
     """
 
     name: str
@@ -30,7 +30,7 @@ class Column(NamedTuple):
 
 
 def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]], total: Sequence[str] | None = None) -> None:
-    """Print a table that fits the terminal; where the output goes elsewhere, whole cells between tabs."""
+    """Print a table that fits the terminal; if the output is not a terminal, whole cells between tabs."""
     if not sys.stdout.isatty():
         for row in ([column.name for column in columns], *rows):
             click.echo("\t".join(map(one_line, row)))
@@ -52,7 +52,7 @@ def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]], total:
 
 
 def _widths(columns: Sequence[Column], rows: Iterable[Sequence[str]], available: int) -> list[int]:
-    """How wide each column may be: as wide as it wants, but for those that give way, which share what is left."""
+    """The width of each column: what its cells need; columns that may shrink share the rest."""
     from rich.cells import cell_len
 
     wanted = [cell_len(column.name) for column in columns]
@@ -67,20 +67,20 @@ def _widths(columns: Sequence[Column], rows: Iterable[Sequence[str]], available:
 
 
 def print_json(thing: Any) -> None:
-    """Print one line of JSON; halves of characters, which UTF-8 has not got, are escaped."""
+    """Print one line of JSON; lone surrogates, which UTF-8 cannot encode, are escaped."""
     click.echo(json.dumps(thing, ensure_ascii=False).encode("utf-8", "backslashreplace"))
 
 
 def tail_of(name: str, length: int = 28) -> str:
-    """A function's name as a table has it: not the script's ``__main__``, and its end where it is long."""
+    """A function's name as a table shows it: without a script's ``__main__``, and cut to its end if it is long."""
     name = name.removeprefix("__main__.")
     return name if len(name) <= length or not sys.stdout.isatty() else f"…{name[1 - length :]}"
 
 
 @contextmanager
 def bar(unit: str, total: int | None = None) -> Iterator[Callable[[int], object]]:
-    """A bar where someone looks, to be told how much was done since it was told last."""
+    """A progress bar, on a terminal alone; yields a function that advances it by a number."""
     from tqdm import tqdm
 
-    with tqdm(unit=f" {unit}", total=total, disable=None, file=sys.stderr, leave=False) as shown:
-        yield shown.update
+    with tqdm(unit=f" {unit}", total=total, disable=None, file=sys.stderr, leave=False) as drawn:
+        yield drawn.update

@@ -1,4 +1,4 @@
-"""``prune``, ``clear`` and ``gc``: dropping what is kept."""
+"""``prune``, ``clear`` and ``gc``: deleting cached results."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from beautyspot.cli.confirm import ask, dry_run, yes
 from beautyspot.cli.filters import Wanted, duration, filtered
 from beautyspot.cli.output import bar
 from beautyspot.cli.target import Place, at_index
-from beautyspot.maintenance.eviction import Evicted
+from beautyspot.maintenance.eviction import EvictionReport
 from beautyspot.maintenance.retention import Retention
 from beautyspot.protocols.index import Selection
 
@@ -19,20 +19,22 @@ from beautyspot.protocols.index import Selection
 @click.command()
 @at_index()
 @filtered("older_than", "function", "version", "text", "larger")
-@click.option("--expired", "status", flag_value="expired", help="Whose time to live is over.")
-@click.option("--failed", "status", flag_value="failed", help="Notes of calls that failed, and no results.")
+@click.option("--expired", "status", flag_value="expired", help="Only expired results.")
+@click.option("--failed", "status", flag_value="failed", help="Recorded failures, and no results.")
 @dry_run
 @yes
 def prune(place: Place, wanted: Wanted, status: Literal["expired", "failed"] | None, dry_run: bool, yes: bool) -> None:
-    """Drop results of DB that meet all that is asked for.
+    """Delete the results of DB that match all given options.
 
-    By age and function alone, notes of failures and of ended maps go with them. Killed, the same command goes on.
+    By age and function alone, recorded failures and ended maps go with them. If killed, run the same command again.
     """
     if not wanted and status is None:
-        raise click.UsageError("Say what to drop: at least one of the options. `beautyspot clear` drops everything.")
+        raise click.UsageError(
+            "Give at least one option that says what to delete. `beautyspot clear` deletes everything."
+        )
     with place.open() as kept:
         selection = wanted.selection(kept)._replace(status=status or "kept")
-    _drop(place, selection, dry_run, yes)
+    _delete(place, selection, dry_run, yes)
 
 
 @click.command()
@@ -40,12 +42,12 @@ def prune(place: Place, wanted: Wanted, status: Literal["expired", "failed"] | N
 @dry_run
 @yes
 def clear(place: Place, dry_run: bool, yes: bool) -> None:
-    """Drop every result of DB with its blob, and all notes of failures and ended maps."""
-    _drop(place, Selection(), dry_run, yes)
+    """Delete every result of DB with its blob, and all recorded failures and ended maps."""
+    _delete(place, Selection(), dry_run, yes)
 
 
 def _rules(_: click.Context, __: click.Parameter, words: tuple[str, ...]) -> dict[str, str | None]:
-    """Rules of a retention as they are written, PATTERN=TIME; ``never`` is no time at all."""
+    """The rules of a retention, written PATTERN=TIME; ``never`` stands for no time."""
     pairs = [word.rpartition("=") for word in words]
     if not all(pattern and equals for pattern, equals, _ in pairs):
         raise click.BadParameter("a rule is written PATTERN=TIME, as in '*=1y' or 'scrape.*=30d'")
@@ -60,12 +62,12 @@ def _rules(_: click.Context, __: click.Parameter, words: tuple[str, ...]) -> dic
     multiple=True,
     metavar="PATTERN=TIME",
     callback=_rules,
-    help="Drop results of functions that PATTERN fits once they are so old, and all whose own ttl is over: "
-    "'scrape.*=30d', '*=1y', 'models.*=never'. The first that fits holds.",
+    help="Evict results of functions that match PATTERN and are older than TIME, and all whose own ttl has expired: "
+    "'scrape.*=30d', '*=1y', 'models.*=never'. The first match applies.",
 )
-@click.option("--max-bytes", metavar="SIZE", help="Drop the longest unused results above so many bytes: 10GB.")
-@click.option("--grace", type=duration, default="1h", show_default=True, help="How old a blob must be.")
-@click.option("--compact", is_flag=True, help="Give the space of dropped rows back; writers wait meanwhile.")
+@click.option("--max-bytes", metavar="SIZE", help="Evict the least recently used results above this size: 10GB.")
+@click.option("--grace", type=duration, default="1h", show_default=True, help="The least age of a blob to delete.")
+@click.option("--compact", is_flag=True, help="Return the space of deleted rows to the disk; writers wait meanwhile.")
 @dry_run
 @yes
 def gc(
@@ -77,39 +79,39 @@ def gc(
     dry_run: bool,
     yes: bool,
 ) -> None:
-    """Remove blobs that no result of DB refers to: what killed writers left. With rules, drop results first.
+    """Delete blobs that no result of DB refers to, which killed writers left. With rules, evict results first.
 
-    Blobs of other SQLite indexes beside DB, or beside the blobs, are left alone, and so is what a running call keeps.
+    Blobs of other SQLite indexes beside DB, or beside the blobs, stay, and so do those of running calls.
     """
     retention = Retention(rules, max_bytes)
-    with place.open() as kept, bar("rows") as told:
-        found = kept.gc(grace=grace, dry_run=True, retention=retention, progress=told)
+    with place.open() as kept, bar("rows") as advance:
+        found = kept.gc(grace=grace, dry_run=True, retention=retention, progress=advance)
     if retention:
         click.echo(_evicted(found.evicted))
-    young = f"; {found.young:,} that may be in the making are left" if found.young else ""
+    young = f"; {found.young:,} younger or in use stay" if found.young else ""
     click.echo(f"{counted(found.blobs, 'blob')} without a result, {size_text(found.size)}{young}")
     if dry_run or not (found.blobs or found.evicted.results or compact):
         return
     if found.blobs or found.evicted.results:
-        ask(f"Remove {found}?", yes)
-    with place.open(to_write=True) as kept, bar("rows") as told:
-        removed = kept.gc(grace=grace, compact=compact, retention=retention, progress=told)
-    click.echo(f"removed {removed}, {size_text(removed.size + removed.evicted.size)}")
+        ask(f"Delete {found}?", yes)
+    with place.open(to_write=True) as kept, bar("rows") as advance:
+        deleted = kept.gc(grace=grace, compact=compact, retention=retention, progress=advance)
+    click.echo(f"deleted {deleted}, {size_text(deleted.size + deleted.evicted.size)}")
 
 
-def _evicted(evicted: Evicted) -> str:
-    """What a retention drops, in words, with its bytes."""
+def _evicted(evicted: EvictionReport) -> str:
+    """What a retention evicts, in words, with its bytes."""
     left = f"; {counted(evicted.oversized, 'result')} larger than that left" if evicted.oversized else ""
     return f"{evicted}, {size_text(evicted.size)}{left}"
 
 
-def _drop(place: Place, selection: Selection, dry_run: bool, yes: bool) -> None:
+def _delete(place: Place, selection: Selection, dry_run: bool, yes: bool) -> None:
     with place.open() as kept:
         found = kept.prune(selection, dry_run=True)
     click.echo(f"{found}, {size_text(found.size)}")
     if dry_run or not (found.results or found.failures):
         return
-    ask(f"Drop {found}?", yes)
-    with place.open(to_write=True) as kept, bar("results looked at") as told:
-        dropped = kept.prune(selection, progress=told)
-    click.echo(f"dropped {dropped}")
+    ask(f"Delete {found}?", yes)
+    with place.open(to_write=True) as kept, bar("results checked") as advance:
+        deleted = kept.prune(selection, progress=advance)
+    click.echo(f"deleted {deleted}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -18,7 +19,7 @@ from beautyspot.serialization.inspector import UnknownObject
 from beautyspot.serialization.to_json import as_payload, library_kind, to_plain
 
 _LONGEST = 20_000  # characters of a value that are shown
-_ITEMS = 30  # of a list, a dict or a set
+_ITEMS = 30  # items of a list, a dict or a set
 _STRING = 2000  # characters of a text inside a value
 _DEEPEST = 50  # levels
 _CUT = re.compile(r"\.\.\.|['\"]\+\d+")  # where rich left something out
@@ -35,9 +36,9 @@ _CUT = re.compile(r"\.\.\.|['\"]\+\d+")  # where rich left something out
 )
 @as_json
 def show(place: Place, key: str, raw: str | None, as_json: bool) -> None:
-    """Show the result of DB whose key begins with KEY: its input, what is known of it, and its value.
+    """Show the result of DB whose key begins with KEY: its input, its record and its value.
 
-    Of a call that failed, its traceback.
+    For a failed call, show its traceback.
     """
     with place.open() as kept:
         row = kept.one(key)
@@ -57,7 +58,7 @@ def show(place: Place, key: str, raw: str | None, as_json: bool) -> None:
 @click.command()
 @at_index("KEY")
 def explain(place: Place, key: str) -> None:
-    """Say what there is under a KEY of DB, and which other kept call of its function is the nearest to it."""
+    """Show the state of a KEY of DB, and the nearest other cached call of its function."""
     with place.open() as kept:
         row = kept.one(key)
         click.echo(printable(f"{row.function}({row.input})\n{kept.explain(row)}"))
@@ -71,17 +72,17 @@ def _write(value: Any, content_type: str | None, target: str) -> None:
         click.echo(f"{target}: {size_text(len(payload.content))} of {payload.content_type}", err=True)
 
 
-def _print_as_json(row: Summary, value_of: Any) -> None:
-    told = {**as_dict(row), "value": None, "problem": None}
+def _print_as_json(row: Summary, value_of: Callable[[bytes], Any]) -> None:
+    record: dict[str, Any] = {**as_dict(row), "value": None, "problem": None}
     try:
-        told["value"] = to_plain(value_of(row.key))
+        record["value"] = to_plain(value_of(row.key))
     except BeautyspotError as error:
-        told["problem"] = str(error)
-    print_json(told)
+        record["problem"] = str(error)
+    print_json(record)
 
 
 def _print_head(row: Summary) -> None:
-    told = {
+    head = {
         "key": row.key.hex(),
         "function": row.function,
         "version": row.version,
@@ -93,14 +94,14 @@ def _print_head(row: Summary) -> None:
         "type": row.content_type or "",
         "worker": row.worker,
     }
-    for name, text in told.items():
+    for name, text in head.items():
         if text:
             click.echo(click.style(f"{name:<9} ", bold=True) + one_line(text))
     click.echo()
 
 
 def _pretty(value: Any) -> str:
-    """A value as Python shows it, cut where it is large; a text as it is."""
+    """A value as Python shows it, cut if it is large; a text as it is."""
     if isinstance(value, str):
         text, is_cut = value, False
     elif isinstance(value, bytes | bytearray | memoryview):
@@ -119,9 +120,9 @@ def _pretty(value: Any) -> str:
 
 
 def _shown(value: Any) -> Any:
-    """A value in which what stands for objects is printed as they would be."""
+    """A value in which each `UnknownObject` prints as its object would."""
     if isinstance(value, UnknownObject):
-        return _Stand(value)
+        return _StandIn(value)
     if type(value) is dict:
         return {key: _shown(item) for key, item in value.items()}
     if type(value) in (list, tuple):
@@ -129,10 +130,10 @@ def _shown(value: Any) -> Any:
     return value
 
 
-class _Stand:
-    """Stands for an object whose class is not at hand; rich prints it as ``Name(field=…)``."""
+class _StandIn:
+    """Stands for an object of an unknown class; rich prints it as ``Name(field=…)``."""
 
-    def __new__(cls, value: UnknownObject) -> _Stand:
+    def __new__(cls, value: UnknownObject) -> _StandIn:
         return object.__new__(type(one_line(value.kind), (cls,), {}))
 
     def __init__(self, value: UnknownObject) -> None:

@@ -1,4 +1,4 @@
-"""Where a command finds what it works on: the index, its blobs and the secret."""
+"""The target of a command: the index, its blobs and the secret."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from beautyspot.storage import open_storage
 
 Command = Callable[..., Any]
 
-_NAMED = 6  # indexes of a directory that an error names
+_LISTED = 6  # indexes of a directory that an error lists
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +29,9 @@ class Place:
     """An index with its blobs.
 
     Attributes:
-        db: A path or a URL.
-        storage_path: A directory or a URL; ``None``: ``blobs`` beside an index in a file, else ``./blobs``.
-        s3_opts: Of a storage in S3.
+        db: The path or URL of the index.
+        storage_path: The place of the blobs; ``None``: ``blobs`` beside an index in a file, else ``./blobs``.
+        s3_opts: The options of a storage in S3.
     """
 
     db: str
@@ -40,16 +40,16 @@ class Place:
 
     @contextmanager
     def open(self, to_write: bool = False) -> Iterator[Maintenance]:
-        """What is kept there; an SQLite file is only read, and nothing is made, unless it is opened *to_write*."""
+        """Open it; without *to_write*, an SQLite file is opened read-only and nothing is created."""
         db = self.index(must_exist=True)
         if isinstance(db, SQLiteTaskDB) and not to_write:
             db = SQLiteTaskDB(db.path, read_only=True)
         with closing(Maintenance(db, self.storage(db), secret=secret())) as kept:
-            db.lookup([bytes(16)])  # an index that is none is told of before anything else
+            db.lookup([bytes(16)])  # a file that is not an index is an error before anything else
             yield kept
 
     def index(self, must_exist: bool) -> TaskDB:
-        """The index; a path that is wrong must not become a new one where it *must_exist*."""
+        """The index; with *must_exist*, a wrong path is an error and not a new index."""
         db = open_db(self.db)
         if must_exist and isinstance(db, SQLiteTaskDB) and not os.path.isfile(db.path):
             raise ConfigurationError(f"there is no index at {db.path}: give the path of a .db file, or a URL")
@@ -58,7 +58,7 @@ class Place:
         return db
 
     def storage(self, db: TaskDB) -> BlobStorage:
-        """Where the blobs of *db* lie."""
+        """The storage of the blobs of *db*."""
         return open_storage(self.storage_path or blobs_beside(db), dict(self.s3_opts) or None)
 
 
@@ -68,12 +68,12 @@ def secret() -> str | None:
 
 
 def at_index(word: str | None = None) -> Callable[[Command], Command]:
-    """Gives a command the `Place` that its arguments and options name, and the *word* that must follow DB, if any."""
+    """Give a command the `Place` that its arguments and options name, and the *word* that must follow DB, if any."""
 
     def decorate(command: Command) -> Command:
         @functools.wraps(command)
         def run(words: tuple[str, ...], storage_path: str | None, s3_opt: tuple[str, ...], **rest: Any) -> Any:
-            db, given = _told_apart(words, word)
+            db, given = _split(words, word)
             place = Place(db or only_index(), storage_path, pairs_of(s3_opt))
             return command(place, *given, **rest)
 
@@ -83,7 +83,7 @@ def at_index(word: str | None = None) -> Callable[[Command], Command]:
     return decorate
 
 
-def _told_apart(words: tuple[str, ...], word: str | None) -> tuple[str | None, tuple[str, ...]]:
+def _split(words: tuple[str, ...], word: str | None) -> tuple[str | None, tuple[str, ...]]:
     most = 1 if word is None else 2
     if word is not None and not words:
         raise click.UsageError(f"Missing argument '{word}'.")
@@ -94,7 +94,7 @@ def _told_apart(words: tuple[str, ...], word: str | None) -> tuple[str | None, t
 
 
 def storage_options(prefix: str, whose: str) -> Callable[[Command], Command]:
-    """Options that say where the blobs of an index lie."""
+    """Options for the place of the blobs of an index."""
 
     def decorate(command: Command) -> Command:
         command = click.option(
@@ -114,7 +114,7 @@ def storage_options(prefix: str, whose: str) -> Callable[[Command], Command]:
 
 
 def pairs_of(s3_opt: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
-    """Options of S3 as they are written, NAME=VALUE."""
+    """Options of S3, written NAME=VALUE."""
     pairs = [option.partition("=") for option in s3_opt]
     if not all(name and equals for name, equals, _ in pairs):
         raise click.BadParameter("an option of S3 is written NAME=VALUE, as in endpoint_url=http://127.0.0.1:9000")
@@ -130,6 +130,6 @@ def only_index() -> str:
     found = sorted(name for name in os.listdir() if name.endswith(".db") and os.path.isfile(name))
     if len(found) == 1:
         return found[0]
-    names = ", ".join(found[:_NAMED]) + ", …" * (len(found) > _NAMED)
-    said = f"more than one index is in this directory ({names})" if found else "no .db file is in this directory"
-    raise ConfigurationError(f"{said}: write its path, or a URL, as DB, behind the name of the command")
+    names = ", ".join(found[:_LISTED]) + ", …" * (len(found) > _LISTED)
+    problem = f"more than one index is in this directory ({names})" if found else "no .db file is in this directory"
+    raise ConfigurationError(f"{problem}: write its path, or a URL, as DB, after the name of the command")

@@ -1,4 +1,4 @@
-"""``verify``: whether what is kept is whole."""
+"""``verify``: checks cached results."""
 
 from __future__ import annotations
 
@@ -14,67 +14,66 @@ from beautyspot.errors import BeautyspotError
 from beautyspot.maintenance.verification import UNRECOVERABLE, Health
 from beautyspot.protocols.index import Selection
 
-_TOLD = 20  # faults that are listed
+_LISTED = 20  # problems that are listed
 
 
 @click.command()
 @at_index()
-@click.option("--fix", is_flag=True, help="Drop results that are of no use, and orphaned blobs; asks first.")
+@click.option("--fix", is_flag=True, help="Delete unusable results and orphaned blobs; asks first.")
 @yes
-@click.option("--after", type=click.IntRange(min=0), default=0, metavar="PLACE", help="Go on behind this place.")
+@click.option("--after", type=click.IntRange(min=0), default=0, metavar="PLACE", help="Continue after this place.")
 def verify(place: Place, fix: bool, yes: bool, after: int) -> None:
-    """Check the index of DB, every result and its blob, and look for blobs that nothing refers to.
+    """Check the index of DB, every result and its blob, and find blobs that no result refers to.
 
-    Ends with exit code 1 if something is wrong and was not mended. What is unsigned, or of a type that is not known
-    here, is told and never dropped.
+    Ends with exit code 1 if there are problems that were not repaired. Unsigned results, and those of types that are
+    not known here, are reported and never deleted.
     """
-    health = _looked(place, after)
-    _tell(health)
+    health = _check(place, after)
+    _print(health)
     if not health:
-        repaired = _mended(place, health, after, yes) if fix else 0
+        repaired = _repaired(place, health, after, yes) if fix else 0
         sys.exit(1 if repaired < health.counts.total() else 0)
 
 
-def _tell(health: Health) -> None:
-    for problem in health.problems[:_TOLD]:
+def _print(health: Health) -> None:
+    for problem in health.problems[:_LISTED]:
         what = f"{problem.key.hex()[:8]} {problem.function}({problem.input}): " if problem.key is not None else ""
         click.echo(f"{click.style(problem.kind, fg='red')}  {one_line(what + problem.text)}")
-    if len(health.problems) > _TOLD:
-        click.echo(f"… and {health.counts.total() - _TOLD:,} more")
+    if len(health.problems) > _LISTED:
+        click.echo(f"… and {health.counts.total() - _LISTED:,} more")
     click.echo(str(health))
 
 
-def _looked(place: Place, after: int) -> Health:
-    """Look at all; where that is ended, tell what was found and from where to go on."""
-    so_far, reached = Health(), after
+def _check(place: Place, after: int) -> Health:
+    """Check everything; if that is interrupted, print what was found and where to continue."""
+    so_far, reached, checked = Health(), after, 0
     try:
-        with place.open() as kept, bar("results", kept.catalog.count(Selection()) if not after else None) as told:
-            seen = 0
+        with place.open() as kept, bar("results", kept.catalog.count(Selection()) if not after else None) as advance:
 
             def progress(health: Health) -> None:
-                nonlocal so_far, reached, seen
-                told(health.checked - seen)
-                so_far, reached, seen = health, health.place, health.checked
+                nonlocal so_far, reached, checked
+                advance(health.checked - checked)
+                so_far, reached, checked = health, health.place, health.checked
 
             return kept.verify(after=after, progress=progress)
     except (KeyboardInterrupt, BeautyspotError):
         if reached > after:
-            _tell(so_far)
-            click.echo(f"not all was looked at; to go on: --after {reached}", err=True)
+            _print(so_far)
+            click.echo(f"not everything was checked; to continue: --after {reached}", err=True)
         raise
 
 
-def _mended(place: Place, health: Health, after: int, yes: bool) -> int:
+def _repaired(place: Place, health: Health, after: int, yes: bool) -> int:
     rows = sum(health.counts[kind] for kind in UNRECOVERABLE)
     blobs = health.counts["orphaned"]
     if not rows + blobs:
-        click.echo("none of it can be mended by dropping it", err=True)
+        click.echo("none of it can be repaired by deleting it", err=True)
         return 0
-    ask(f"Drop {counted(rows, 'result')}, which would run again in any case, and {counted(blobs, 'blob')}?", yes)
-    with place.open(to_write=True) as kept, bar("results") as told:
+    ask(f"Delete {counted(rows, 'result')}, which would run again in any case, and {counted(blobs, 'blob')}?", yes)
+    with place.open(to_write=True) as kept, bar("results") as advance:
         if health.counts.total() == len(health.problems):
             repaired = kept.repair(health)
-        else:  # more than are told one by one
-            repaired = kept.verify(fix=True, after=after, progress=lambda _: told(200)).repaired
-    click.echo(f"dropped {repaired:,}")
+        else:  # more than are listed one by one
+            repaired = kept.verify(fix=True, after=after, progress=lambda _: advance(200)).repaired
+    click.echo(f"deleted {repaired:,}")
     return repaired

@@ -1,8 +1,8 @@
 """The results app: `results_app` as an object of Panel, `serve` for ``beautyspot ui``.
 
 `queries` asks the index; `browser`, `detail`, `activity` and `health` are the views, made of `widgets`, and `app`
-puts them together. What comes from a result becomes HTML in `markup`, `render` and `images`, escaped, or stands in a
-frame of `iframes`. `server`, `auth`, `security` and `downloads` are for a server of one's own.
+puts them together. What comes from a result is escaped by `markup`, `render` and `images`, or shown in a frame
+by `iframes`. `server`, `auth`, `security` and `downloads` are the server of ``beautyspot ui``.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ def results_app(
     allow_delete: bool = False,
     per_page: int = 20,
 ) -> Any:
-    """The results app, to be placed in a page of Panel; make one for each session.
+    """The results app, as an object for a page of Panel; make one for each session.
 
     Args:
-        place: A project, an index, or the path or URL of one.
-        storage_path: Where its large results lie; ``None``: in ``blobs`` beside an index in a file, else in
-            ``./blobs``. Of a project, its own.
-        s3_opts: Of a storage in S3, as those of a project.
-        secret: Of the project, if it has one.
-        allow_delete: Whether results can be dropped in the app.
-        per_page: Rows of a page.
+        place: A project, an index, or the path or URL of an index.
+        storage_path: The place of the blobs; ``None``: ``blobs`` beside an index in a file, else ``./blobs``. A project
+            has its own.
+        s3_opts: The options of a storage in S3, as for a project.
+        secret: The secret of the project, if it has one.
+        allow_delete: Whether results can be deleted in the app.
+        per_page: The number of rows of a page.
 
     Returns:
         A `panel.viewable.Viewer`.
 
     Raises:
-        ConfigurationError: If Panel is missing, or the place cannot be one.
+        ConfigurationError: If Panel is missing, or *place* is no such thing.
     """
     check_panel()
     from beautyspot.dashboard.app import ResultsApp

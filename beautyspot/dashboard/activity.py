@@ -1,4 +1,4 @@
-"""Functions, with what is kept of each, and when it came; and maps, with how far they have come."""
+"""FunctionsView: the results of each function, and when they were stored. MapsView: the progress of maps."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from beautyspot.dashboard import markup
 from beautyspot.dashboard.queries import Source
 from beautyspot.dashboard.widgets import Markup, labelled
 from beautyspot.errors import BeautyspotError
-from beautyspot.protocols.index import MapProgress
+from beautyspot.protocols.index import FunctionSummary, MapProgress
 from beautyspot.protocols.records import SILENT
 
 __all__ = ["FunctionsView", "MapsView"]
 
 _PERIODS = {"Last hour": 3600.0, "Last day": 86400.0, "Last week": 7 * 86400.0, "Last 90 days": 90 * 86400.0}
 _BINS = 60
-_SHOWN = 50  # maps
+_SHOWN = 50  # maps that are listed
 
 
 class FunctionsView(pn.viewable.Viewer):
-    """Per function and version: results, bytes, seconds that they took and recalling them saves, failures."""
+    """For each function and version: results, bytes, failures, and the seconds that computing took and hits save."""
 
     period: Any = param.Selector(default="Last week", objects=list(_PERIODS))
 
@@ -41,7 +41,7 @@ class FunctionsView(pn.viewable.Viewer):
 
     @param.depends("period", watch=True)
     async def refresh(self) -> None:
-        """Sum up anew, where something new has come."""
+        """Sum up again, if there are new results."""
         seconds, now = _PERIODS[self.period], time.time()
         try:
             results, failures = await self._source.activity(now - seconds, now, _BINS)
@@ -51,8 +51,8 @@ class FunctionsView(pn.viewable.Viewer):
             self._table.object = markup.block(markup.note(str(error), "failed"))
 
 
-def _functions(found: list[Any]) -> str:
-    columns = ["Function", "Version", "Results", "Size", "Took in all", "Each", "Failures", "Latest"]
+def _functions(found: list[FunctionSummary]) -> str:
+    columns = ["Function", "Version", "Results", "Size", "Total time", "Mean", "Failures", "Latest"]
     rows = [
         (
             f.function,
@@ -67,14 +67,14 @@ def _functions(found: list[Any]) -> str:
         for f in sorted(found, key=lambda f: -f.seconds)
     ]
     if not rows:
-        return markup.note("Nothing is kept yet.")
+        return markup.note("There are no results yet.")
     saved = markup.seconds_text(sum(f.seconds for f in found))
     total = f"{sum(f.results for f in found):,} results, {markup.size_text(sum(f.size for f in found))}"
-    return markup.note(f"{total}; recalling all of it saves {saved}") + markup.grid(columns, rows, (2, 3, 4, 5, 6))
+    return markup.note(f"{total}; hits save {saved}") + markup.grid(columns, rows, (2, 3, 4, 5, 6))
 
 
 class MapsView(pn.viewable.Viewer):
-    """Maps, the running ones first."""
+    """The maps of the index, the running ones first."""
 
     def __init__(self, source: Source, **params: Any) -> None:
         self._source = source
@@ -86,7 +86,7 @@ class MapsView(pn.viewable.Viewer):
         return self._list
 
     async def refresh(self) -> None:
-        """Look how far they have come."""
+        """Read the progress of the maps."""
         try:
             maps = await self._source.run(self._source.maintenance.maps)
         except BeautyspotError as error:
@@ -97,7 +97,7 @@ class MapsView(pn.viewable.Viewer):
         self.running = sum(state == "running" for state in states.values())
         ordered = sorted(maps, key=lambda m: (states[m.id] != "running", -m.started))
         shown = "".join(_map(m, states[m.id], now) for m in ordered[:_SHOWN])
-        none = markup.note("No map has run for longer than a second yet. Those that do are shown while they run.")
+        none = markup.note("No map has run for longer than a second yet. Maps that do are shown while they run.")
         self._list.object = markup.block(shown or none)
 
 
@@ -116,17 +116,17 @@ def _map(m: MapProgress, state: str, now: float) -> str:
     if state == "running" and m.total and rate:
         left = markup.seconds_text((m.total - done) / rate)
     elif state == "killed":
-        left = "it has said nothing for a minute, and may have been killed: the same line again goes on"
+        left = "no progress for a minute: it may have been killed. The same map again continues"
     total = f"{done:,} of {m.total:,}" if m.total is not None else f"{done:,}"
     pairs = [
         ("state", state),
         ("done", total),
-        ("recalled", f"{m.kept:,} ({100 * m.kept / done:.0f} %)" if done else None),
+        ("hits", f"{m.kept:,} ({100 * m.kept / done:.0f} %)" if done else None),
         ("ran", f"{m.run:,}"),
         ("failed", f"{m.failed:,}" if m.failed else None),
         ("rate", f"{rate:,.1f} a second"),
         ("time left", left),
-        ("began", f"{markup.full_time(m.started)}, {markup.seconds_text(seconds)} ago" if state == "running" else
+        ("started", f"{markup.full_time(m.started)}, {markup.seconds_text(seconds)} ago" if state == "running" else
          f"{markup.full_time(m.started)}, for {markup.seconds_text(seconds)}"),
         ("by", m.worker),
     ]  # fmt: skip

@@ -20,19 +20,23 @@ __all__ = ["ResultsApp"]
 
 TABS = ("results", "functions", "maps", "health")
 _TITLES = ("Results", "Functions", "Maps", "Health")
-_OTHERS: dict[str, Any] = {"functions": FunctionsView, "maps": MapsView, "health": HealthView}
+_OTHERS: dict[str, type[FunctionsView | MapsView | HealthView]] = {
+    "functions": FunctionsView,
+    "maps": MapsView,
+    "health": HealthView,
+}
 _STATE = (*TaskBrowser.FILTERS, "page", "key")
-_EVERY = 1000  # milliseconds between two looks
+_EVERY = 1000  # milliseconds between two refreshes
 
 
 class ResultsApp(pn.viewable.Viewer):
-    """Everything of the app below the head of its page.
+    """The whole app below the header of its page.
 
-    The state of the page stands in its address, so that it can be sent to somebody.
+    The state of the page is in its address, so that a link shows a colleague the same result.
 
     Args:
-        source: Where the results are.
-        per_page: Rows of a page.
+        source: The index and its storage.
+        per_page: The number of rows of a page.
     """
 
     tab: Any = param.Selector(default="results", objects=list(TABS))
@@ -44,18 +48,18 @@ class ResultsApp(pn.viewable.Viewer):
         self._source = source
         self.browser = TaskBrowser(source, per_page, **given)
         self.detail = ResultView(source, key=self.browser.key)
-        # Made when they are first looked at: each costs a new page a tenth of a second.
+        # Made when their tab is first opened: each costs a new page a tenth of a second.
         self._others: dict[str, FunctionsView | MapsView | HealthView] = {}
         self._pages = {name: pn.Column(sizing_mode="stretch_width") for name in _OTHERS}
         self._layout = self._laid_out()
         self._ticks = 0
         self.browser.param.watch(self._on_state, list(_STATE))
-        self.detail.param.watch(self._on_dropped, "dropped")
+        self.detail.param.watch(self._on_deleted, "deleted")
         self.param.watch(self._on_tab, "tab")
         begin = _begin()
         if begin is not None:
             begin(self._start)
-            # Only then: until its page is connected, Panel would ask for it again and again, without a pause.
+            # Only then: until the page is connected, Panel would call it again and again, without a pause.
             pn.state.onload(self._watch)
 
     def __panel__(self) -> Any:
@@ -76,7 +80,7 @@ class ResultsApp(pn.viewable.Viewer):
         return tabs
 
     def _view(self) -> FunctionsView | MapsView | HealthView | None:
-        """What is looked at, beside the results."""
+        """The view of the open tab; ``None`` for the results."""
         if self.tab not in _OTHERS:
             return None
         if self.tab not in self._others:
@@ -95,7 +99,7 @@ class ResultsApp(pn.viewable.Viewer):
 
     async def _tick(self) -> None:
         self._ticks += 1
-        self._write_address()  # a browser may have sent an older one back meanwhile
+        self._write_address()  # the browser may have sent back an older one
         view = self._view()
         if isinstance(view, HealthView):
             view.tick()
@@ -115,11 +119,11 @@ class ResultsApp(pn.viewable.Viewer):
             self.detail.key = self.browser.key
         self._write_address()
 
-    async def _on_dropped(self, _: Any) -> None:
+    async def _on_deleted(self, _: Any) -> None:
         await self.browser.refresh()
 
     def _write_address(self) -> None:
-        """Only what is not as it was at first, so that an address stays short."""
+        """Write what differs from the defaults, so that an address stays short."""
         if pn.state.location is None:
             return
         state = {} if self.tab == "results" else {"tab": self.tab}
@@ -133,9 +137,9 @@ class ResultsApp(pn.viewable.Viewer):
 
 
 def _begin() -> Any:
-    """How to begin: in a session at once, so that rows are there when the page asks; in a notebook when it is shown.
+    """What starts the app: in a session at once, so that the page finds its rows; in a notebook when it is shown.
 
-    A program that only makes an app, and has no event loop, begins nothing.
+    ``None`` in a program that only makes an app, and has no event loop.
     """
     if pn.state.curdoc is not None and pn.state.curdoc.session_context is not None:
         return pn.state.execute
@@ -147,7 +151,7 @@ def _begin() -> Any:
 
 
 def _state_of_address() -> dict[str, Any]:
-    """What the address says of the state of the page; what it cannot mean is left out."""
+    """The state of the page from its address, without invalid values."""
     search = pn.state.location.search if pn.state.location is not None else ""
     given: dict[str, Any] = {}
     for name, value in parse_qsl((search or "").lstrip("?")):

@@ -1,7 +1,7 @@
-"""Who is let in: those who know a token or a password; everyone, where neither was set.
+"""Authentication by a token or a password; without either, every request is allowed.
 
-The token stands in the address that is printed, once: it is exchanged for a cookie, so that it is in no page, no
-bookmark and no log of a proxy. Basic authentication is HTTP's own, so that there is no page to log in on.
+The printed address carries the token, which is exchanged for a cookie, so that it is in no page, no bookmark and no
+log of a proxy. The password is asked for by basic authentication of HTTP, so there is no login page.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from typing import Any
 from bokeh.server.auth_provider import AuthProvider
 from tornado.web import RequestHandler
 
-__all__ = ["Gate"]
+__all__ = ["Authenticator"]
 
-_LONGEST = 10_000  # browsers that are remembered
+_MOST_SESSIONS = 10_000  # browsers that are remembered
 
 
-class Gate(AuthProvider):
-    """Lets requests in, for pages, websockets and values alike.
+class Authenticator(AuthProvider):
+    """Authenticates requests, for pages, websockets and values alike.
 
     Args:
-        token: That opens the address ``/enter?token=…``; ``None``: there is none.
+        token: The token of the address ``/enter?token=…``; ``None``: there is none.
         basic_auth: ``user:password``; ``None``: there is none.
     """
 
@@ -35,43 +35,43 @@ class Gate(AuthProvider):
         super().__init__()
 
     def knows(self, handler: RequestHandler) -> bool:
-        """Whether a request comes from someone who was let in, or may be now."""
+        """Whether a request has a known cookie or the password."""
         if (handler.get_cookie(self._cookie) or "") in self._sessions:
             return True
         given = handler.request.headers.get("Authorization", "")
         return self._basic is not None and hmac.compare_digest(given.encode(), self._basic.encode())
 
     def enter(self, handler: RequestHandler) -> bool:
-        """Let the browser of a request in, from now on, if it shows the token or the password."""
+        """Set a cookie if a request has the token or the password; whether it has."""
         given = handler.get_query_argument("token", "")
         is_right = self._token is not None and hmac.compare_digest(given.encode(), self._token.encode())
         if not (is_right or self.knows(handler)):
             return False
         session = secrets.token_urlsafe(32)
         self._sessions[session] = None
-        while len(self._sessions) > _LONGEST:
+        while len(self._sessions) > _MOST_SESSIONS:
             self._sessions.pop(next(iter(self._sessions)))
         handler.set_cookie(self._cookie, session, httponly=True, samesite="Strict")
         return True
 
     @property
     def asks_for_password(self) -> bool:
-        """Whether a browser is to ask its user."""
+        """Whether the browser should ask its user for the password."""
         return self._basic is not None
 
     @property
     def get_user(self) -> Any:
-        """Asked by Bokeh with every request."""
+        """Called by Bokeh with every request."""
         return lambda handler: "guest" if self.knows(handler) else None
 
     @property
     def login_url(self) -> str:
-        """Where those are sent who are not known."""
+        """Where unauthenticated requests are redirected."""
         return "/enter"
 
     @property
     def login_handler(self) -> Any:
-        """What answers there."""
+        """The handler of that address."""
         return _Enter
 
 
@@ -79,13 +79,13 @@ class _Enter(RequestHandler):
     """Exchanges a token or a password for a cookie."""
 
     def get(self) -> None:
-        """Let in, or refuse."""
-        gate: Gate = self.application.auth_provider  # type: ignore[attr-defined]
-        if gate.enter(self):
+        """Set the cookie, or refuse."""
+        authenticator: Authenticator = self.application.auth_provider  # type: ignore[attr-defined]
+        if authenticator.enter(self):
             self.redirect("./")
             return
         self.set_status(401)
-        if gate.asks_for_password:
+        if authenticator.asks_for_password:
             self.set_header("WWW-Authenticate", 'Basic realm="beautyspot", charset="UTF-8"')
         self.set_header("Content-Type", "text/plain; charset=utf-8")
-        self.finish("Not let in: open the address that `beautyspot ui` printed, or give its password.\n")
+        self.finish("Access denied: open the address that `beautyspot ui` printed, or give its password.\n")

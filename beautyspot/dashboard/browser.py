@@ -1,8 +1,9 @@
-"""TaskBrowser: what was run, a page of rows at a time, filtered and ordered by the index itself."""
+"""TaskBrowser: cached results and failures, a page at a time, filtered and ordered by the index itself."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal, cast
 
 import panel as pn
@@ -42,7 +43,8 @@ class TaskBrowser(pn.viewable.Viewer):
     """A table over any number of rows, with filters above it.
 
     Args:
-        source: Where they are.
+        source: The index and its storage.
+        per_page: The number of rows of a page.
     """
 
     status: Any = param.Selector(default="Kept", objects=list(STATUSES))
@@ -52,7 +54,7 @@ class TaskBrowser(pn.viewable.Viewer):
     period: Any = param.Selector(default="Any time", objects=list(PERIODS))
     order: Any = param.Selector(default="Newest first", objects=list(ORDERS))
     page = param.Integer(default=1, bounds=(1, None))
-    key = param.String(default="", doc="Of the chosen row.")
+    key = param.String(default="", doc="The key of the chosen row.")
     follow = param.Boolean(default=False)
 
     FILTERS: ClassVar[tuple[str, ...]] = ("status", "function", "version", "text", "period", "order")
@@ -168,7 +170,7 @@ class TaskBrowser(pn.viewable.Viewer):
         await self.refresh()
 
     async def refresh(self) -> None:
-        """Fetch the page; an answer that comes after another question was asked is dropped."""
+        """Fetch the page; the answer to an outdated query is ignored."""
         self._turn += 1
         turn, selection, per_page = self._turn, self.selection, self.table.per_page
         order, descending = ORDERS[self.order]
@@ -191,11 +193,11 @@ class TaskBrowser(pn.viewable.Viewer):
         if turn == self._turn:
             self._show_total(total, order)
 
-    def _show(self, rows: Any, selection: Selection) -> None:
+    def _show(self, rows: Sequence[Summary | Failure], selection: Selection) -> None:
         now = time.time()
         keys = [row.key.hex() for row in rows]
         chosen = self.key if self.key in keys else ""
-        empty = "Nothing is kept that fits" if selection.status != "failed" else "No call has failed"
+        empty = "No result matches" if selection.status != "failed" else "No call has failed"
         cells = [_cells(row, now) for row in rows]
         self.table.param.update(keys=keys, rows=cells, chosen=chosen, empty=empty)
 
@@ -206,7 +208,7 @@ class TaskBrowser(pn.viewable.Viewer):
         self.table.param.update(total=shown, note=note)
 
     async def tick(self) -> None:
-        """Look whether something new has come; show it at once where that is wanted."""
+        """Check for new rows; show them at once if the user follows."""
         if not self._ready:
             return
         try:

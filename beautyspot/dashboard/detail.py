@@ -1,4 +1,4 @@
-"""ResultView: one result or one failure, with all that is known of it and what it looks like."""
+"""ResultView: one result or one failure, with its record and its value."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ __all__ = ["ResultView"]
 
 
 class ResultView(pn.viewable.Viewer):
-    """Shows what stands under a key.
+    """Shows the result or the failure of a key.
 
     Args:
-        source: Where it is.
-        key: Hexadecimal digits; empty for nothing.
+        source: The index and its storage.
+        key: The key as hexadecimal digits; empty for none.
     """
 
     key = param.String(default="")
-    dropped = param.Integer(default=0, doc="How many results were dropped here.")
+    deleted = param.Integer(default=0, doc="The number of results that were deleted here.")
 
     def __init__(self, source: Source, **params: Any) -> None:
         self._source = source
         self._head = Markup(markup.block(markup.note("Choose a row to see its result.")))
         self._body = Markup()
         self._download = pn.widgets.FileDownload(label="Download", visible=False, embed=False, auto=True)
-        self._forget = button("Drop this result", color="error", visible=False)
+        self._forget = button("Delete this result", color="error", visible=False)
         self._sure = False
         self._turn = 0
         super().__init__(**params)
@@ -54,7 +54,7 @@ class ResultView(pn.viewable.Viewer):
 
     @param.depends("key", watch=True, on_init=True)
     async def read(self) -> None:
-        """Show what is under the key; an answer that comes after another key was chosen is dropped."""
+        """Show the result of the key; the answer for a key that is no longer chosen is ignored."""
         self._turn += 1
         turn = self._turn
         self._reset_forget()
@@ -67,7 +67,7 @@ class ResultView(pn.viewable.Viewer):
         except BeautyspotError as error:
             row, problem = None, str(error)
         else:
-            problem = "nothing is kept under this key any more"
+            problem = "there is no result with this key any more"
         if turn != self._turn:
             return
         if row is None:
@@ -114,7 +114,7 @@ class ResultView(pn.viewable.Viewer):
             return
         if row.size > 5 * LARGEST:
             self._body.object += markup.block(
-                markup.note(f"To have it as a file: beautyspot show {row.key.hex()} --raw FILE")
+                markup.note(f"To download it: beautyspot show {row.key.hex()} --raw FILE")
             )
             return
 
@@ -125,12 +125,12 @@ class ResultView(pn.viewable.Viewer):
 
     def _reset_forget(self) -> None:
         self._sure = False
-        self._forget.param.update(visible=False, label="Drop this result")
+        self._forget.param.update(visible=False, label="Delete this result")
 
     async def _on_forget(self, _: Any) -> None:
         if not self._sure:
             self._sure = True
-            self._forget.label = "Really drop it? It runs again when it is next called for"
+            self._forget.label = "Really delete it? The next call runs again"
             return
         key = self.key
         try:
@@ -138,7 +138,7 @@ class ResultView(pn.viewable.Viewer):
         except BeautyspotError as error:
             self._body.object = markup.block(markup.note(str(error), "failed"))
             return
-        self.dropped += 1
+        self.deleted += 1
         await asyncio.sleep(0)
         await self.read()
 
@@ -154,7 +154,7 @@ def _head(row: Summary | Failure) -> str:
         pairs += [
             ("size", f"{markup.size_text(row.size)} ({row.size:,} bytes)"),
             ("type", row.content_type and f"{label_of(row.content_type)} ({row.content_type})"),
-            ("good until", None if row.expires is None else markup.full_time(row.expires)),
+            ("expires", None if row.expires is None else markup.full_time(row.expires)),
         ]
     pairs += [("version", row.version), ("by", row.worker), ("key", row.key.hex())]
     title = f"<h2>{escape(row.function)}</h2><code class='input'>{escape(row.input)}</code>"

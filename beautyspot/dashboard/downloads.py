@@ -1,7 +1,7 @@
 """The route ``value/KEY``: one result as a file, to be downloaded, played or shown by the browser itself.
 
-A key is all that a request can say: where the bytes lie is for the index and its storage to know. Only what a browser
-shows without running anything is given to be shown; the rest is a download, whatever its content type.
+A request names a key and nothing else: the index and its storage know where the bytes are. Only what a browser shows
+without running anything is sent to be shown; the rest is a download, whatever its content type.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 
 
 class ValueHandler(AuthRequestHandler):
-    """Answers for the value of a key, in parts where a player asks for them."""
+    """Sends the value of a key, in ranges if a player asks for them."""
 
     def initialize(self, source: Source) -> None:
         """Called by Tornado."""
@@ -46,7 +46,7 @@ class ValueHandler(AuthRequestHandler):
         try:
             row = await self._source.run(self._source.find, key)
             if not isinstance(row, Summary) or row.key.hex() != key:
-                raise HTTPError(404, reason="nothing is kept under this key")
+                raise HTTPError(404, reason="there is no result with this key")
             content, kind, suffix = await self._source.run(_content, self._source, row)
         except BeautyspotError as error:
             raise HTTPError(404, log_message=str(error), reason="this result cannot be read") from error
@@ -83,14 +83,14 @@ class ValueHandler(AuthRequestHandler):
 
 
 def _part(first: str, last: str, size: int) -> tuple[int, int]:
-    """From where to where a range goes; a range without its beginning counts from the end."""
+    """The start and end of a range; a range without a start counts from the end."""
     if not first:
         return max(0, size - int(last)), size
     return int(first), min(size, int(last) + 1 if last else size)
 
 
 def _content(source: Source, row: Summary) -> tuple[Buffer, str, str]:
-    """The bytes of a result as a file, their content type and suffix; of a large one without a copy."""
+    """The bytes of a result as a file, their content type and suffix; a large one is not copied."""
     if row.size > LARGEST:
         large = source.large_content(row.key)
         if large is not None:
@@ -101,5 +101,5 @@ def _content(source: Source, row: Summary) -> tuple[Buffer, str, str]:
 
 
 def patterns(source: Source) -> list[tuple[str, Any, dict[str, Any]]]:
-    """The route, as Tornado takes it."""
+    """The route for Tornado."""
     return [(r"/value/([0-9a-f]{32})", ValueHandler, {"source": source})]

@@ -1,4 +1,4 @@
-"""Frames for what may run or load anything: of an origin of their own, without a way out to the page or the network.
+"""Frames for untrusted content: each has its own origin, and no access to the page or the network.
 
 HTML and Markdown are shown without any script. Diagrams and charts are drawn by programs that run in the frame, which
 come from this machine: shipped with beautyspot, or with Panel.
@@ -26,7 +26,7 @@ _HEIGHTS = {"mermaid": "60vh", "graphviz": "60vh", "plotly": "480px", "vega": "4
 
 
 class Frames(pn.viewable.Viewer):
-    """What is served for frames: any server of Panel answers for the files that a component of it lists."""
+    """The files for frames: any server of Panel serves the files that a component lists."""
 
     _resources: ClassVar[dict[str, dict[str, str]]] = {
         "files": {name: f"static/{name}" for name in ("mermaid.min.js", "viz-global.js", "frame.js")}
@@ -34,7 +34,7 @@ class Frames(pn.viewable.Viewer):
 
 
 def page(body: str, title: str) -> str:
-    """A frame with a page that someone else wrote: it shows, and neither runs nor loads anything."""
+    """A frame with untrusted HTML: it is shown, and neither runs nor loads anything."""
     policy = f'<meta http-equiv="Content-Security-Policy" content="{_STILL}">'
     return _frame("", f'<!doctype html><meta charset="utf-8">{policy}<style>{_LOOK}</style>{body}', title, "60vh")
 
@@ -45,7 +45,7 @@ def drawing(kind: str, content: Any, title: str) -> str:
     Args:
         kind: ``"mermaid"`` or ``"graphviz"``, whose content is a text; ``"plotly"`` or ``"vega"``, whose is a dict.
         content: What to draw.
-        title: For those who cannot see it.
+        title: The title for screen readers.
     """
     # In a script element only its own end would be read as markup.
     given = json.dumps({"kind": kind, "content": content}).replace("<", "\\u003c")
@@ -72,7 +72,7 @@ def _frame(sandbox: str, document: str, title: str, height: str) -> str:
 
 
 def _origin() -> str:
-    """Where this page came from, as its browser sees it."""
+    """The origin of this page, as its browser sees it."""
     place = pn.state.location
     if place is None or not place.hostname:
         return "http: https:"

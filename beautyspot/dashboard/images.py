@@ -1,4 +1,4 @@
-"""Arrays and images: facts about them, and a picture or a line where they are one."""
+"""Arrays and images: facts about them, and a picture or a line chart."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _POINTS = 600  # of a line
 
 
 def png(image: Any) -> bytes:
-    """An image of Pillow as PNG, made smaller where it is very large."""
+    """An image of Pillow as PNG, scaled down if it is very large."""
     if max(image.size) > 2 * _SIDE:
         image = image.copy()
         image.thumbnail((2 * _SIDE, 2 * _SIDE))
@@ -26,7 +26,7 @@ def png(image: Any) -> bytes:
 
 
 def array_html(array: Any) -> str:
-    """Shape, dtype and statistics of an array, and what it looks like."""
+    """Shape, dtype and statistics of an array, its picture and its first elements."""
     facts: list[tuple[str, Any]] = [
         ("shape", " × ".join(f"{side:,}" for side in array.shape) or "scalar"),
         ("dtype", str(array.dtype)),
@@ -76,7 +76,7 @@ def _picture(array: Any) -> str:
 
 
 def _as_bytes(array: Any, is_colour: bool) -> Any:
-    """The array in shades of 0 to 255, thinned out where it is very large."""
+    """The array in shades of 0 to 255, sampled if it is very large."""
     import numpy
 
     rows, columns = (max(1, side // _SIDE) for side in array.shape[:2])

@@ -1,4 +1,4 @@
-"""Values as HTML of our own making: whatever comes from a result is escaped, and nothing of it is ever markup."""
+"""Values as HTML: everything that comes from a result is escaped, and never becomes markup."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def text(value: str) -> str:
 
 
 def facts(pairs: Iterable[tuple[str, Any]]) -> str:
-    """Names with their values; those without a value are left out."""
+    """Names with their values; names without a value are left out."""
     rows = [f"<dt>{escape(name)}</dt><dd>{escape(str(value))}</dd>" for name, value in pairs if value not in (None, "")]
     return f"<dl>{''.join(rows)}</dl>"
 
@@ -108,7 +108,7 @@ def _leaf(value: Any) -> str:
 
 
 def bars(results: Sequence[int], failures: Sequence[int], since: float, before: float) -> str:
-    """How much came when, as bars: results, and failures on top of them."""
+    """A bar chart over time: results, with failures on top."""
     width, height = 600, 90
     highest = max([a + b for a, b in zip(results, failures, strict=True)] or [0]) or 1
     step = width / max(1, len(results))
@@ -131,7 +131,7 @@ def bars(results: Sequence[int], failures: Sequence[int], since: float, before: 
 
 
 def line(values: Sequence[float]) -> str:
-    """Numbers as a line."""
+    """Numbers as a line chart."""
     width, height = 600, 140
     good = [v for v in values if math.isfinite(v)]
     if len(good) < 2:
@@ -151,6 +151,6 @@ def line(values: Sequence[float]) -> str:
 
 
 def meter(share: float | None, label: str) -> str:
-    """How far something has come, from 0 to 1; ``None`` where nobody knows."""
+    """A progress bar for a share from 0 to 1; ``None`` if it is unknown."""
     value = "" if share is None else f' value="{share:.4f}"'
     return f'<progress max="1"{value} style="width:100%" aria-label="{escape(label)}"></progress>'

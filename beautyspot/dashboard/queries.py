@@ -1,4 +1,4 @@
-"""Source: what the app asks of an index and a storage, in threads of its own, so that no question holds up a page."""
+"""Source: the queries of the app to an index and a storage, in its own threads, so that none blocks a page."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
-LARGEST = 10_000_000  # bytes that are turned into a value to be shown; arrays may be of any size, being mapped
+LARGEST = 10_000_000  # bytes of a value that is decoded to be shown; arrays may have any size, since they are mapped
 CUT = 100_000  # characters or bytes of a larger one that are shown
-_AGE = 20.0  # seconds for which what was summed up over all rows is good
+_AGE = 20.0  # seconds for which sums over all rows are reused
 
 _ARRAY, _TEXT = -21, (0xD9, 0xDA, 0xDB)  # of MessagePack: the code of an array, and how long texts begin
 _HEADS = {0xD4: 1, 0xD5: 1, 0xD6: 1, 0xD7: 1, 0xD8: 1, 0xC7: 2, 0xC8: 3, 0xC9: 5}  # where an extension has its code
@@ -35,7 +35,7 @@ _HEADS = {0xD4: 1, 0xD5: 1, 0xD6: 1, 0xD7: 1, 0xD8: 1, 0xC7: 2, 0xC8: 3, 0xC9: 5
 
 @dataclass(frozen=True, slots=True)
 class Large:
-    """Stands for a value that is too large to be shown: its first bytes, and whether they are a text."""
+    """Stands for a value that is too large to be shown: its first bytes, and whether they are text."""
 
     size: int
     beginning: bytes
@@ -43,12 +43,12 @@ class Large:
 
 
 class Source:
-    """An index with its storage, as the app sees it; shared by all of its sessions.
+    """An index with its storage, as the app reads it; all sessions share one.
 
     Args:
-        maintenance: Of that index.
-        name: Of the project, to be shown.
-        allow_delete: Whether the app may drop results.
+        maintenance: The maintenance of the index.
+        name: The name to show, such as the project's.
+        allow_delete: Whether the app may delete results.
         serves_values: Whether the server that runs the app has the route `value/KEY`.
     """
 
@@ -64,15 +64,15 @@ class Source:
 
     @property
     def catalog(self) -> Catalog:
-        """Of the index."""
+        """The catalog of the index."""
         return self.maintenance.catalog
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """What *function* gives, run in a thread."""
+        """Run *function* in a thread, and return its result."""
         return await asyncio.get_running_loop().run_in_executor(_threads(), lambda: function(*args, **kwargs))
 
     async def count(self, selection: Selection) -> int:
-        """How many rows a selection has; counted once, until something new comes."""
+        """The number of rows of a selection; counted again when there are new rows."""
         latest = await self.run(self.catalog.latest)
         known = self._counts.get(selection)
         if known is not None and known[0] == latest:
@@ -84,11 +84,11 @@ class Source:
         return number
 
     async def functions(self) -> list[FunctionSummary]:
-        """What is kept of each version of each function, as it was some seconds ago."""
+        """The sums for each version of each function, at most some seconds old."""
         return await self._recent("functions", self.catalog.functions)
 
     async def activity(self, since: float, before: float, bins: int) -> tuple[list[int], list[int]]:
-        """How many results and failures came in each part of a time, as it was some seconds ago."""
+        """The numbers of results and failures in each part of a period, at most some seconds old."""
         asked = f"activity {before - since:g} {bins}"
         return await self._recent(asked, lambda: self.catalog.activity(since, before, bins))
 
@@ -101,7 +101,7 @@ class Source:
         return found
 
     def find(self, key: str) -> Summary | Failure | None:
-        """The row of a whole key; ``None`` where there is none any more."""
+        """The record of a whole key; ``None`` if there is none any more."""
         found = self.catalog.find(key, 1)
         return found[0] if found else None
 
@@ -122,7 +122,7 @@ class Source:
         return Large(entry.size, bytes(rest[:CUT]), is_text)
 
     def large_content(self, key: bytes) -> memoryview | None:
-        """The bytes or the UTF-8 of a large result where it is one text or one bytes object, without a copy."""
+        """The bytes or the UTF-8 of a large result that is one text or one bytes object, without a copy."""
         stored = self.maintenance.stored(key)
         entry = self.maintenance.entry(key)
         if entry.value is not None:
@@ -133,7 +133,7 @@ class Source:
         return buffers[0] if len(buffers) == 1 and len(head) < 16 else None
 
     def forget(self, key: bytes) -> bool:
-        """Drop a result."""
+        """Delete a result."""
         return self.maintenance.results.delete(key)
 
     def close(self) -> None:
@@ -143,12 +143,12 @@ class Source:
 
 @cache
 def _threads() -> ThreadPoolExecutor:
-    """Of all sessions: few, since each has connections of its own."""
+    """The threads of all sessions: few, since each has connections of its own."""
     return ThreadPoolExecutor(4, "ui")
 
 
 def _code(head: memoryview) -> int | None:
-    """The code of the extension that a head is, if it is one."""
+    """The extension code of a head; ``None`` if it is not an extension."""
     place = _HEADS.get(head[0])
     return None if place is None else int.from_bytes(bytes(head[place : place + 1]), "big", signed=True)
 
@@ -164,12 +164,12 @@ def source_of(
     """The source of a project, of an index, or of the path or URL of one.
 
     Args:
-        place: A project, its maintenance, an index, or where one lies.
-        storage_path: Where its large results lie; ``None``: in ``blobs`` beside an index in a file, else in
-            ``./blobs``. Of a project, its own.
-        s3_opts: Of a storage in S3.
-        secret: Of the project, if it has one.
-        allow_delete: Whether the app may drop results; an SQLite file is opened to be read otherwise.
+        place: A project, its maintenance, an index, or the path or URL of an index.
+        storage_path: The place of the blobs; ``None``: ``blobs`` beside an index in a file, else ``./blobs``. A project
+            has its own.
+        s3_opts: The options of a storage in S3.
+        secret: The secret of the project, if it has one.
+        allow_delete: Whether the app may delete results; otherwise an SQLite file is opened read-only.
     """
     from beautyspot.project.project import Project
 
@@ -194,9 +194,9 @@ def _opened(
     secret: str | None,
     allow_delete: bool,
 ) -> Source:
-    """The source of a path or a URL: opened once, however many sessions look at it.
+    """The source of a path or a URL; all sessions share one.
 
-    *directory* is the one in which a path is looked for.
+    *directory* is the current one, to which a path is relative.
     """
     db = open_db(place)
     if isinstance(db, SQLiteTaskDB) and not allow_delete:

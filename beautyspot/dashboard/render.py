@@ -1,4 +1,4 @@
-"""What is seen of a value: by its content type, and where that says nothing, by what it is."""
+"""Rendering of a value: by its content type, or else by its own type."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def see(value: Any, content_type: str | None, url: str | None = None) -> str:
     """HTML that shows *value*.
 
     Args:
-        value: A kept value, what an `ClasslessDecoder` made of one, or a `Large`.
-        content_type: As its task says.
-        url: Where its bytes are served, if they are.
+        value: A value as a `ClasslessDecoder` decodes it, or a `Large`.
+        content_type: The content type that its task declares.
+        url: The URL of its bytes; ``None`` if no server has them.
     """
     if isinstance(value, Large):
         return _large(value, content_type, url)
@@ -35,7 +35,7 @@ def see(value: Any, content_type: str | None, url: str | None = None) -> str:
 
 
 def _by_type(value: Any, content_type: str | None, url: str | None) -> str | None:
-    """By its content type; ``None`` where that says nothing, or not of such a value."""
+    """HTML by the content type; ``None`` if there is none, or it does not fit the value."""
     if content_type is None:
         return None
     content_type = content_type.partition(";")[0].strip().lower()
@@ -111,7 +111,7 @@ def _spec(value: Any, kind: str) -> str | None:
 
 
 def _media(value: Any, content_type: str, url: str | None) -> str | None:
-    """Pictures, sound, films and documents: they stand in the page, or come from where they are served."""
+    """Pictures, sound, films and documents: embedded in the page, or loaded from *url*."""
     if library_kind(value) == "image":
         return _picture(png(value), ContentType.PNG)
     if content_type == ContentType.SVG:
@@ -158,7 +158,7 @@ def _large(value: Large, content_type: str | None, url: str | None) -> str:
 
 
 def _by_kind(value: Any) -> str:
-    """By what a value is."""
+    """HTML by the type of a value."""
     if isinstance(value, str):
         return _text(value)
     if isinstance(value, bytes | bytearray):

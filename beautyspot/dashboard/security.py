@@ -1,8 +1,8 @@
-"""What is sent with every answer of a server of ours, and which hosts it answers for.
+"""Security headers of every answer of our server, and the hosts for which it answers.
 
-Each page's own scripts carry a nonce that its content security policy names, so no script that a result smuggled in
-would run: the second line of defence, after escaping and frames. Answers for other host names are refused, so no page
-of somebody else's can reach the app by having its own name point here (DNS rebinding).
+Each page's own scripts carry a nonce that its content security policy names, so a script that a result smuggled in
+would not run: the second line of defence, after escaping and frames. Requests for other host names are refused, so
+that a foreign page cannot reach the app by pointing its own name here (DNS rebinding).
 """
 
 from __future__ import annotations

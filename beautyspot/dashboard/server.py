@@ -1,4 +1,4 @@
-"""A server of its own for the results app: what ``beautyspot ui`` starts."""
+"""The server of the results app, which ``beautyspot ui`` starts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import panel_material_ui
 from bokeh.settings import settings
 
 from beautyspot.dashboard.app import ResultsApp
-from beautyspot.dashboard.auth import Gate
+from beautyspot.dashboard.auth import Authenticator
 from beautyspot.dashboard.downloads import patterns
 from beautyspot.dashboard.queries import Source
 from beautyspot.dashboard.security import LOOPBACK, host_of, security
@@ -21,7 +21,7 @@ from beautyspot.errors import ConfigurationError
 
 __all__ = ["serve"]
 
-_EVERYWHERE = ("0.0.0.0", "::", "")  # noqa: S104 - what it means is looked at below
+_EVERYWHERE = ("0.0.0.0", "::", "")  # noqa: S104 - such an address requires a token, see below
 _KEPT_FOR = 20_000  # milliseconds that a session outlives its page
 
 
@@ -38,24 +38,24 @@ def serve(
     """Serve the results app until it is interrupted.
 
     Args:
-        source: Where the results are.
-        address: To listen on.
-        port: To listen on; 0: any that is free.
-        allow_origin: Further hosts, with their ports, under which browsers may reach the app.
-        basic_auth: ``user:password`` that is asked for.
-        token: That is asked for; where the address is not of this machine alone and there is no password, one is
-            made.
-        ready: Told the address of the app once it answers.
+        source: The index and its storage.
+        address: The address to listen on.
+        port: The port to listen on; 0: any free one.
+        allow_origin: Other hosts, with their ports, under which browsers may reach the app.
+        basic_auth: The ``user:password`` to ask for.
+        token: The token to ask for; if the address is not of this machine alone and there is no password, one is made.
+        ready: Called with the URL of the app once it answers.
 
     Raises:
-        ConfigurationError: If the address or the port cannot be listened on, or an option cannot be.
+        ConfigurationError: If it cannot listen on the address and port, or *basic_auth* is not of its form.
     """
     if basic_auth is not None and not all(basic_auth.partition(":")[::2]):
         raise ConfigurationError("--basic-auth is written user:password")
     if address not in LOOPBACK and basic_auth is None and token is None:
         token = secrets.token_urlsafe(24)
     source.serves_values = True
-    server = _server(source, address, port, allow_origin, Gate(token, basic_auth) if token or basic_auth else None)
+    authenticator = Authenticator(token, basic_auth) if token or basic_auth else None
+    server = _server(source, address, port, allow_origin, authenticator)
     host = "localhost" if address in _EVERYWHERE else f"[{address}]" if ":" in address else address
     url = f"http://{host}:{server.port}/"
     try:
@@ -67,17 +67,19 @@ def serve(
         source.close()
 
 
-def _server(source: Source, address: str, port: int, allow_origin: Sequence[str], gate: Gate | None) -> Any:
+def _server(
+    source: Source, address: str, port: int, allow_origin: Sequence[str], authenticator: Authenticator | None
+) -> Any:
     settings.resources = "server"  # pages load Bokeh's files from here, whatever BOKEH_RESOURCES says
-    pn.config.disconnect_notification = "The connection is lost: see that the server runs, and load the page again"
+    pn.config.disconnect_notification = "The connection is lost: check that the server runs, and load the page again"
     pn.extension(disconnect_notification=pn.config.disconnect_notification, notifications=True)
     is_public = address in _EVERYWHERE
     named = {host_of(origin) for origin in allow_origin}
     hosts = {*LOOPBACK, *named, *({address} if not is_public else ())}
-    port = port or _free_port(None if is_public else address)  # pages of other ports are other people's
+    port = port or _free_port(None if is_public else address)  # pages of other ports may belong to others
     own = {"localhost", "127.0.0.1", *({address} if not is_public and ":" not in address else ())}
     origins = [*allow_origin, *(f"{host}:{port}" for host in sorted(own))]
-    options: dict[str, Any] = {} if gate is None else {"auth_provider": gate}
+    options: dict[str, Any] = {} if authenticator is None else {"auth_provider": authenticator}
     try:
         return pn.serve(
             {"/": lambda: page(source)},
@@ -107,7 +109,7 @@ def _free_port(address: str | None) -> int:
 
 
 def page(source: Source) -> Any:
-    """The app with the head of its page."""
+    """The page of the app, with its header."""
     ui: Any = panel_material_ui
     made = ui.Page(
         title=f"beautyspot · {source.name}",
@@ -116,7 +118,7 @@ def page(source: Source) -> Any:
         busy_indicator=None,
         theme_config={"palette": {"primary": {"main": "#3a70c8"}}},
     )
-    # Else every event of every session would be told to every page, at half of what a page costs the server.
+    # Otherwise every event of every session would go to every page, at half of what a page costs the server.
     util: Any = import_module("panel.util")
     with util.edit_readonly(made):
         made.busy = False

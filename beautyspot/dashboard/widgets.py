@@ -1,4 +1,4 @@
-"""The app's own parts of a page: a table of rows with its pager, and escaped HTML."""
+"""Widgets of the app: a table of rows with its pager, and escaped HTML."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _VALUES = (_STATIC / "values.css").read_text()
 
 
 class RowTable(JSComponent):
-    """One page of rows, and the pager below it; rows are texts, and whatever they hold is shown as such.
+    """One page of rows, and the pager below it; cells are shown as plain text.
 
-    ``columns`` are pairs of a class (which says the width) and a title; ``rows`` lists of texts; ``keys`` tell them
-    apart, and ``chosen`` is one of these, or empty; ``page`` counts from 1; ``total`` is -1 while nobody has counted;
-    ``note`` stands behind the range.
+    ``columns`` are pairs of a CSS class (which sets the width) and a title; ``rows`` are lists of texts; ``keys`` are
+    the keys of the rows, and ``chosen`` is one of them, or empty; ``page`` counts from 1; ``total`` is -1 until it is
+    known; ``note`` follows the range.
     """
 
     columns = param.List(default=[])
@@ -39,7 +39,7 @@ class RowTable(JSComponent):
 
 
 class Markup(pn.pane.HTML):
-    """HTML that `markup`, `seeing` or `framing` made: nothing else is ever put into it."""
+    """HTML that `markup`, `render` or `iframes` made, and no other."""
 
     def __init__(self, made: str = "", **options: Any) -> None:
         super().__init__(made, stylesheets=[_VALUES], sizing_mode="stretch_width", margin=(0, 0, 8, 0), **options)

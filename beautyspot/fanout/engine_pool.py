@@ -128,7 +128,8 @@ class EnginePool:
             if number == self._alone:
                 self._alone = None
         if not self._suspects and not (self._stop and any(one.error for _, those in replies for one in those)):
-            with suppress(EngineLost):  # raised again at the next submit, once these results have been handed out
+            # Raised again at the next submit, once these results have been handed out.
+            with suppress(EngineLost, ConfigurationError):
                 self._send()
         for calls, those in replies:
             outcomes += [self._outcome(call, one) for call, one in zip(calls, those, strict=False)]

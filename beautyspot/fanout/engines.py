@@ -71,6 +71,7 @@ class Engine(Protocol):
 
         Raises:
             EngineLost: If the engine is gone for good; what was submitted before still comes back.
+            ConfigurationError: If its owner has closed it.
         """
         ...
 

@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 from typing import TypeVar
 
 from beautyspot._internal.fork_safety import SurvivesFork
-from beautyspot.fanout.engines import EngineLost
+from beautyspot.errors import ConfigurationError
 from beautyspot.fanout.worker import run_chunk, stopping
 
 __all__ = ["UNGUARDED", "become_worker", "check_guarded", "run_for", "run_watched"]
@@ -37,10 +37,10 @@ def check_guarded() -> None:
     """Refuse to start workers in one that is just now importing the script that started it.
 
     Raises:
-        EngineLost: It says what the script lacks.
+        ConfigurationError: If it is; its text says what the script lacks.
     """
     if getattr(multiprocessing.current_process(), "_inheriting", False):
-        raise EngineLost(UNGUARDED)
+        raise ConfigurationError(UNGUARDED)
 
 
 class _InHand(SurvivesFork):

@@ -1,8 +1,8 @@
-"""What is done with cached results besides calling.
+"""Work on cached results, apart from calling tasks.
 
-`maintenance` is the face: `verification`, `pruning`, `garbage`, `eviction` by a `retention` (in the `background` of
-calls), `export`. `transfer` moves results between indexes, `import_cache` takes over `other_caches`, with
-`unpickling` where that is allowed.
+`maintenance` is the class that users meet; it uses `verification`, `pruning`, `garbage`, `eviction` by a `retention`
+(in the `background` of calls) and `export`. `transfer` moves results between indexes, `import_cache` imports
+`other_caches`, with `unpickling` where the user has allowed that.
 """
 
 from typing import TYPE_CHECKING
@@ -10,23 +10,23 @@ from typing import TYPE_CHECKING
 from beautyspot._internal.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from beautyspot.maintenance.eviction import Evicted
-    from beautyspot.maintenance.garbage import Garbage
+    from beautyspot.maintenance.eviction import EvictionReport
+    from beautyspot.maintenance.garbage import GarbageReport
     from beautyspot.maintenance.import_cache import ImportReport, import_cache
     from beautyspot.maintenance.maintenance import Maintenance
-    from beautyspot.maintenance.pruning import Dropped
+    from beautyspot.maintenance.pruning import PruneReport
     from beautyspot.maintenance.retention import Retention
     from beautyspot.maintenance.transfer import TransferEndpoint, TransferReport, move
     from beautyspot.maintenance.verification import Health, Problem
 
 __all__ = [
-    "Dropped",
-    "Evicted",
-    "Garbage",
+    "EvictionReport",
+    "GarbageReport",
     "Health",
     "ImportReport",
     "Maintenance",
     "Problem",
+    "PruneReport",
     "Retention",
     "TransferEndpoint",
     "TransferReport",
@@ -43,9 +43,9 @@ __getattr__, __dir__ = lazy_names(
             "Problem",
             "Health",
         ),
-        "pruning": ("Dropped",),
-        "eviction": ("Evicted",),
-        "garbage": ("Garbage",),
+        "pruning": ("PruneReport",),
+        "eviction": ("EvictionReport",),
+        "garbage": ("GarbageReport",),
         "transfer": (
             "TransferReport",
             "TransferEndpoint",

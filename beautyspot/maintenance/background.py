@@ -1,8 +1,8 @@
-"""What a project does for its `Retention` beside calls: it notes which results are used, and evicts when it is time.
+"""Background work for a retention policy: records last-access times and evicts.
 
-No thread of its own does it: the one that writes a result evicts, and the one that uses a result writes down which ones
-were used, once a minute for all of them. `Results` call it when they are read and written; without a retention, none of
-this exists.
+There is no thread for it: the thread that writes a result evicts, and the thread that reads a result writes the
+last-access times, once a minute for all results. `Results` call this module when they read and write; without a
+retention, none of this exists.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from beautyspot.maintenance.retention import Retention
 from beautyspot.protocols.index import Record, TaskDB
 from beautyspot.results.last_used import AccessRecorder, RunIO, access_log
 
-_FIRST = 60.0  # seconds after its first write after which a process evicts, where that is not to happen sooner
-_SHARE = 10  # what part of max_bytes a process may write before the next time comes sooner
+_FIRST = 60.0  # seconds from the first write of a process to its first eviction, at most
+_SHARE = 10  # after a tenth of max_bytes was written, the next eviction comes early
 
 
 class RetentionWorker(SurvivesFork):
     """Evicts when it is time, in the thread that has just written a result.
 
     Args:
-        retention: Of the project.
+        retention: The policy of the project.
         db: The index.
-        evict: Drops results as the retention says, unless another process is at it.
+        evict: Evicts by the policy, unless another process is evicting.
         run_io: As for `AccessRecorder`.
 
     Attributes:
-        uses: Where it is noted which results are used; ``None`` where nobody asks for it.
+        accesses: Records which results are read; ``None`` if the policy has no ``max_bytes``.
 
     Raises:
         ConfigurationError: If the index cannot do what *retention* needs.
@@ -43,37 +43,37 @@ class RetentionWorker(SurvivesFork):
 
     def __init__(self, retention: Retention, db: TaskDB, evict: Callable[[], object], run_io: RunIO) -> None:
         self._limit, self._period = retention.limit, retention.period
-        self._place = repr(db)
+        self._index = repr(db)
         self._evict = evict
         self.accesses = None if self._limit is None else AccessRecorder(access_log(db), run_io)
         self._reset()
         self.survive_forks()
 
     def _reset(self) -> None:
-        self._turn = threading.Lock()  # of the thread that evicts; the others do not wait for it
-        self._written = 0  # bytes since the last time; threads may miss each other's, and it need not be exact
+        self._evicting = threading.Lock()  # held by the thread that evicts; other threads do not wait for it
+        self._written = 0  # bytes since the last eviction; threads may lose each other's: it need not be exact
         self._due: float | None = None
 
     def after_fork_in_child(self) -> None:
-        """Begin anew: what the parent wrote it counts itself, and a thread of it that evicts is not here."""
+        """Start from zero: the parent counts its own bytes, and its thread that may be evicting does not exist here."""
         self._reset()
 
     def wrote(self, records: Sequence[Record]) -> None:
-        """Be told of what was written, and evict when it is time; that this fails is logged, and no call fails for it.
+        """Count what was written, and evict when it is time. A failed eviction is logged and fails no call.
 
-        The locks of the keys of *records* are still held. Evicting waits for no lock of a key, so nobody waits for
-        anybody in a circle, and what was written just now is not dropped before its caller has it.
+        The locks of the keys of *records* are still held. Eviction waits for no key's lock, so there is no deadlock,
+        and a result that was just written is not evicted before its caller has it.
         """
         if self._limit is not None:
             for _, summary in records:
                 self._written += summary.size
                 if summary.size > self._limit:
-                    self._say_too_large(summary.function, summary.size, self._limit)
-        if self._period is not None and self._turn.acquire(blocking=False):
+                    self._warn_too_large(summary.function, summary.size, self._limit)
+        if self._period is not None and self._evicting.acquire(blocking=False):
             try:
                 self._evict_if_due(self._period)
             finally:
-                self._turn.release()
+                self._evicting.release()
 
     def _evict_if_due(self, period: float) -> None:
         now = monotonic()
@@ -83,26 +83,26 @@ class RetentionWorker(SurvivesFork):
             return
         self._written = 0
         context = copy_context()
-        # Asking for a key that the running call has itself would be an error; here it is taken, as those of others are.
+        # To acquire a key that the running call holds would be an error; here it only counts as locked, as any other.
         context.run(held_keys.set, ())
         try:
             context.run(self._evict)
         except Exception as error:
-            log("WARNING", "results in %s cannot be dropped: %s", self._place, error)
+            log("WARNING", "results in %s cannot be evicted: %s", self._index, error)
         finally:
             self._due = monotonic() + period
 
-    def _say_too_large(self, function: str, size: int, limit: int) -> None:
+    def _warn_too_large(self, function: str, size: int, limit: int) -> None:
         warn_once(
-            ("too large", self._place, function),
+            ("too large", self._index, function),
             f"a result of {function} has {size_text(size)}, more than max_bytes={limit:,} allows for all results: it "
-            "is kept, does not count, and no other is dropped for it. Give a larger max_bytes (further ones are not "
+            "is stored, does not count, and no other is evicted for it. Give a larger max_bytes (further ones are not "
             "reported)",
             RetentionWarning,
         )
 
     def write_accesses(self) -> None:
-        """Write which results were used, as far as it is noted."""
+        """Write the last-access times that were recorded."""
         if self.accesses is not None:
             self.accesses.write()
 
@@ -110,10 +110,10 @@ class RetentionWorker(SurvivesFork):
 def retention_worker(
     retention: Retention | None, db: TaskDB, evict: Callable[[], object], run_io: RunIO
 ) -> RetentionWorker | None:
-    """The tender of a project, if its retention needs one.
+    """The `RetentionWorker` of a project, if its retention needs one.
 
     Raises:
-        ConfigurationError: If *retention* is none, or the index cannot do what it needs.
+        ConfigurationError: If *retention* is not a `Retention`, or the index cannot do what it needs.
     """
     if retention is None:
         return None

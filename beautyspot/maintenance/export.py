@@ -1,4 +1,4 @@
-"""Kept results as a table: JSON lines, CSV or Parquet, for people and programs that have no beautyspot.
+"""Export of results as a table: JSON lines, CSV or Parquet, for people and programs without beautyspot.
 
 A file is written under a temporary name and renamed when it is whole. Rows are written as they are read.
 """
@@ -31,13 +31,13 @@ __all__ = ["FORMATS", "Format", "as_dict", "table_format", "write_table"]
 Format = Literal["jsonl", "csv", "parquet"]
 FORMATS: tuple[Format, ...] = ("jsonl", "csv", "parquet")
 
-_PAGE = 1000  # rows of a row group of Parquet
-_LARGE = 1 << 25  # characters of values after which a row group ends in any case
+_PAGE = 1000  # rows of a row group of Parquet, at most
+_LARGE = 1 << 25  # characters of values after which a row group ends
 _COLUMNS = ("key", "function", "version", "input", "content_type", "size", "created", "expires", "seconds", "worker")
 
 
 def table_format(path: str | os.PathLike[str]) -> Format | None:
-    """The format of a table that a file's name says; ``None`` if it says none."""
+    """The format of a table by its file's suffix; ``None`` for any other suffix."""
     suffix = Path(path).suffix.lower().lstrip(".")
     return next((name for name in FORMATS if name == suffix), None)
 
@@ -49,26 +49,27 @@ def write_table(
     form: Format | None = None,
     progress: Callable[[int], object] | None = None,
 ) -> int:
-    """Write results to a file, whole or not at all.
+    """Write results to a file, all or nothing.
 
     Args:
-        target: The path of the file, and one that is there is replaced; or a file that is open for writing.
-        rows: What to write.
-        value_of: The value of a row; what it raises stands in the column ``problem``. ``None``: without values.
-        form: ``"jsonl"``, ``"csv"`` or ``"parquet"``; ``None``: as the file's name says.
-        progress: Told how many rows were written since it was told last.
+        target: The path of the file, which replaces an existing one; or a file that is open for writing.
+        rows: The summaries of the results.
+        value_of: Reads the value of a row; an error it raises is written to the column ``problem``. ``None``: the table
+            has no values.
+        form: ``"jsonl"``, ``"csv"`` or ``"parquet"``; ``None``: by the file's suffix.
+        progress: Called with the number of rows that were written since its last call.
 
     Returns:
-        How many rows there are in it.
+        The number of rows.
 
     Raises:
-        ConfigurationError: If the format is none of these, or pyarrow is missing.
+        ConfigurationError: If the format is another one, or pyarrow is missing.
         StorageError: If the file cannot be written.
     """
     path = os.fspath(target) if isinstance(target, str | os.PathLike) else None
     form = form or (None if path is None else table_format(path))
     if form not in FORMATS:
-        raise ConfigurationError(f"a table ends with .jsonl, .csv or .parquet; {path!r} says nothing of these")
+        raise ConfigurationError(f"a table ends with .jsonl, .csv or .parquet; {path!r} does not")
     count = 0
 
     def counted() -> Iterator[dict[str, Any]]:
@@ -79,21 +80,21 @@ def write_table(
             if progress is not None:
                 progress(1)
 
-    with _whole(path) if path is not None else _left_open(target) as file:
+    with _renamed_when_whole(path) if path is not None else _left_open(target) as file:
         _WRITERS[form](file, counted(), value_of is not None)
     return count
 
 
 @contextmanager
-def _whole(path: str) -> Iterator[IO[bytes]]:
-    """A file to write, which takes its name when all is in it."""
+def _renamed_when_whole(path: str) -> Iterator[IO[bytes]]:
+    """A file to write, which gets its name when it is complete."""
     temporary = f"{path}.part"
     try:
         with open(temporary, "wb") as file:
             yield file
         os.replace(temporary, path)
     except BaseException as error:
-        with suppress(OSError):  # it may not have been made
+        with suppress(OSError):  # it may not exist yet
             os.unlink(temporary)
         if isinstance(error, OSError) and not isinstance(error, BeautyspotError):
             raise StorageError(f"cannot write {path}: {error.strerror or error}") from error
@@ -107,32 +108,32 @@ def _left_open(file: Any) -> Iterator[IO[bytes]]:
 
 
 def as_dict(row: Summary | Failure) -> dict[str, Any]:
-    """A row as JSON has it: its key in hexadecimal digits, times in ISO 8601."""
-    told = row._asdict()
-    told.pop("arguments", None)  # fingerprints, which say nothing by themselves
-    told["key"] = row.key.hex()
+    """A row for JSON: its key as hexadecimal digits, times in ISO 8601."""
+    record = row._asdict()
+    record.pop("arguments", None)  # fingerprints, which mean nothing to a reader
+    record["key"] = row.key.hex()
     for name in ("created", "expires"):
-        if told.get(name) is not None:
-            told[name] = datetime.fromtimestamp(told[name], UTC).isoformat(timespec="milliseconds")
-    return told
+        if record.get(name) is not None:
+            record[name] = datetime.fromtimestamp(record[name], UTC).isoformat(timespec="milliseconds")
+    return record
 
 
 def _with_value(row: Summary, value_of: Callable[[Summary], Any] | None, form: Format) -> dict[str, Any]:
-    told = as_dict(row)
+    record = as_dict(row)
     if value_of is not None:
-        told["value"] = told["problem"] = None
+        record["value"] = record["problem"] = None
         try:
             value = value_of(row)
-            told["value"] = to_plain(value) if form == "jsonl" else as_json(value)
+            record["value"] = to_plain(value) if form == "jsonl" else as_json(value)
         except Exception as error:
-            if _is_about_all(error):
+            if _is_unreachable(error):
                 raise
-            told["problem"] = str(error) or type(error).__name__  # one result must not cost the others
-    return told
+            record["problem"] = str(error) or type(error).__name__  # one result must not cost the others
+    return record
 
 
-def _is_about_all(error: Exception) -> bool:
-    """Whether the index or the storage does not answer, so that the next result will fare no better."""
+def _is_unreachable(error: Exception) -> bool:
+    """Whether the index or the storage does not answer, so that the next result would fail too."""
     of_a_blob = isinstance(error, MissingBlobError | DamagedBlobError)
     return isinstance(error, StorageError | IndexUnavailableError) and not of_a_blob
 
@@ -180,7 +181,7 @@ def _pages(rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
     page: list[dict[str, Any]] = []
     length = 0
     for row in rows:
-        page.append({name: _sound(item) for name, item in row.items()})
+        page.append({name: _encodable(item) for name, item in row.items()})
         length += len(row.get("value") or "")
         if len(page) >= _PAGE or length >= _LARGE:
             yield page
@@ -189,8 +190,8 @@ def _pages(rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
         yield page
 
 
-def _sound(item: Any) -> Any:
-    """A text without the halves of characters, which UTF-8 has not got."""
+def _encodable(item: Any) -> Any:
+    """A text without lone surrogates, which UTF-8 cannot encode."""
     return item.encode("utf-8", "backslashreplace").decode() if isinstance(item, str) else item
 
 

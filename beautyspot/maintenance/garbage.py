@@ -1,8 +1,9 @@
-"""Where the blobs of an index lie, and who else may keep some there: two projects in one place have one ``./blobs``."""
+"""Garbage collection of blobs, also where indexes share a directory: two projects in one have one ``./blobs``."""
 
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -11,25 +12,27 @@ from typing import NamedTuple
 from beautyspot._internal.text import counted
 from beautyspot.db import SQLiteTaskDB
 from beautyspot.errors import ForeignIndexError
-from beautyspot.maintenance.eviction import Evicted
-from beautyspot.maintenance.pruning import _KEY, Progress
+from beautyspot.maintenance.eviction import EvictionReport
+from beautyspot.maintenance.pruning import Progress
 from beautyspot.protocols.index import BlobInfo, InDirectory, TaskDB
 from beautyspot.protocols.storage import BlobStorage
 from beautyspot.results.singleflight import SingleFlight
 from beautyspot.results.store import Results, unreferenced
 
+_KEY = re.compile(r"[0-9a-f]{32}")  # in the location of a blob
+
 
 def blobs_beside(db: TaskDB) -> str:
-    """Where blobs lie if nobody says otherwise: in ``blobs`` beside an index in a file, else in ``./blobs``."""
+    """The default place of blobs: in ``blobs`` beside an index in a file, else in ``./blobs``."""
     return os.path.join(db.directory, "blobs") if isinstance(db, SQLiteTaskDB) else "./blobs"
 
 
 @contextmanager
 def sharers(db: TaskDB, storage: BlobStorage) -> Iterator[list[TaskDB]]:
-    """Other SQLite indexes beside a directory of blobs, or beside the index *db*: their blobs are no garbage.
+    """Other SQLite indexes beside the directory of blobs, or beside the index *db*: their blobs are not garbage.
 
     Raises:
-        IndexUnavailableError: If one of them cannot be read, so that nobody can tell which blobs are its own.
+        IndexUnavailableError: If one of them cannot be read, so that its blobs cannot be told from garbage.
     """
     with ExitStack() as stack:
         others = [stack.enter_context(closing(SQLiteTaskDB(path, read_only=True))) for path in _paths(db, storage)]
@@ -47,7 +50,7 @@ def _paths(db: TaskDB, storage: BlobStorage) -> list[str]:
 
 
 def _indexes_in(directory: str) -> list[str]:
-    """Files that may be indexes: those called so, and those beside which our locks are."""
+    """Files that may be indexes: by their suffix, or by a lock file of ours beside them."""
     if not os.path.isdir(directory):
         return []
     names = {name.removesuffix("-lock") for name in os.listdir(directory) if name.endswith((".db", "-lock"))}
@@ -62,20 +65,20 @@ def _is_ours(other: TaskDB) -> bool:
     return True
 
 
-class Garbage(NamedTuple):
+class GarbageReport(NamedTuple):
     """Blobs that no row refers to.
 
     Attributes:
-        blobs: That are garbage.
-        size: Bytes of them; of unfinished ones in S3 nobody knows.
-        young: That were left since they may be in the making.
-        evicted: Results that were dropped before, where there is a `Retention`.
+        blobs: The number of blobs that are garbage.
+        size: Their size in bytes, without unfinished uploads to S3, whose size is unknown.
+        young: The number of blobs that were left, since they may belong to a running call.
+        evicted: The results that were evicted before, if there is a `Retention`.
     """
 
     blobs: int
     size: int
     young: int
-    evicted: Evicted = Evicted()
+    evicted: EvictionReport = EvictionReport()
 
     def __str__(self) -> str:
         blobs, results = counted(self.blobs, "blob"), self.evicted.results
@@ -89,45 +92,45 @@ def collect(
     dry_run: bool = False,
     progress: Progress | None = None,
     sharers: Sequence[TaskDB] = (),
-) -> Garbage:
-    """Remove blobs that no row refers to.
+) -> GarbageReport:
+    """Delete blobs that no row refers to.
 
     Args:
-        results: Whose storage.
-        flights: Of the same index: what runs just now.
-        grace: Seconds that a blob must be old.
-        dry_run: Only count.
-        progress: Told how many unused blobs were looked at.
-        sharers: Other indexes whose blobs lie there as well.
+        results: The index and its blobs.
+        single_flight: The locks of the same index: no blob whose key is locked is deleted.
+        grace: The age in seconds from which a blob may be garbage.
+        dry_run: Whether to count only.
+        progress: Called with the number of unused blobs that were checked since its last call.
+        sharers: Other indexes with blobs in the same storage.
     """
     blobs, size, young = 0, 0, 0
     for blob in unused(results, sharers):
-        if blob.modified > time.time() - grace or not _removed(results, single_flight, blob, dry_run):
+        if blob.modified > time.time() - grace or not _deleted(results, single_flight, blob, dry_run):
             young += 1
         else:
             blobs, size = blobs + 1, size + blob.size
         if progress is not None:
             progress(1)
-    return Garbage(blobs, size, young)
+    return GarbageReport(blobs, size, young)
 
 
 def unused(results: Results, sharers: Sequence[TaskDB]) -> Iterator[BlobInfo]:
-    """Blobs that no row of an index refers to, nor one of those that share its storage."""
+    """Blobs to which no row refers, of this index or of those that share its storage."""
     blobs = results.garbage()
     for other in sharers:
         blobs = unreferenced(blobs, other)
     return blobs
 
 
-def _removed(results: Results, single_flight: SingleFlight, blob: BlobInfo, dry_run: bool) -> bool:
-    """Remove a blob with the lock of its key in hand; ``False`` where its call runs, or has ended meanwhile."""
+def _deleted(results: Results, single_flight: SingleFlight, blob: BlobInfo, dry_run: bool) -> bool:
+    """Delete a blob under the lock of its key; ``False`` if its call is running, or has ended meanwhile."""
     found = _KEY.search(blob.location)
     if found is None:
         if not dry_run:
             results.storage.delete(blob.location)
         return True
     key = bytes.fromhex(found[0])
-    if dry_run:  # nothing is written, not even a lock
+    if dry_run:  # nothing is written, not even a lock file
         return not _is_in_use(results, key, blob)
     if not single_flight.try_acquire(key, surely=True):
         return False

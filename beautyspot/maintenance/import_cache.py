@@ -1,7 +1,7 @@
-"""Taking over what ``diskcache.memoize`` or ``joblib.Memory`` kept of a function, as results of a task.
+"""Import of what ``diskcache.memoize`` or ``joblib.Memory`` cached of a function, as results of a task.
 
-Each call's arguments are bound and keyed as a call of the task would be, and its value is put. What the index has
-already stays as it is, so that the same command goes on where it was.
+The arguments of each call are bound and keyed like a call of the task, and its value is put. Results that the index
+already has stay as they are, so that the same import continues where it left off.
 """
 
 from __future__ import annotations
@@ -12,20 +12,23 @@ import textwrap
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from beautyspot._internal.pages import pages
 from beautyspot.errors import ConfigurationError, SerializationError
-from beautyspot.maintenance.other_caches import Kept, OtherCache, Reading, Skipped, other_cache
+from beautyspot.maintenance.other_caches import CachedCall, OtherCache, Reading, Skipped, other_cache
+from beautyspot.tasks import AsyncTask, Task
 
 if TYPE_CHECKING:
     import os
 
 __all__ = ["PICKLES", "ImportReport", "import_cache"]
 
+AnyTask = Task[..., Any] | AsyncTask[..., Any]
+
 _PAGE = 200  # calls that are looked up together
-_TOLD = 20  # reasons that are counted apart
+_REASONS = 20  # reasons that are counted apart
 
 PICKLES = (
     "its entries are pickles, and reading a pickle runs any code that is in it. Allow that only for a directory that "
@@ -35,16 +38,16 @@ PICKLES = (
 
 @dataclass(slots=True)
 class ImportReport:
-    """What became of the entries of another cache.
+    """The outcome of an import.
 
     Attributes:
-        name: Of the function whose entries were asked for.
-        taken: How many are results now.
-        already: How many calls had a result, which was left as it is.
-        expired: How many were left out because their time was over.
-        left_out: Why others were left out, and how many for each reason.
-        others: How many entries there are of each other function.
-        changed: Whether the code of the function is another than that of which joblib kept the results.
+        name: The name of the function whose entries were imported.
+        taken: The number of entries that became results.
+        already: The number of calls that had a result, which stays as it is.
+        expired: The number of entries that were left out because they have expired.
+        left_out: The reasons why other entries were left out, with the number for each.
+        others: The number of entries of each other function.
+        changed: Whether the function's code differs from that whose results joblib cached.
     """
 
     name: str
@@ -57,90 +60,87 @@ class ImportReport:
 
     def leave_out(self, reason: str) -> None:
         """Count an entry that is left out."""
-        told = reason in self.left_out or len(self.left_out) < _TOLD
-        self.left_out[reason if told else "for other reasons"] += 1
+        has_room = reason in self.left_out or len(self.left_out) < _REASONS
+        self.left_out[reason if has_room else "for other reasons"] += 1
 
     def __str__(self) -> str:
-        parts = [(self.taken, "taken over"), (self.already, "there already"), (self.expired, "expired")]
-        told = [f"{count:,} {what}" for count, what in parts if count or what == "taken over"]
+        parts = [(self.taken, "imported"), (self.already, "there already"), (self.expired, "expired")]
+        texts = [f"{count:,} {what}" for count, what in parts if count or what == "imported"]
         if self.left_out:
-            told.append(f"{self.left_out.total():,} left out, which run again")
-        text = ", ".join(told)
+            texts.append(f"{self.left_out.total():,} left out, which run again")
+        text = ", ".join(texts)
         if self.changed:
             text += (
-                f"; the code of {self.name} is not the one that joblib kept these of: if that matters, clear them and "
-                "run anew"
+                f"; the code of {self.name} has changed since joblib cached these: if that matters, clear them and "
+                "run again"
             )
         return text
 
 
 def import_cache(
     source: str | os.PathLike[str],
-    task: Any,
+    task: AnyTask,
     *,
     allow_pickle: bool = False,
     name: str | None = None,
     progress: Callable[[int], object] | None = None,
 ) -> ImportReport:
-    """Make results of *task* of what a cache of diskcache or joblib kept of its function.
+    """Import what a cache of diskcache or joblib has of a task's function, as results of the task.
 
     Args:
         source: The directory of a ``diskcache.Cache`` or ``FanoutCache``, or of a ``joblib.Memory``. It is only read.
-        task: Whose results they become, under the arguments with which they were kept.
+        task: The task that gets the results, under the arguments with which they were cached.
         allow_pickle: Whether the pickles in it may be read, which runs any code that is in them.
-        name: Under which the function was kept; by default its ``module.qualname``. ``__main__.embed`` in diskcache, if
-            it was that of a script.
-        progress: Told how many entries were looked at since it was told last.
+        name: The name of the function in the cache; by default its ``module.qualname``. In diskcache, a function of a
+            script is ``__main__.embed``.
+        progress: Called with the number of entries that were read since its last call.
 
     Returns:
-        How many were taken over, and what became of the others.
+        The numbers of entries that were imported and left out.
 
     Raises:
         ConfigurationError: If pickles were not allowed (nothing was read then), or *source* is no such directory.
-        StorageError, IndexUnavailableError: If a result cannot be written. The same call again goes on.
+        StorageError, IndexUnavailableError: If a result cannot be written. The same call again continues.
     """
     if not allow_pickle:
         raise ConfigurationError(f"{source} was not read: {PICKLES}, with allow_pickle=True")
     function = inspect.unwrap(task.__wrapped__)
-    told = ImportReport(name or f"{function.__module__}.{function.__qualname__}")
+    report = ImportReport(name or f"{function.__module__}.{function.__qualname__}")
     cache = other_cache(Path(source))
-    told.changed = _is_changed(cache, told.name, function)
-    entries = cache.entries(cache, told.name)
+    report.changed = _is_changed(cache, report.name, function)
     bind = _Binding(task)
-    while page := list(islice(entries, _PAGE)):
-        _take(task, bind, page, told)
-        if progress is not None:
-            progress(len(page))
-    told.others = {other: count for other, count in cache.seen.most_common() if count and other != told.name}
-    return told
+    for page in pages(cache.entries(cache, report.name), _PAGE, progress):
+        _take(task, bind, page, report)
+    report.others = {other: count for other, count in cache.seen.most_common() if count and other != report.name}
+    return report
 
 
-def _take(task: Any, bind: _Binding, page: list[Kept], told: ImportReport) -> None:
-    calls: dict[bytes, tuple[Reading, Kept]] = {}
-    for kept in page:
-        if kept.expired:
-            told.expired += 1
+def _take(task: AnyTask, bind: _Binding, page: list[CachedCall], report: ImportReport) -> None:
+    calls: dict[bytes, tuple[Reading, CachedCall]] = {}
+    for entry in page:
+        if entry.expired:
+            report.expired += 1
             continue
         try:
-            key, call = bind.only(kept.readings())
+            key, call = bind.only(entry.readings())
         except Skipped as reason:
-            told.leave_out(str(reason))
+            report.leave_out(str(reason))
         else:
-            calls[key] = (call, kept)
-    there = task.project.results.find_many(list(calls))
-    told.already += len(there)
-    for (args, named), kept in (call for key, call in calls.items() if key not in there):
+            calls[key] = (call, entry)
+    known = task.project.results.find_many(list(calls))
+    report.already += len(known)
+    for (args, named), entry in (call for key, call in calls.items() if key not in known):
         try:
-            task.core.put(args, named, _read(kept))
+            task.core.put(args, named, _read(entry))
         except (Skipped, SerializationError) as reason:
-            told.leave_out(str(reason))
+            report.leave_out(str(reason))
         else:
-            told.taken += 1
+            report.taken += 1
 
 
-def _read(kept: Kept) -> Any:
+def _read(entry: CachedCall) -> Any:
     try:
-        return kept.value()
+        return entry.value()
     except (Skipped, ConfigurationError):
         raise
     except Exception as error:  # a pickle may raise anything
@@ -148,24 +148,24 @@ def _read(kept: Kept) -> Any:
 
 
 class _Binding:
-    """Turns what another cache knows of a call into a call of a task."""
+    """Binds the arguments that another cache has of a call to a task."""
 
-    def __init__(self, task: Any) -> None:
+    def __init__(self, task: AnyTask) -> None:
         self._task = task
         self._signature = inspect.signature(task.__wrapped__)
 
     def only(self, readings: list[Reading]) -> tuple[bytes, Reading]:
-        """The key and the arguments of the one call that is meant.
+        """The key and the arguments of the one call that *readings* can mean.
 
         Raises:
-            Skipped: If there is none, or more than one.
+            Skipped: If they can mean none, or more than one.
         """
         calls: dict[bytes, Reading] = {}
-        reason = "its key is none that memoize makes"
+        reason = "its key is not one that memoize makes"
         for reading in readings:
             try:
-                call = self._completed(*reading)
-                calls[self._task.core.keyer(*call)[0]] = call
+                args, named = self._completed(*reading)
+                calls[bytes.fromhex(self._task.key(*args, **named))] = args, named
             except TypeError as error:  # UnkeyableError is one
                 reason = str(error)
         if len(calls) > 1:
@@ -175,7 +175,7 @@ class _Binding:
         return next(iter(calls.items()))
 
     def _completed(self, args: tuple[Any, ...], named: dict[str, Any]) -> Reading:
-        """Arguments in their places, with ``None`` for those that the task ignores and the other cache left out."""
+        """The arguments in order, with ``None`` for those that the task ignores and the other cache does not have."""
         named = dict(named)
         rest, more = named.pop("*", []), named.pop("**", {})
         if rest:
@@ -200,13 +200,13 @@ class _Binding:
 
 
 def _is_changed(cache: OtherCache, name: str, function: Any) -> bool:
-    """Whether a function is not the one whose code was kept, decorators and layout aside."""
+    """Whether a function's code differs from the cached one, decorators and layout aside."""
     code = cache.code_of(name)
     if code is None:
         return False
     try:
         return _plain(code) != _plain(inspect.getsource(function))
-    except (OSError, TypeError, SyntaxError, AttributeError):  # no source, or no function: nobody can tell
+    except (OSError, TypeError, SyntaxError, AttributeError):  # no source, or not a function: unknown
         return False
 
 

@@ -1,4 +1,4 @@
-"""Maintenance: what is done with kept results other than calling for them. See, verify, drop, collect, export.
+"""Maintenance: inspect, verify, delete, evict and export cached results.
 
 Everything here works on any index and storage, beside running jobs, in memory that does not grow with the results.
 """
@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from itertools import islice
 from time import time
 from typing import IO, Any
 
+from beautyspot._internal.pages import pages
 from beautyspot.db.scanning import catalog_of
 from beautyspot.errors import ConfigurationError, DeserializationError
 from beautyspot.maintenance.background import RetentionWorker
-from beautyspot.maintenance.eviction import Evicted, evict
+from beautyspot.maintenance.eviction import EvictionReport, evict
 from beautyspot.maintenance.export import Format, write_table
-from beautyspot.maintenance.garbage import Garbage, collect, sharers, unused
-from beautyspot.maintenance.pruning import Dropped, drop, selected
+from beautyspot.maintenance.garbage import GarbageReport, collect, sharers, unused
+from beautyspot.maintenance.pruning import PruneReport, delete_selected, selected
 from beautyspot.maintenance.retention import Retention
 from beautyspot.maintenance.verification import UNSEALED, Health, Problem, check_row, repair, verified
 from beautyspot.protocols.index import (
@@ -40,23 +40,23 @@ from beautyspot.results.store import Results, is_expired
 from beautyspot.serialization.inspector import ClasslessDecoder
 from beautyspot.serialization.msgpack_serializer import MsgpackSerializer
 
-__all__ = ["Dropped", "Evicted", "Garbage", "Health", "Maintenance", "Problem"]
+__all__ = ["EvictionReport", "GarbageReport", "Health", "Maintenance", "Problem", "PruneReport"]
 
 _PAGE = 200  # results that are read together
-GRACE = 3600.0  # seconds that a blob must be old to be garbage
+GRACE = 3600.0  # age in seconds from which a blob may be garbage
 
 
 class Maintenance:
-    """What can be done with the results in an index and a storage.
+    """Work on the results in an index and a storage.
 
     Args:
         db: The index.
-        storage: Where its large results lie.
-        serializer: Of the project; ``None``: the usual one, without any registered type.
-        secret: Of the project, if it has one.
-        flights: What the project runs just now; ``None``: nothing in this process.
-        retention: Of the project, if it has one.
-        tender: Of the project, if it has one: what it notes is written before results are dropped.
+        storage: The storage of its blobs.
+        serializer: The project's serializer; ``None``: the usual one, without registered types.
+        secret: The project's secret, if it has one.
+        single_flight: The locks of the project's running calls; ``None``: nothing runs in this process.
+        retention: The project's retention policy, if it has one.
+        retention_worker: The project's recorder of last-access times, which are written before an eviction.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Maintenance:
         self.catalog = catalog_of(db)
         self.results = Results(db, storage, 0, signer_for(secret))
         usual = serializer is None or isinstance(serializer, MsgpackSerializer)
-        # Values are looked at as they lie: the classes of the program that kept them are seldom here.
+        # Values are decoded without classes: those of the program that stored them are seldom installed here.
         own: Serializer = ClasslessDecoder(serializer) if usual else serializer  # type: ignore[arg-type,assignment]
         self.codec = self.results.codec_for(own, mmap=isinstance(storage, MapsBlobs))
         self._single_flight = single_flight or SingleFlight(db if isinstance(db, KeyLocks) else None)
@@ -85,30 +85,30 @@ class Maintenance:
         """The result, or the failure, whose key begins with *prefix*.
 
         Args:
-            prefix: Hexadecimal digits, as many as tell it from all others.
+            prefix: The first hexadecimal digits of the key, enough to tell it from all others.
 
         Raises:
             ConfigurationError: If there is none, or more than one.
         """
         found = self.catalog.find(prefix, 4)
         if not found:
-            raise ConfigurationError(f"nothing is kept, or has failed, under a key that begins with {prefix!r}")
+            raise ConfigurationError(f"no result and no failure has a key that begins with {prefix!r}")
         if len(found) > 1:
             keys = ", ".join(row.key.hex() for row in found[:3])
             raise ConfigurationError(f"more than one key begins with {prefix!r}: {keys}{', …' * (len(found) > 3)}")
         return found[0]
 
     def entry(self, key: bytes) -> Entry:
-        """What the index has of a result, without its signature.
+        """The entry of a result, without its signature.
 
         Raises:
-            DeserializationError: If it is gone, or not signed with the secret.
+            DeserializationError: If the result is gone, or not signed with the secret.
         """
         return self._trusted(key, self.db.lookup([key]).get(key))
 
     def _trusted(self, key: bytes, entry: Entry | None) -> Entry:
         if entry is None:
-            raise DeserializationError("it was dropped meanwhile")
+            raise DeserializationError("it was deleted meanwhile")
         if self.results.signer is not None:
             entry = self.results.signer.verified(key, entry)
             if entry is None:
@@ -118,11 +118,11 @@ class Maintenance:
         return entry
 
     def value(self, key: bytes) -> Any:
-        """The value of a result, expired or not, as an `ClasslessDecoder` sees it: an array may be a view of its file.
+        """The value of a result, expired or not, as a `ClasslessDecoder` decodes it; an array may map its file.
 
         Raises:
-            DeserializationError: If it is gone, not signed with the secret, or no value any more.
-            StorageError: If its row is damaged, or its blob is gone, damaged, or cannot be read.
+            DeserializationError: If the result is gone, not signed with the secret, or cannot be decoded.
+            StorageError: If its row is damaged, or its blob is missing, damaged, or cannot be read.
         """
         return self._decoded(self.entry(key))
 
@@ -133,7 +133,7 @@ class Maintenance:
         return self.codec.decode_blob(self.results.blob(entry, self.codec.mmap))
 
     def stored(self, key: bytes) -> Buffer:
-        """The bytes of a result as they are kept; raises as `value` does."""
+        """The bytes of a result as they are stored; raises as `value` does."""
         entry = self.entry(key)
         return entry.value if entry.value is not None else self.results.blob(entry, self.codec.mmap)
 
@@ -142,22 +142,22 @@ class Maintenance:
         return selected(self.results, selection)
 
     def maps(self) -> list[MapProgress]:
-        """How far maps have come, the latest started first."""
+        """The progress of maps, the latest started first."""
         return list(self.db.maps()) if isinstance(self.db, MapLog) else []
 
     def verify(
         self, *, fix: bool = False, after: int = 0, progress: Callable[[Health], object] | None = None
     ) -> Health:
-        """Look at the index, at every result and its blob, and for blobs that nothing refers to.
+        """Check the index, every result and its blob, and find blobs that no result refers to.
 
         Args:
-            fix: Drop results that are of no use (their calls would run again in any case), and orphaned blobs that
-                are old enough. An index that is unsound is left as it is.
-            after: Behind which place to begin, as an earlier `Health` says.
-            progress: Told after each page; what it raises ends the looking.
+            fix: Whether to delete unusable results (their calls would run again in any case) and orphaned blobs that
+                are old enough. A damaged index is left as it is.
+            after: The place after which to begin: ``place`` of an earlier `Health`.
+            progress: Called after each page; an exception it raises ends the check.
 
         Raises:
-            StorageError, IndexUnavailableError: If the storage or the index does not answer: that is no damage.
+            StorageError, IndexUnavailableError: If the storage or the index does not answer, which is not damage.
         """
         health = Health()
         for health, problems in verified(self.results, self.codec, after, progress):
@@ -169,9 +169,9 @@ class Maintenance:
         return health
 
     def repair(self, health: Health) -> int:
-        """Drop what a look has found and tells one by one, as ``verify(fix=True)`` does; how much there was."""
-        dropped = repair(self.results, self.codec, self._single_flight, health.problems)
-        return dropped + (self._collect(GRACE).blobs if health.counts["orphaned"] else 0)
+        """Repair the problems listed in *health*, as ``verify(fix=True)`` does; returns how much was deleted."""
+        deleted = repair(self.results, self.codec, self._single_flight, health.problems)
+        return deleted + (self._collect(GRACE).blobs if health.counts["orphaned"] else 0)
 
     def _add_orphans(self, health: Health) -> None:
         with sharers(self.db, self.storage) as others:
@@ -182,30 +182,30 @@ class Maintenance:
 
     def prune(
         self, selection: Selection, *, dry_run: bool = False, progress: Callable[[int], object] | None = None
-    ) -> Dropped:
-        """Drop the results of a selection; where it is one by time or function alone, failures and ended maps too.
+    ) -> PruneReport:
+        """Delete the results of a selection; if it is by time and function alone, failures and ended maps too.
 
         Args:
-            selection: Which; with the status ``"failed"`` failures alone.
-            dry_run: Only count.
-            progress: Told how many results were looked at since it was told last.
+            selection: The conditions; with the status ``"failed"``, only failures are deleted.
+            dry_run: Whether to count only.
+            progress: Called with the number of results that were checked since its last call.
 
         Raises:
-            ConfigurationError: If it asks for failures by anything but their time and function.
+            ConfigurationError: If failures are selected by anything but their time and function.
         """
         alone = selection.status == "failed"
-        notes = selection._replace(status="kept", function=None, before=None) == Selection()
-        if alone and not notes:
-            raise ConfigurationError("failures are dropped by their time and their function, and by nothing else")
-        forgets = isinstance(self.db, PrunesHistory) and notes and selection.status != "expired"
-        failures = self.catalog.count(selection._replace(status="failed")) if forgets else 0
+        by_time = selection._replace(status="kept", function=None, before=None) == Selection()
+        if alone and not by_time:
+            raise ConfigurationError("failures are deleted by their time and their function, and by nothing else")
+        prunes_history = isinstance(self.db, PrunesHistory) and by_time and selection.status != "expired"
+        failures = self.catalog.count(selection._replace(status="failed")) if prunes_history else 0
         if dry_run:
             sizes = (0, 0) if alone else self._sizes(selection)
-            return Dropped(*sizes, failures)
-        dropped = Dropped(0, 0) if alone else drop(self.results, selection, progress)
-        if forgets and isinstance(self.db, PrunesHistory):
+            return PruneReport(*sizes, failures)
+        deleted = PruneReport(0, 0) if alone else delete_selected(self.results, selection, progress)
+        if prunes_history and isinstance(self.db, PrunesHistory):
             self.db.prune_history(selection.before, selection.function)
-        return dropped._replace(failures=failures)
+        return deleted._replace(failures=failures)
 
     def _sizes(self, selection: Selection) -> tuple[int, int]:
         count = size = 0
@@ -213,8 +213,8 @@ class Maintenance:
             count, size = count + 1, size + row.size
         return count, size
 
-    def clear(self, *, progress: Callable[[int], object] | None = None) -> Dropped:
-        """Drop every result, failure and ended map."""
+    def clear(self, *, progress: Callable[[int], object] | None = None) -> PruneReport:
+        """Delete every result, failure and ended map."""
         return self.prune(Selection(), progress=progress)
 
     def evict(
@@ -224,23 +224,24 @@ class Maintenance:
         dry_run: bool = False,
         wait: bool = True,
         progress: Callable[[int], object] | None = None,
-    ) -> Evicted:
-        """Drop results as a retention says: those whose time is over, then the longest unused above its bytes.
+    ) -> EvictionReport:
+        """Delete results by a retention: the expired ones, then the least recently used above its bytes.
 
-        A result whose call runs just now is left. What was dropped is logged too, at the level INFO.
+        A result whose call is running is left. What was evicted is logged too, at the level INFO.
 
         Args:
-            retention: ``None``: that of the project; without any, nothing is dropped.
-            dry_run: Only count.
-            wait: For another process that drops results just now; else nothing is done.
-            progress: Told how many results were looked at since it was told last; what it raises ends the dropping.
+            retention: The policy; ``None``: that of the project. Without any, nothing is evicted.
+            dry_run: Whether to count only.
+            wait: Whether to wait for another process that is evicting; otherwise nothing is done then.
+            progress: Called with the number of results that were checked since its last call; an exception it raises
+                ends the eviction.
 
         Raises:
-            ConfigurationError: If there is a ``max_bytes`` and the index does not remember uses.
+            ConfigurationError: If there is a ``max_bytes`` and the index does not record last-access times.
         """
         retention = self._retention if retention is None else retention
         if not retention:
-            return Evicted()
+            return EvictionReport()
         if self._retention_worker is not None and not dry_run:
             self._retention_worker.write_accesses()
         return evict(self.results, self._single_flight, retention, dry_run=dry_run, wait=wait, progress=progress)
@@ -253,22 +254,22 @@ class Maintenance:
         compact: bool = False,
         retention: Retention | None = None,
         progress: Callable[[int], object] | None = None,
-    ) -> Garbage:
-        """Drop results as the retention says, if there is one, and blobs that no result refers to.
+    ) -> GarbageReport:
+        """Evict results by the retention, if there is one, and delete blobs that no result refers to.
 
-        Other SQLite indexes that lie beside the index, or beside the directory of blobs, are asked too: a blob that a
-        result of theirs refers to is none of it. What else keeps its blobs in the same storage must not be there.
+        Other SQLite indexes beside the index, or beside the directory of blobs, are read too: the blobs of their
+        results stay. No other index may have its blobs in the same storage.
 
         Args:
-            grace: Seconds that a blob must be old. One whose call runs just now is left in any case; where other
-                indexes share the storage, whose calls cannot be seen, it is an hour at least.
-            dry_run: Only count.
-            compact: Give the space of dropped rows back to the disk, where the index can; writers wait meanwhile.
-            retention: In place of the project's, as for `evict`.
-            progress: Told how many results and unused blobs were looked at since it was told last.
+            grace: The age in seconds from which a blob may be garbage. The blob of a running call stays in any case;
+                where other indexes share the storage, whose calls cannot be seen, the grace is an hour at least.
+            dry_run: Whether to count only.
+            compact: Whether to return the space of deleted rows to the disk, if the index can; writers wait meanwhile.
+            retention: A policy in place of the project's, as for `evict`.
+            progress: Called with the number of results and unused blobs that were checked since its last call.
 
         Raises:
-            IndexUnavailableError: If the index, or one that shares the storage, cannot be read; no blob is removed.
+            IndexUnavailableError: If the index, or one that shares the storage, cannot be read; no blob is deleted.
         """
         evicted = self.evict(retention, dry_run=dry_run, progress=progress)
         garbage = self._collect(grace, dry_run, progress)._replace(evicted=evicted)
@@ -276,7 +277,9 @@ class Maintenance:
             self.db.compact()
         return garbage
 
-    def _collect(self, grace: float, dry_run: bool = False, progress: Callable[[int], object] | None = None) -> Garbage:
+    def _collect(
+        self, grace: float, dry_run: bool = False, progress: Callable[[int], object] | None = None
+    ) -> GarbageReport:
         with sharers(self.db, self.storage) as others:
             grace = max(grace, GRACE) if others else grace
             return collect(self.results, self._single_flight, grace, dry_run, progress, others)
@@ -293,14 +296,14 @@ class Maintenance:
         """Write results as a table: JSON lines, CSV or Parquet.
 
         Args:
-            path: The file, or one that is open for writing.
-            selection: Which results; all of them without.
-            form: ``"jsonl"``, ``"csv"`` or ``"parquet"``; ``None``: as the file's name says.
-            values: Whether their values stand in it too.
-            progress: Told how many rows were written since it was told last.
+            path: The path of the file, or a file that is open for writing.
+            selection: The conditions; ``None``: all results.
+            form: ``"jsonl"``, ``"csv"`` or ``"parquet"``; ``None``: by the suffix of the file.
+            values: Whether the table has the values too.
+            progress: Called with the number of rows that were written since its last call.
 
         Returns:
-            How many rows there are in it.
+            The number of rows.
         """
         rows = self.selected(selection or Selection())
         if not values:
@@ -308,7 +311,7 @@ class Maintenance:
         entries: dict[bytes, Entry] = {}
 
         def looked_up() -> Iterator[Summary]:
-            while page := list(islice(rows, _PAGE)):
+            for page in pages(rows, _PAGE):
                 entries.clear()
                 entries.update(self.db.lookup([row.key for row in page]))
                 yield from page
@@ -319,7 +322,7 @@ class Maintenance:
         return write_table(path, looked_up(), value_of, form, progress)
 
     def explain(self, row: Summary | Failure) -> str:
-        """What there is under a key, and which kept call is the nearest to it, in a few lines."""
+        """The state of a result or a failure, and the nearest other cached call, in a few lines."""
         from beautyspot.results.explain import nearest_to
 
         if isinstance(row, Failure):

@@ -1,6 +1,6 @@
-"""What ``diskcache`` and ``joblib.Memory`` kept, call by call. Their files are only read.
+"""Caches of ``diskcache`` and ``joblib.Memory``, read call by call. Their files are only read.
 
-Their values are pickles, and so are the keys of diskcache: who calls this has been told what that means.
+Their values are pickles, and so are the keys of diskcache: the user has allowed reading them before this is called.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ Reading = tuple[tuple[Any, ...], dict[str, Any]]
 
 
 class Skipped(Exception):
-    """Says why an entry cannot be taken over."""
+    """Says why an entry cannot be imported."""
 
 
-class Kept(NamedTuple):
+class CachedCall(NamedTuple):
     """An entry of another cache.
 
     Attributes:
-        readings: The call's arguments, positional and named; more than one where the key does not tell.
+        readings: Reads the call's arguments, positional and named; several where the key is ambiguous.
         value: Reads the result.
-        expired: Whether its time is over.
+        expired: Whether it has expired.
     """
 
     readings: Callable[[], list[Reading]]
@@ -53,18 +53,17 @@ class OtherCache:
     """A directory of another library.
 
     Attributes:
-        root: Where its functions or its files are.
-        entries: Gives those of the function of a name.
-        seen: How many entries of each function were met while they were looked through.
-        code: Gives the code that a function of a name had, where it was kept.
+        root: The directory of its functions or files.
+        entries: Yields the entries of a function, by its name.
+        seen: The number of entries of each function that `entries` has passed.
     """
 
     root: Path
-    entries: Callable[[OtherCache, str], Iterator[Kept]]
+    entries: Callable[[OtherCache, str], Iterator[CachedCall]]
     seen: Counter[str]
 
     def code_of(self, name: str) -> str | None:
-        """The code that a function had when joblib kept its results."""
+        """The code that a function had when joblib cached its results; ``None`` if it is unknown."""
         path = self.root.joinpath(*name.split("."), "func_code.py")
         return path.read_text(errors="replace") if self.entries is _of_joblib and path.is_file() else None
 
@@ -81,8 +80,8 @@ def other_cache(directory: Path) -> OtherCache:
     if next(root.glob("**/func_code.py"), None) is not None:
         return OtherCache(root, _of_joblib, Counter())
     raise ConfigurationError(
-        f"{directory} is no directory of diskcache, for there is no cache.db, or of joblib.Memory, for there is no "
-        "func_code.py"
+        f"{directory} is not a directory of diskcache (it has no cache.db) nor of joblib.Memory (it has no "
+        "func_code.py)"
     )
 
 
@@ -91,7 +90,7 @@ def _files(directory: Path) -> list[Path]:
     return [*directory.glob("cache.db"), *sorted(directory.glob("[0-9][0-9][0-9]/cache.db"))]
 
 
-def _of_diskcache(cache: OtherCache, name: str) -> Iterator[Kept]:
+def _of_diskcache(cache: OtherCache, name: str) -> Iterator[CachedCall]:
     now = time.time()
     for path in _files(cache.root):
         for packed, raw, expires, *columns in _rows(path):
@@ -99,7 +98,7 @@ def _of_diskcache(cache: OtherCache, name: str) -> Iterator[Kept]:
             cache.seen[of] += 1
             if of == name:
                 is_over = expires is not None and expires <= now
-                yield Kept(partial(_readings, key), partial(_value, path.parent, *columns), is_over)
+                yield CachedCall(partial(_readings, key), partial(_value, path.parent, *columns), is_over)
 
 
 def _rows(path: Path) -> Iterator[tuple[Any, ...]]:
@@ -114,7 +113,7 @@ def _rows(path: Path) -> Iterator[tuple[Any, ...]]:
 
 
 def _name_and_key(packed: Any, raw: bool) -> tuple[str, tuple[Any, ...]]:
-    """Of which function an entry is, and its key; or what else it is."""
+    """The function of an entry, and its key; or a text that says what else it is."""
     from beautyspot.maintenance.unpickling import unpickled
 
     if raw:
@@ -132,7 +131,7 @@ def _name_and_key(packed: Any, raw: bool) -> tuple[str, tuple[Any, ...]]:
 def _readings(key: tuple[Any, ...]) -> list[Reading]:
     """The calls for which ``memoize`` makes a key: ``(name, *args, None, name, value, …, type, …)``.
 
-    The ``None`` that ends the positional arguments is not told apart from one that is an argument.
+    The ``None`` that ends the positional arguments cannot be told from one that is an argument.
     """
     found: list[Reading] = []
     for end in (i for i in range(1, len(key)) if key[i] is None):
@@ -160,7 +159,7 @@ def _value(directory: Path, mode: int, filename: str | None, value: Any) -> Any:
     if filename is None:
         return unpickled(value) if mode == _PICKLE else value
     if not _FILE.fullmatch(filename):
-        raise Skipped("its row names a file that is none of the cache")
+        raise Skipped("its row names a file outside of the cache")
     path = directory / filename
     if not path.is_file():
         raise Skipped("its file is gone")
@@ -169,7 +168,7 @@ def _value(directory: Path, mode: int, filename: str | None, value: Any) -> Any:
     return path.read_bytes() if mode == _BINARY else unpickled_file(path)
 
 
-def _of_joblib(cache: OtherCache, name: str) -> Iterator[Kept]:
+def _of_joblib(cache: OtherCache, name: str) -> Iterator[CachedCall]:
     from beautyspot.maintenance.unpickling import unpickled_output
 
     try:
@@ -185,19 +184,21 @@ def _of_joblib(cache: OtherCache, name: str) -> Iterator[Kept]:
         cache.seen[function] += len(calls)
         for call in calls if function == name else ():
             path = Path(place, call)
-            yield Kept(partial(_joblib_readings, joblib_hash, path), partial(unpickled_output, path / "output.pkl"))
+            yield CachedCall(
+                partial(_joblib_readings, joblib_hash, path), partial(unpickled_output, path / "output.pkl")
+            )
 
 
 def _joblib_readings(joblib_hash: Callable[[Any], str | None], directory: Path) -> list[Reading]:
     """The arguments of one call, named as joblib names them: ``*`` and ``**`` for those that have no name."""
     if not (directory / "output.pkl").is_file():
-        raise Skipped("it has no output.pkl: joblib was stopped while it kept it")
+        raise Skipped("it has no output.pkl: joblib was stopped while it wrote it")
     try:
         texts = json.loads((directory / "metadata.json").read_bytes())["input_args"]
     except (OSError, ValueError, KeyError, TypeError):
         raise Skipped("it has no metadata.json that says its arguments") from None
     arguments = {name: _literal(name, text) for name, text in texts.items()}
-    # A text may look like another value: 3.0 was written for np.float64(3.0) too.
+    # A text may look like another value: joblib writes 3.0 for np.float64(3.0) too.
     if joblib_hash(arguments) != directory.name:
         raise Skipped(
             "its arguments are not what their texts in metadata.json say: joblib's own hash of these is another"
@@ -209,4 +210,4 @@ def _literal(name: str, text: str) -> Any:
     try:
         return ast.literal_eval(text)
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-        raise Skipped(f"of its argument {name!r} joblib kept only a text, which is no literal of Python") from None
+        raise Skipped(f"joblib stored its argument {name!r} only as a text, which is not a literal of Python") from None

@@ -1,17 +1,16 @@
-"""Dropping what is kept: rows first, then their blobs, a page at a time, so that it may be stopped anywhere.
+"""Deleting cached results: rows first, then their blobs, a page at a time, so that it may be stopped anywhere.
 
-A blob is garbage only if no row refers to it, it is old enough, and nobody runs its call just now: whoever keeps a
-result holds the lock of its key from before the blob is written until its row is committed.
+A blob is garbage only if no row refers to it, it is old enough, and its key is not locked: a writer holds the lock of
+the key from before it writes the blob until the row is committed.
 """
 
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable, Iterator, Mapping
-from itertools import islice
 from typing import NamedTuple
 
+from beautyspot._internal.pages import pages
 from beautyspot._internal.text import counted
 from beautyspot.db.scanning import is_selected
 from beautyspot.errors import StorageError
@@ -19,22 +18,21 @@ from beautyspot.protocols.index import Entry, Selection, Summary
 from beautyspot.results.store import Results
 
 __all__ = [
-    "Dropped",
+    "PruneReport",
 ]
 
-_PAGE = 500  # results that are dropped together
-_KEY = re.compile(r"[0-9a-f]{32}")
+_PAGE = 500  # results that are deleted together
 
 Progress = Callable[[int], object]
 
 
-class Dropped(NamedTuple):
-    """What was dropped.
+class PruneReport(NamedTuple):
+    """What was deleted.
 
     Attributes:
-        results: How many results.
-        size: Bytes of them.
-        failures: How many failures that were noted.
+        results: The number of results.
+        size: Their size in bytes.
+        failures: The number of recorded failures.
     """
 
     results: int
@@ -47,40 +45,37 @@ class Dropped(NamedTuple):
         return " and ".join(results + failures)
 
 
-def drop(results: Results, selection: Selection, progress: Progress | None = None) -> Dropped:
-    """Drop the results of a selection.
+def delete_selected(results: Results, selection: Selection, progress: Progress | None = None) -> PruneReport:
+    """Delete the results of a selection.
 
     Args:
-        results: From which.
-        selection: Which; its status is not ``"failed"``.
-        progress: Told how many were looked at since it was told last.
+        results: The index and its blobs.
+        selection: The conditions; the status is not ``"failed"``.
+        progress: Called with the number of results that were checked since its last call.
     """
-    dropped, size = 0, 0
-    rows = results.db.summaries(selection.function)
-    while page := list(islice(rows, _PAGE)):
+    deleted, size = 0, 0
+    for page in pages(results.db.summaries(selection.function), _PAGE, progress):
         chosen = [row for row in page if is_selected(row, selection)]
-        dropped += drop_keys(results, [row.key for row in chosen])
+        deleted += delete_keys(results, [row.key for row in chosen])
         size += sum(row.size for row in chosen)
-        if progress is not None:
-            progress(len(page))
-    return Dropped(dropped, size)
+    return PruneReport(deleted, size)
 
 
-def drop_keys(results: Results, keys: list[bytes]) -> int:
-    """Drop the results of *keys*, whoever signed them; how many there were."""
-    return drop_entries(results, results.db.lookup(keys)) if keys else 0
+def delete_keys(results: Results, keys: list[bytes]) -> int:
+    """Delete the results of *keys*, whatever their signatures; returns how many there were."""
+    return delete_entries(results, results.db.lookup(keys)) if keys else 0
 
 
-def drop_entries(results: Results, entries: Mapping[bytes, Entry]) -> int:
-    """Drop the results of these entries, each with its key; how many there were."""
-    dropped = results.db.delete(list(entries)) if entries else 0
+def delete_entries(results: Results, entries: Mapping[bytes, Entry]) -> int:
+    """Delete the results of *entries*, given by key; returns how many there were."""
+    deleted = results.db.delete(list(entries)) if entries else 0
     for entry in entries.values():
         if entry.location is not None:
             try:
                 results.storage.delete(entry.location)
-            except StorageError as error:  # it is garbage then, which harms nobody and is found again
-                logging.getLogger("beautyspot").warning("cannot remove the blob %s: %s", entry.location, error)
-    return dropped
+            except StorageError as error:  # then it is garbage, which does no harm and is found by `gc`
+                logging.getLogger("beautyspot").warning("cannot delete the blob %s: %s", entry.location, error)
+    return deleted
 
 
 def selected(results: Results, selection: Selection) -> Iterator[Summary]:

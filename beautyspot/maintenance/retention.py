@@ -1,4 +1,4 @@
-"""Retention: for how long results are kept, and how many bytes of them."""
+"""Retention: how long results stay in the cache, and how many bytes of them."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ Duration = str | float | timedelta
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """For how long a project keeps results, and how many bytes of them. Without it, nothing is ever dropped.
+    """How long a project keeps results, and how many bytes of them. Without it, nothing is deleted unless you ask.
 
-    A rule gives the tasks that it fits their ``ttl``, unless they have one of their own. Results that were kept
-    without any ``ttl`` are judged by it when ``gc`` runs, by the time at which they were kept.
+    A rule sets the ``ttl`` of the tasks that it matches, unless a task has its own. To results that were stored without
+    any ``ttl``, ``gc`` applies the rules too, from the time at which they were stored.
 
     Args:
-        ttl: Patterns of functions, each with a time to live; the first that fits holds. A pattern is that of a file's
-            name, as in ``"scrape.*"``, and is compared with ``module.qualname``. ``None`` in place of a time keeps
-            them for ever. A time alone is that of all functions.
-        max_bytes: Of all results, those in the index and those in blob storage: ``"10GB"`` or a number. What is above
-            is dropped by ``gc``, the longest unused first.
-        background: How often each process of the project drops these by itself, such as ``"1h"``: in the thread that
-            has just written a result, when so long has passed since the last time, or when a tenth of *max_bytes* was
-            written meanwhile; for the first time after a minute at most. A process that writes nothing drops nothing,
-            and one at a time does it. ``None``: only ``gc`` does.
+        ttl: Patterns of functions, each with a time to live; the first match applies. A pattern is written like that
+            of a file name, as in ``"scrape.*"``, and is compared with ``module.qualname``. ``None`` in place of a time
+            keeps the results for ever. A single time applies to all functions.
+        max_bytes: The size of all results together, in the index and in blob storage: ``"10GB"`` or a number of bytes.
+            ``gc`` evicts what is above, the least recently used first.
+        background: How often each process of the project evicts by itself, such as ``"1h"``: in the thread that has
+            just written a result, when that time has passed since its last eviction, or sooner, when it has written a
+            tenth of *max_bytes*; for the first time after a minute at most. A process that writes nothing evicts
+            nothing, and one process at a time evicts. ``None``: only ``gc`` evicts.
 
     Attributes:
-        rules: The patterns of *ttl*, each with its seconds.
+        rules: The patterns of *ttl*, each with its time in seconds.
         limit: *max_bytes* as a number.
         period: *background* in seconds.
 
     Raises:
-        ConfigurationError: If one of them cannot work.
+        ConfigurationError: If one of the arguments is not of its form.
     """
 
     ttl: Mapping[str, Duration | None] | Duration | None = None
@@ -57,17 +57,17 @@ class Retention:
         ):
             object.__setattr__(self, name, value)
         if self.background is not None and not self:
-            raise ConfigurationError("background drops what ttl or max_bytes says: give one of them as well")
+            raise ConfigurationError("background evicts by ttl or max_bytes: give one of them as well")
 
     def __bool__(self) -> bool:
-        """Whether anything is ever dropped."""
+        """Whether anything can ever be evicted."""
         return bool(self.rules) or self.limit is not None
 
     def ttl_of(self, function: str) -> float | None:
-        """The seconds for which results of a function are kept by the first rule that fits it, if one does.
+        """The time to live in seconds that the first matching rule gives a function; ``None`` without one.
 
         Args:
-            function: As ``module.qualname``.
+            function: The ``module.qualname`` of the function.
         """
         for pattern, seconds in self.rules:
             if fnmatchcase(function, pattern):

@@ -1,7 +1,7 @@
-"""Moving results, with their blobs, from one index and storage to another.
+"""Transfer: copy results, with their blobs, from one index and storage to another.
 
-What arrives is checked first, keeps its key, and so answers the same calls. A page of results at a time is carried:
-its blobs, then its rows. Killed at any instant, the same move again goes on where it was.
+Each result is checked, and keeps its key, so that it answers the same calls. A page of results is transferred at a
+time, blobs before rows. If the process is killed, the same transfer continues where it left off.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 
 from beautyspot._internal.digests import hasher
+from beautyspot._internal.pages import pages
 from beautyspot.db.scanning import iterate_records
 from beautyspot.errors import StorageError
 from beautyspot.protocols.index import Entry, Record, TaskDB
@@ -26,21 +26,20 @@ from beautyspot.results.store import is_expired
 __all__ = ["TransferEndpoint", "TransferReport", "move"]
 
 _PAGE = 200  # results whose rows are written together
-_AT_ONCE = 8  # blobs under way
-_TOLD = 10  # problems that are told word for word
+_AT_ONCE = 8  # blobs that are copied at a time
+_LISTED = 10  # problems that are listed
 
 
 @dataclass(frozen=True, slots=True)
 class TransferReport:
-    """What became of results that were to be moved.
+    """The outcome of a transfer, as numbers of results.
 
     Attributes:
-        moved: How many arrived.
-        already: How many were there before.
-        expired: How many were left out because their time was over.
-        left_out: How many were left out because they are damaged, their blob is gone, or their signature is not
-            that of the secret.
-        problems: What was wrong with the first ten of these.
+        moved: Copied to the target.
+        already: In the target before.
+        expired: Left out because they have expired.
+        left_out: Left out because they are damaged, their blob is gone, or their signature is not that of the secret.
+        problems: Sentences about the first ten of those left out.
     """
 
     moved: int = 0
@@ -51,18 +50,18 @@ class TransferReport:
 
     def __str__(self) -> str:
         parts = [(self.moved, "moved"), (self.already, "there already"), (self.expired, "expired")]
-        told = [f"{count:,} {what}" for count, what in parts if count or what == "moved"]
+        texts = [f"{count:,} {what}" for count, what in parts if count or what == "moved"]
         if self.left_out:
-            told.append(f"{self.left_out:,} left out, which would run again in any case")
-        return ", ".join(told)
+            texts.append(f"{self.left_out:,} left out, which would run again in any case")
+        return ", ".join(texts)
 
 
 class TransferEndpoint:
-    """An index with its storage, from which results are moved or to which.
+    """One end of a transfer: an index with its storage.
 
     Args:
         db: The index.
-        storage: Where its large results lie.
+        storage: The storage of its blobs.
     """
 
     def __init__(self, db: TaskDB, storage: BlobStorage) -> None:
@@ -78,18 +77,18 @@ class TransferEndpoint:
         return None if entry.location is None else self.storage.load(entry.location, entry.size)
 
     def has(self, keys: list[bytes]) -> set[bytes]:
-        """Those *keys* whose results are kept here and have not expired."""
+        """Those *keys* whose results are here and have not expired."""
         return {key for key, entry in self.db.lookup(keys).items() if not is_expired(entry)}
 
     def with_blob(self, record: Record, blob: Buffer | None) -> Record:
-        """Write the blob of a result that is to be put."""
+        """Write the blob of a result, and return its record with the new location."""
         if blob is None:
             return record
         location = self.storage.save(record.summary.key.hex(), [blob])
         return record._replace(entry=record.entry._replace(location=location))
 
     def put(self, page: Iterable[Record]) -> None:
-        """Write the rows; where that fails, the blobs that were written for them are removed."""
+        """Write the rows; if that fails, delete the blobs that were written for them."""
         records: list[Record] = []
         try:
             records.extend(page)
@@ -98,7 +97,7 @@ class TransferEndpoint:
         except BaseException:
             for record in records:
                 if record.entry.location is not None:
-                    with contextlib.suppress(StorageError):  # then it is garbage, which harms nobody
+                    with contextlib.suppress(StorageError):  # then it is garbage, which does no harm
                         self.storage.delete(record.entry.location)
             raise
 
@@ -109,48 +108,46 @@ def move(
     secret: str | bytes | None = None,
     progress: Callable[[int], object] | None = None,
 ) -> TransferReport:
-    """Carry all results of *source* to *target*; those that are there already stay as they are.
+    """Copy all results of *source* to *target*; those that are there already stay as they are.
 
     Args:
-        source: Where they are.
-        target: Where they go.
-        secret: With which results must be signed, as in ``Project(secret=...)``; ``None``: no signature is looked at.
-        progress: Told how many results were looked at since it was told last.
+        source: The index and storage to read.
+        target: The index and storage to write.
+        secret: The secret with which results must be signed, as in ``Project(secret=...)``; ``None``: signatures are
+            not checked.
+        progress: Called with the number of results that were read since its last call.
 
     Returns:
-        How many results were moved, and what became of the others.
+        The numbers of results that were copied and left out.
 
     Raises:
-        IndexUnavailableError, StorageError: If the source cannot be listed or the target not be written to. What
-            arrived is there; the same move again goes on.
+        IndexUnavailableError, StorageError: If the source cannot be listed, or the target cannot be written. What was
+            copied stays; the same transfer again continues.
     """
     arrivals = _Arrivals(source, target, signer_for(secret))
     moved = already = expired = 0
-    records = source.records()
     with ThreadPoolExecutor(_AT_ONCE, "beautyspot-move") as pool:
-        while page := list(islice(records, _PAGE)):
+        for page in pages(source.records(), _PAGE, progress):
             lasting = [record for record in page if not is_expired(record.entry)]
-            there = target.has([record.summary.key for record in lasting])
-            new = [record for record in lasting if record.summary.key not in there]
+            known = target.has([record.summary.key for record in lasting])
+            new = [record for record in lasting if record.summary.key not in known]
             target.put(arrivals.of(new, pool))
             moved, already = moved + len(new), already + len(lasting) - len(new)
             expired += len(page) - len(lasting)
-            if progress is not None:
-                progress(len(page))
     left_out = len(arrivals.refused)
-    return TransferReport(moved - left_out, already, expired, left_out, tuple(arrivals.refused[:_TOLD]))
+    return TransferReport(moved - left_out, already, expired, left_out, tuple(arrivals.refused[:_LISTED]))
 
 
 class _Arrivals:
-    """Takes results in, once they were found to be whole.
+    """Checks results and copies their blobs.
 
     Args:
-        source: Where their blobs are.
-        target: Where they go.
-        seal: That must be on them.
+        source: The end to read.
+        target: The end to write.
+        signer: Verifies the signatures of results; ``None``: they are not checked.
 
     Attributes:
-        refused: What was wrong with each that was not.
+        refused: A sentence about each result that was left out.
     """
 
     def __init__(self, source: TransferEndpoint, target: TransferEndpoint, signer: Signer | None) -> None:
@@ -160,17 +157,17 @@ class _Arrivals:
         self.refused: list[str] = []
 
     def of(self, records: Iterable[Record], pool: ThreadPoolExecutor) -> Iterator[Record]:
-        """What each is at the target, in their order; blobs are read and written several at a time."""
+        """The records for the target, in the same order; several blobs are read and written at a time."""
         waiting: deque[Future[Record | None]] = deque()
         for record in records:
             has_blob = record.entry.location is not None
-            waiting.append(pool.submit(self._take_in, record) if has_blob else _done(self._take_in(record)))
+            waiting.append(pool.submit(self._copied, record) if has_blob else _done(self._copied(record)))
             if len(waiting) >= _AT_ONCE:
                 yield from _unless_refused(waiting.popleft())
         while waiting:
             yield from _unless_refused(waiting.popleft())
 
-    def _take_in(self, record: Record) -> Record | None:
+    def _copied(self, record: Record) -> Record | None:
         try:
             blob = self._source.blob(record.entry)
             problem = self._problem(record, blob)
@@ -182,7 +179,7 @@ class _Arrivals:
         return None
 
     def _problem(self, record: Record, blob: Buffer | None) -> str | None:
-        """What is wrong with a result, if anything is."""
+        """A sentence about the problem of a result; ``None`` if it has none."""
         entry, key = record.entry, record.summary.key
         if self._signer is not None:
             bare = self._signer.verified(key, entry)
@@ -195,7 +192,7 @@ class _Arrivals:
         if blob is None:
             return "its row has neither a value nor a location"
         if self._signer is None and is_signed(entry):
-            return None  # nobody without the secret can tell
+            return None  # it cannot be checked without the secret
         digest = (hasher if self._signer is None else self._signer.hasher)(entry.size).update(blob).digest(16)
         return None if digest == entry.checksum else "its blob is damaged: its checksum does not fit"
 

@@ -1,7 +1,7 @@
-"""The only module that unpickles what was kept, which runs any code that is in it.
+"""The only module that unpickles cached values, which runs any code that is in them.
 
-`takeover` imports it, for caches of other libraries, once the caller has said that nobody else could write to them.
-Nothing else in beautyspot may: `tests/test_house.py` sees to it.
+`other_caches` imports it, once the user has said that nobody else could write to those caches. Nothing else in
+beautyspot may: `tests/test_house.py` checks that.
 """
 
 from __future__ import annotations

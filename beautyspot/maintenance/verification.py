@@ -1,7 +1,7 @@
-"""Whether what is kept is whole: the index, each row, its blob, and whether it still decodes.
+"""Verification of cached results: the index, each row, its blob, and whether it still decodes.
 
-What cannot be looked at because a server does not answer is no damage: looking ends there, with that error. What is
-to be dropped is looked at once more with the lock of its key in hand: its call may have run meanwhile.
+A server that does not answer is not damage: the check ends with its error. A result that is to be deleted is checked
+once more under the lock of its key, since its call may have run meanwhile.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Literal, NamedTuple
 
+from beautyspot._internal.pages import pages
 from beautyspot._internal.text import counted
 from beautyspot.db.scanning import iterate_records
 from beautyspot.errors import DamagedBlobError, MissingBlobError, StorageError, UnknownTypeError
-from beautyspot.maintenance.pruning import drop_keys
+from beautyspot.maintenance.pruning import delete_keys
 from beautyspot.protocols.index import Entry, InDirectory, IntegrityCheck, Record
 from beautyspot.protocols.storage import Evicts, MapsBlobs
 from beautyspot.results.codec import Codec
@@ -28,33 +28,33 @@ from beautyspot.results.store import Results, unreferenced
 __all__ = ["Health", "Problem", "verified"]
 
 _PAGE = 200  # rows between two reports
-_TOLD = 1000  # faults that are told one by one
+_LISTED = 1000  # problems that are listed one by one
 
 UNSEALED = (
-    "it is signed with a secret, without which nobody can tell whether it is whole: give secret=, or set "
+    "it is signed with a secret, without which it cannot be checked: give secret=, or set "
     "BEAUTYSPOT_SECRET on the command line"
 )
 
 ProblemKind = Literal["index", "missing", "damaged", "unsigned", "undecodable", "orphaned"]
-# Faults for which a row is dropped: its call would run again in any case. What is undecodable here is whole, and may be
-# good to a serializer that only its task knows.
+# Problems for which a row is deleted: its call would run again in any case. An undecodable result is whole, and a
+# serializer that only its task knows may decode it.
 UNRECOVERABLE: tuple[ProblemKind, ...] = ("missing", "damaged")
 
 
 class Problem(NamedTuple):
-    """Something that is not whole.
+    """A problem with the index, a result or a blob.
 
     Attributes:
-        kind: ``"index"``: the index itself; ``"missing"``: a blob is gone; ``"damaged"``: a row or a blob is not what
-            was written; ``"unsigned"``: not signed with the secret, or with one that is not given;
-            ``"undecodable"``: whole, and no value to the serializer that looks; ``"orphaned"``: a blob that no row
-            refers to.
-        text: What is wrong.
-        key: Of the result, where it is one.
-        function: Of the result.
-        input: Of the result.
-        location: Of the blob, where there is one.
-        size: Bytes of the result or the blob.
+        kind: ``"index"``: the index itself is damaged; ``"missing"``: a blob is gone; ``"damaged"``: a row or a blob is
+            not what was written; ``"unsigned"``: a result is not signed with the secret, or no secret was given;
+            ``"undecodable"``: a result is whole, but the serializer cannot decode it; ``"orphaned"``: no row refers
+            to a blob.
+        text: A sentence that says what is wrong.
+        key: The key of the result; ``None`` if there is none.
+        function: The function of the result.
+        input: The arguments of the result, as viewers show them.
+        location: The location of the blob; ``None`` if there is none.
+        size: The size of the result or the blob in bytes.
     """
 
     kind: ProblemKind
@@ -68,18 +68,19 @@ class Problem(NamedTuple):
 
 @dataclass(slots=True)
 class Health:
-    """What was found.
+    """The outcome of a check; true if there is no problem.
 
     Attributes:
-        checked: Results that were looked at.
-        size: Bytes of them.
-        unknown: Whole results of types that are not known here, so that nobody could tell whether they decode.
-        evicted: Results whose blobs the storage dropped to keep to its size: their calls run again, nothing is wrong.
-        counts: How many faults there are of each kind.
-        faults: The first thousand of them.
-        place: Of the last result that was looked at, to go on behind it.
-        complete: Whether all were looked at.
-        mended: Faulty results and orphaned blobs that were dropped.
+        checked: The number of results that were checked.
+        size: Their size in bytes.
+        unknown: The number of whole results of types that are not known here, so that they were not decoded.
+        evicted: The number of results whose blobs the storage evicted by itself: their calls run again, nothing is
+            wrong.
+        counts: The number of problems of each kind.
+        problems: The first thousand problems.
+        place: The place of the last result that was checked, after which the check can continue.
+        complete: Whether all results were checked.
+        repaired: The number of unusable results and orphaned blobs that were deleted.
     """
 
     checked: int = 0
@@ -93,32 +94,32 @@ class Health:
     repaired: int = 0
 
     def add(self, problem: Problem) -> None:
-        """Note a fault."""
+        """Count a problem, and list it if there is room."""
         self.counts[problem.kind] += 1
-        if len(self.problems) < _TOLD:
+        if len(self.problems) < _LISTED:
             self.problems.append(problem)
 
     def __bool__(self) -> bool:
         return not self.counts
 
     def __str__(self) -> str:
-        told = [f"{count:,} {kind}" for kind, count in sorted(self.counts.items())]
-        found = ", ".join(told) if told else "all whole" if self.complete else "nothing wrong so far"
+        counts = [f"{count:,} {kind}" for kind, count in sorted(self.counts.items())]
+        found = ", ".join(counts) if counts else "all whole" if self.complete else "nothing wrong so far"
         more = f", {self.unknown:,} of types that are not known here" if self.unknown else ""
-        more += f", {self.evicted:,} of which the storage dropped the blob to keep to its size" if self.evicted else ""
-        return f"{counted(self.checked, 'result')} looked at{more}: {found}"
+        more += f", {self.evicted:,} whose blob the storage evicted" if self.evicted else ""
+        return f"{counted(self.checked, 'result')} checked{more}: {found}"
 
 
 def verified(
     results: Results, codec: Codec, after: int = 0, progress: Callable[[Health], object] | None = None
 ) -> Iterator[tuple[Health, list[Problem]]]:
-    """Look at the index and all its results, a page at a time; what was found so far, and the faults of the page.
+    """Check the index and all its results; yields, for each page, the health so far and the problems of the page.
 
     Args:
-        results: What to look at.
-        form: How values are decoded.
-        after: Behind which place to begin, as an earlier `Health` says.
-        progress: Told after each page, once whoever asked has done with it.
+        results: The index and its blobs.
+        codec: The codec that decodes values.
+        after: The place after which to begin: ``place`` of an earlier `Health`.
+        progress: Called after each page, once the caller has done with it.
 
     Raises:
         StorageError, IndexUnavailableError: If the storage or the index does not answer.
@@ -128,31 +129,30 @@ def verified(
         for text in results.db.problems():
             health.add(Problem("index", text))
     yield health, []
-    look = _Look(results, codec)
-    rows = iterate_records(results.db, after)
-    while page := list(islice(rows, _PAGE)):
+    checker = _Checker(results, codec)
+    for page in pages(iterate_records(results.db, after), _PAGE):
         problems = []
         for place, record in page:
             health.checked, health.size, health.place = health.checked + 1, health.size + record.entry.size, place
-            problem = look.at(record)
+            problem = checker.check(record)
             if problem is not None:
                 problems.append(problem)
                 health.add(problem)
-        health.unknown, health.evicted = look.unknown, look.evicted
+        health.unknown, health.evicted = checker.unknown, checker.evicted
         yield health, problems
-        if progress is not None:  # only now: what was found on this page is mended, and `place` is one to go on from
+        if progress is not None:  # now the problems of this page are repaired, and a check can continue at `place`
             progress(health)
     health.complete = True
     yield health, []
 
 
 def repair(results: Results, codec: Codec, single_flight: SingleFlight, problems: Iterable[Problem]) -> int:
-    """Drop results that are of no use, unless they are kept anew or their calls run just now; how many there were.
+    """Delete unusable results, unless they were stored anew or their keys are locked; returns how many were deleted.
 
     Raises:
-        StorageError: If a blob is missing from a storage that holds none at all: it is the wrong one, or not mounted.
+        StorageError: If a blob is missing and the storage holds no blob at all: it is the wrong one, or not mounted.
     """
-    look, dropped = _Look(results, codec), 0
+    checker, deleted = _Checker(results, codec), 0
     for problem in problems:
         if (
             problem.kind not in UNRECOVERABLE
@@ -162,50 +162,50 @@ def repair(results: Results, codec: Codec, single_flight: SingleFlight, problems
             continue
         try:
             entry = results.db.lookup([problem.key]).get(problem.key)
-            kind = None if entry is None else look.kind(problem.key, entry)
+            kind = None if entry is None else checker.kind_of(problem.key, entry)
             if kind is not None and kind[0] in UNRECOVERABLE:
                 if kind[0] == "missing":
-                    look.refuse_an_empty_storage()
-                dropped += drop_keys(results, [problem.key])
+                    checker.refuse_an_empty_storage()
+                deleted += delete_keys(results, [problem.key])
         finally:
             single_flight.release(problem.key)
-    return dropped
+    return deleted
 
 
 def check_row(entry: Entry) -> None:
-    """Compare the checksum of a result that lies in the index itself.
+    """Compare the checksum of a result that is stored in the index itself.
 
     Raises:
-        DamagedBlobError: If it does not fit.
+        DamagedBlobError: If it differs.
     """
     value = entry.value or b""
     if len(value) != entry.size or zlib.crc32(value).to_bytes(4, "big") != entry.checksum[:4]:
         raise DamagedBlobError("its row is damaged: its checksum does not fit")
 
 
-class _Look:
-    """Looks at one result after the other."""
+class _Checker:
+    """Checks one result after the other."""
 
     def __init__(self, results: Results, codec: Codec) -> None:
         self._results = results
         # Mapped where that can be: a blob of any size then costs no memory.
-        self._form = results.codec_for(codec.serializer, mmap=isinstance(results.storage, MapsBlobs))
+        self._codec = results.codec_for(codec.serializer, mmap=isinstance(results.storage, MapsBlobs))
         self.unknown = self.evicted = 0
         self._has_blobs = False
 
-    def at(self, record: Record) -> Problem | None:
-        """What is wrong with a result, if anything is."""
+    def check(self, record: Record) -> Problem | None:
+        """The problem of a result; ``None`` if it has none."""
         summary, entry = record.summary, record.entry
-        kind = self.kind(summary.key, entry)
-        if kind is not None:  # dropped, or kept anew, while it was looked at?
+        kind = self.kind_of(summary.key, entry)
+        if kind is not None:  # deleted, or stored anew, during the check?
             now = self._results.db.lookup([summary.key]).get(summary.key)
-            kind = kind if now == entry else None if now is None else self.kind(summary.key, now)
+            kind = kind if now == entry else None if now is None else self.kind_of(summary.key, now)
         if kind is None:
             return None
         return Problem(*kind, summary.key, summary.function, summary.input, entry.location, entry.size)
 
-    def kind(self, key: bytes, entry: Entry) -> tuple[ProblemKind, str] | None:
-        """What kind of fault an entry has, if any, and what is wrong."""
+    def kind_of(self, key: bytes, entry: Entry) -> tuple[ProblemKind, str] | None:
+        """The kind of an entry's problem and a sentence about it; ``None`` if it has none."""
         signer = self._results.signer
         if signer is not None:
             bare = signer.verified(key, entry)
@@ -220,7 +220,7 @@ class _Look:
             if isinstance(self._results.storage, Evicts):
                 self.evicted += 1
                 return None
-            self._is_the_storage_there(error)
+            self._check_storage_exists(error)
             return "missing", str(error)
         except DamagedBlobError as error:
             return "damaged", str(error)
@@ -228,41 +228,40 @@ class _Look:
             self.unknown += 1
         except StorageError:
             raise
-        except Exception as error:  # a serializer may raise anything on bytes that are no value of its own
+        except Exception as error:  # a serializer may raise anything on bytes that it did not write
             return "undecodable", str(error) or type(error).__name__
         return None
 
     def _check(self, entry: Entry) -> None:
         if entry.value is not None:
             check_row(entry)
-            self._form.serializer.loads(entry.value)
+            self._codec.serializer.loads(entry.value)
         elif entry.location is None:
             raise DamagedBlobError("its row has neither a value nor a location")
         else:
-            self._form.decode_blob(self._results.blob(entry, self._form.mmap))
+            self._codec.decode_blob(self._results.blob(entry, self._codec.mmap))
 
-    def _is_the_storage_there(self, error: StorageError) -> None:
-        """A directory that is not there at all is a wrong path or an unmounted disk, and not a thousand lost blobs."""
+    def _check_storage_exists(self, error: StorageError) -> None:
+        """Refuse a missing directory: that is a wrong path or an unmounted disk, not a thousand lost blobs."""
         storage = self._results.storage
         if isinstance(storage, InDirectory) and not os.path.isdir(storage.directory):
             raise StorageError(
-                f"the results of {self._results.db!r} refer to blobs, and there is no directory {storage.directory}: "
+                f"the results of {self._results.db!r} have blobs, but there is no directory {storage.directory}: "
                 "give the storage_path of the project"
             ) from error
 
     def refuse_an_empty_storage(self) -> None:
-        """Before a result is dropped for its blob is missing: where all of them are, that says nothing of any."""
+        """Refuse to delete results for missing blobs if all blobs are missing: the storage may be the wrong one."""
         self._has_blobs = self._has_blobs or self._holds_one_of_ours()
         if not self._has_blobs:
             raise StorageError(
-                f"blobs are missing, and {self._results.storage!r} holds not one that is of this index, so nothing was "
-                "dropped: see that it is the storage_path of the project, and mounted. If they are lost, their calls "
-                "run again by themselves, and `prune` drops their rows"
+                f"blobs are missing, and {self._results.storage!r} has no blob of this index, so nothing was deleted: "
+                "check that it is the storage_path of the project, and mounted. If the blobs are lost, their calls run "
+                "again by themselves, and `prune` deletes their rows"
             )
 
     def _holds_one_of_ours(self) -> bool:
-        blobs = self._results.storage.blobs()
-        while page := list(islice(blobs, _PAGE)):
+        for page in pages(self._results.storage.blobs(), _PAGE):
             if sum(1 for _ in unreferenced(iter(page), self._results.db)) < len(page):
                 return True
         return False

@@ -5,6 +5,7 @@ with its results. `singleflight` lets one call of a key run at a time, `events` 
 `explain` says why a call is not cached, `last_used` remembers when results were used.
 """
 
+from beautyspot._internal.text import one_line
 from beautyspot.results.events import KINDS, Event, Kind, Listener, Observable, listen
 
 __all__ = [
@@ -14,4 +15,5 @@ __all__ = [
     "Listener",
     "Observable",
     "listen",
+    "one_line",
 ]

@@ -15,13 +15,25 @@ from beautyspot._internal.registry import Registry
 from beautyspot.errors import ConfigurationError
 from beautyspot.protocols.storage import BlobStorage
 from beautyspot.storage.local import LocalStorage
+from beautyspot.storage.locations import PartsFile, check_location, check_size, is_location, new_location
 from beautyspot.storage.memory import MemoryStorage
 
 if TYPE_CHECKING:
     from beautyspot.storage.fsspec import FsspecStorage
     from beautyspot.storage.s3.storage import S3Storage
 
-__all__ = ["FsspecStorage", "LocalStorage", "MemoryStorage", "S3Storage", "open_storage"]
+__all__ = [
+    "FsspecStorage",
+    "LocalStorage",
+    "MemoryStorage",
+    "PartsFile",
+    "S3Storage",
+    "check_location",
+    "check_size",
+    "is_location",
+    "new_location",
+    "open_storage",
+]
 
 STORAGES = Registry(
     "blob storage",

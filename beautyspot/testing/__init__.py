@@ -1,16 +1,16 @@
-"""Contract suites: what every index, storage, serializer, engine and store of budgets must do, ours and anyone's.
+"""Contract suites: what every index, storage, serializer, engine and store of rate limits must do.
 
-Subclass a suite in a test module of pytest, and give the fixture that it asks for::
+Subclass a suite in a test module of pytest, and provide the fixture that it needs::
 
     class TestMine(TaskDBContract):
         @pytest.fixture
         def db(self, tmp_path):
             return MyTaskDB(tmp_path / "index")
 
-A test of a further ability (`KeyLocks`, `FailureLog`, `MapsBlobs` …) passes over a backend that has not got it.
+A test of a further ability (`KeyLocks`, `FailureLog`, `MapsBlobs` …) passes on a backend without that ability.
 
 The suites are in `index`, `catalog`, `storage`, `serializer`, `engine`, `fanout` and `limiter`; `records` makes what
-they store, `programs` are run in processes of their own.
+they store, `programs` has the programs that they run.
 """
 
 from beautyspot.testing.catalog import CatalogContract

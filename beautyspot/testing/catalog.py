@@ -1,4 +1,4 @@
-"""What viewers see of every index."""
+"""The contract of an index as viewers use it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from beautyspot.testing.records import make_failure, make_key, make_record
 
 
 class CatalogContract:
-    """What viewers see of every `TaskDB`. Asks for the fixture ``db``: a fresh, empty index."""
+    """The contract of a `TaskDB` as viewers use it. Needs the fixture ``db``: a fresh, empty index."""
 
     def _filled(self, db: TaskDB) -> list[Summary]:
-        """Keeps 1,000 results of three functions; their summaries, newest first."""
+        """Store 1,000 results of three functions; returns their summaries, newest first."""
         records = [
             make_record(
                 i,
@@ -31,7 +31,7 @@ class CatalogContract:
         db.delete([make_key(999), make_key(500)])
         return [record.summary for i, record in enumerate(records) if i not in (500, 999)][::-1]
 
-    def test_a_page_is_what_stands_there_in_the_whole_list(self, db: TaskDB) -> None:
+    def test_a_page_is_a_slice_of_the_whole_list(self, db: TaskDB) -> None:
         kept, catalog = self._filled(db), catalog_of(db)
         for start in (0, 25, 490, 980, 997, 2000):
             assert catalog.select(Selection(), start=start, count=25) == kept[start : start + 25]
@@ -103,7 +103,7 @@ class CatalogContract:
             db.upsert([make_record(i) for i in range(5)])
             for i in range(10):
                 db.note_failure(make_failure(i, f"module.f{i % 2}"))
-            expected = [make_failure(i, f"module.f{i % 2}") for i in range(9, 4, -1)]  # the others are kept by now
+            expected = [make_failure(i, f"module.f{i % 2}") for i in range(9, 4, -1)]  # the others have succeeded since
             assert catalog.select(Selection("failed")) == expected
             assert catalog.select(Selection("failed"), descending=False, start=1, count=2) == expected[::-1][1:3]
             assert catalog.select(Selection("failed", function="module.f1", text="X=7")) == [expected[2]]
@@ -115,7 +115,7 @@ class CatalogContract:
             ]
             assert catalog.activity(1e9, 1e9 + 10, 2) == ([0, 0], [0, 5])
 
-    def test_whatever_comes_is_seen_to_have_come(self, db: TaskDB) -> None:
+    def test_latest_grows_with_every_record(self, db: TaskDB) -> None:
         catalog = catalog_of(db)
         before = catalog.latest()
         db.upsert([make_record(1)])
@@ -126,7 +126,7 @@ class CatalogContract:
             assert catalog.latest() == (between[0], catalog.latest()[1])
             assert catalog.latest()[1] > between[1]
 
-    def test_a_sound_index_has_no_faults(self, db: TaskDB) -> None:
+    def test_a_sound_index_has_no_problems(self, db: TaskDB) -> None:
         self._filled(db)
         if isinstance(db, IntegrityCheck):
             assert db.problems() == []

@@ -1,4 +1,4 @@
-"""What every engine does."""
+"""The contract of an engine."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from beautyspot.fanout.worker import run_chunk
 
 
 class EngineContract:
-    """What every `Engine` does. Asks for the fixture ``engine``: an object that is one."""
+    """The contract of an `Engine`. Needs the fixture ``engine``: an engine object."""
 
     def test_every_chunk_comes_back_once(self, engine: Engine) -> None:
         for number in range(20):
@@ -17,11 +17,11 @@ class EngineContract:
         while len(numbers) < 20:
             for number, data in engine.finished():
                 numbers.append(number)
-                # Whatever fails inside a chunk is an answer, and no failure of the engine.
+                # A failure inside a chunk is a reply, not a failure of the engine.
                 assert data == run_chunk(b"not a task", b"") or isinstance(data, bytes)
         assert sorted(numbers) == list(range(20))
 
-    def test_a_chunk_that_was_taken_back_does_not_come_back(self, engine: Engine) -> None:
+    def test_a_cancelled_chunk_does_not_come_back(self, engine: Engine) -> None:
         for number in range(50):
             engine.submit(number, b"not a task", b"")
         left = set(range(50)) - set(engine.cancel())

@@ -1,4 +1,4 @@
-"""What a map does on every engine."""
+"""The contract of a map on an engine."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class Stubborn(Exception):
 
 
 class FanOutContract(ProgramsContract):
-    """What `bs.map` does wherever calls run.
+    """The contract of `bs.map` on any engine.
 
-    Asks for the fixtures ``engine``, which is given as ``engine=``, and ``engine_source``: an expression that
-    makes one of that kind in another program (``bs`` is beautyspot).
+    Needs the fixtures ``engine``, which is passed as ``engine=``, and ``engine_source``: an expression that makes an
+    engine of that kind in another program (``bs`` is beautyspot).
 
-    Where something cannot be (threads do not die), a subclass says so by ``test_of_that = None``.
+    If a test makes no sense for an engine (threads do not die), a subclass sets ``test_of_that = None``.
     """
 
     @pytest.fixture
@@ -49,7 +49,7 @@ class FanOutContract(ProgramsContract):
         assert bs.map(double, range(50), workers=2, engine=engine) == [2 * x for x in range(50)]
         assert all(double.cached(x) for x in range(50))
 
-    def test_what_is_kept_does_not_run(self, project: bs.Project, engine: Any, count: Count) -> None:
+    def test_cached_results_do_not_run(self, project: bs.Project, engine: Any, count: Count) -> None:
         double: Any = project.task(lambda x: 2 * x + count(x))
         bs.map(double, range(0, 40, 2), workers=2, engine=engine)
         assert bs.map(double, range(40), workers=2, engine=engine) == [2 * x for x in range(40)]
@@ -62,7 +62,7 @@ class FanOutContract(ProgramsContract):
         assert len({id(result) for result in results}) == 6
         assert len(count) == 3
 
-    def test_what_someone_else_runs_is_passed_and_come_back_to(
+    def test_calls_locked_by_other_processes_are_polled_later(
         self, project: bs.Project, engine: Any, count: Count, tmp_path: Path
     ) -> None:
         last_has_run = tmp_path / "last"
@@ -105,7 +105,7 @@ class FanOutContract(ProgramsContract):
         assert results == [list(range(20))] * 2
         assert sorted(map(int, count.lines)) == list(range(20))
 
-    def test_several_iterables_are_taken_in_step(self, project: bs.Project, engine: Any) -> None:
+    def test_several_iterables_are_zipped(self, project: bs.Project, engine: Any) -> None:
         add: Any = project.task(lambda x, y: x + y)
         assert bs.map(add, range(5), itertools.count(10), engine=engine) == [10, 12, 14, 16, 18]
 
@@ -132,7 +132,7 @@ class FanOutContract(ProgramsContract):
         assert len(ran) < 60
         assert all(task.cached(x) for x in ran if x != 3)
 
-    def test_everything_else_runs_where_errors_do_not_stop(self, project: bs.Project, engine: Any) -> None:
+    def test_all_other_calls_run_where_errors_do_not_stop(self, project: bs.Project, engine: Any) -> None:
         def function(x: int) -> float:
             return 1 / x
 
@@ -145,7 +145,7 @@ class FanOutContract(ProgramsContract):
         assert [type(e) for e in error.exceptions] == [ZeroDivisionError] * 2
         assert task.cached(4)
 
-    def test_errors_may_stand_in_their_place_and_are_noted(self, project: bs.Project, engine: Any) -> None:
+    def test_errors_may_be_returned_and_are_recorded(self, project: bs.Project, engine: Any) -> None:
         task: Any = project.task(lambda x: 1 / x)
         one, failed, quarter = bs.map(task, [1, 0, 4], workers=2, engine=engine, on_error="return")
         assert (one, quarter) == (1.0, 0.25)
@@ -166,7 +166,7 @@ class FanOutContract(ProgramsContract):
         results.close()  # type: ignore[attr-defined]
         assert len(read) < 1500
 
-    def test_walking_away_keeps_what_was_running(self, project: bs.Project, engine: Any, count: Count) -> None:
+    def test_closing_the_iterator_stores_what_was_running(self, project: bs.Project, engine: Any, count: Count) -> None:
         def function(x: int) -> int:
             count(x)
             time.sleep(0.05)
@@ -189,7 +189,7 @@ class FanOutContract(ProgramsContract):
         assert sorted(bs.imap(task, [0.5, 0.0, 0.01], workers=2, engine=engine, ordered=False)) == [0.0, 0.01, 0.5]
         assert list(bs.imap(task, [0.5, 0.0, 0.01], workers=2, engine=engine)) == [0.5, 0.0, 0.01]
 
-    def test_an_exception_that_cannot_travel_is_told_all_the_same(self, project: bs.Project, engine: Any) -> None:
+    def test_an_exception_that_cannot_be_pickled_is_reported(self, project: bs.Project, engine: Any) -> None:
         def function(x: int) -> int:
             raise Stubborn(1, 2)
 
@@ -251,7 +251,7 @@ class FanOutContract(ProgramsContract):
             assert bs.map(shifted(20), range(4), **options) == [20, 21, 22, 23]
             assert bs.map(power, range(4), **options) == [0, 1, 4, 9]
 
-    def test_what_a_closure_captured_is_sent_as_it_is_now(self, project: bs.Project, engine: Any) -> None:
+    def test_a_closure_is_sent_with_its_present_values(self, project: bs.Project, engine: Any) -> None:
         by = 1
 
         @project.task

@@ -1,4 +1,4 @@
-"""What every index does."""
+"""The contract of an index."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from beautyspot.testing.records import make_failure, make_key, make_record
 
 
 class TaskDBContract:
-    """What every `TaskDB` does. Asks for the fixture ``db``: a fresh, empty index."""
+    """The contract of a `TaskDB`. Needs the fixture ``db``: a fresh, empty index."""
 
-    def test_what_was_kept_is_found(self, db: TaskDB) -> None:
+    def test_a_stored_record_is_found(self, db: TaskDB) -> None:
         record = make_record(1)
         db.upsert([record])
         assert db.lookup([make_key(1)]) == {make_key(1): record.entry}
@@ -33,7 +33,7 @@ class TaskDBContract:
         assert db.lookup([make_key(1), make_key(2)]) == {make_key(1): record.entry, make_key(2): blob.entry}
         assert list(db.summaries()) in ([blob.summary, record.summary], [record.summary, blob.summary])
 
-    def test_what_was_not_kept_is_not_found(self, db: TaskDB) -> None:
+    def test_an_unknown_key_is_not_found(self, db: TaskDB) -> None:
         db.upsert([make_record(1)])
         assert db.lookup([make_key(2)]) == {}
         assert db.lookup([]) == {}
@@ -44,7 +44,7 @@ class TaskDBContract:
         found = db.lookup([make_key(i) for i in range(4000)])
         assert found == {record.summary.key: record.entry for record in records}
 
-    def test_keeping_again_replaces(self, db: TaskDB) -> None:
+    def test_storing_again_replaces(self, db: TaskDB) -> None:
         db.upsert([make_record(1, value=b"old", input="old")])
         db.upsert([make_record(1, value=b"new", input="new")])
         assert db.lookup([make_key(1)])[make_key(1)].value == b"new"
@@ -82,7 +82,7 @@ class TaskDBContract:
             assert [record for _, record in db.records(after=numbered[700][0])] == expected[701:]
             assert list(db.records(after=numbered[-1][0])) == []
 
-    def test_many_locks_are_taken_at_once(self, db: TaskDB) -> None:
+    def test_many_locks_are_acquired_at_once(self, db: TaskDB) -> None:
         if isinstance(db, BulkLocks) and isinstance(db, KeyLocks):
             keys = {make_key(i) for i in range(100)}
             assert db.try_lock_many(list(keys)) == keys
@@ -125,7 +125,7 @@ class TaskDBContract:
             db.unlock(make_key(1))
             db.unlock(make_key(2))
 
-    def test_failures_are_noted(self, db: TaskDB) -> None:
+    def test_failures_are_recorded(self, db: TaskDB) -> None:
         if isinstance(db, FailureLog):
             db.note_failure(make_failure(1))
             db.note_failure(make_failure(2, "module.other"))
@@ -146,7 +146,7 @@ class TaskDBContract:
             assert list(db.failures()) == []
             assert db.failed([make_key(1)]) == {}
 
-    def test_the_progress_of_maps_is_noted(self, db: TaskDB) -> None:
+    def test_the_progress_of_maps_is_recorded(self, db: TaskDB) -> None:
         if isinstance(db, MapLog):
             first = MapProgress("a", "module.function", 10, 1, 2, 0, 1e9, 1e9 + 1, None, "host:1")
             second = MapProgress("b", "module.function", None, 0, 0, 0, 2e9, 2e9, 2e9, "host:1")
@@ -175,7 +175,7 @@ class TaskDBContract:
 
     def test_a_use_ends_with_its_result(self, db: TaskDB) -> None:
         if isinstance(db, AccessLog):
-            db.record_access({make_key(1): 2e9})  # of a result that is not kept
+            db.record_access({make_key(1): 2e9})  # of a result that is not in the index
             db.upsert([make_record(i) for i in range(3)])
             assert [summary.input for summary in db.least_used()] == ["x=0", "x=1", "x=2"]
             db.record_access({make_key(0): 2e9 + 9})
@@ -184,7 +184,7 @@ class TaskDBContract:
             db.record_access({make_key(1): 2e9})
             assert [summary.input for summary in db.least_used()] == ["x=2", "x=0", "x=1"]
 
-    def test_keeping_again_is_a_use(self, db: TaskDB) -> None:
+    def test_storing_again_is_a_use(self, db: TaskDB) -> None:
         if isinstance(db, AccessLog):
             db.upsert([make_record(i) for i in range(3)])
             db.record_access({make_key(0): 1.75e9})

@@ -11,7 +11,7 @@ import pytest
 
 
 class ProgramsContract:
-    """Tasks are the same, and kept under the same keys, wherever a program of the user defines them."""
+    """Tasks have the same keys, wherever a program of the user defines them."""
 
     def test_tasks_of_a_script_are_the_same_everywhere(self, engine_source: str, tmp_path: Path) -> None:
         (tmp_path / "job.py").write_text(_program(_TASKS, engine_source))
@@ -42,7 +42,7 @@ def _program(tasks: str, engine: str) -> str:
 
 
 def _python(script: str, place: Path, *args: str) -> str:
-    """Run a program; what it has to say, but for the notes of engines."""
+    """Run a program; returns its output, without what engines write to its errors."""
     done = subprocess.run(
         [sys.executable, script, *args], cwd=place, capture_output=True, text=True, timeout=110, check=False
     )

@@ -1,4 +1,4 @@
-"""What tests are made of: keys and records for an index, and a count of executions."""
+"""Test data: keys and records for an index, and a counter of executions."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from beautyspot.protocols.index import Entry, Failure, Record, Summary
 
 
 def make_key(number: int) -> bytes:
-    """A key, as calls have them: 16 bytes without order."""
+    """A key like that of a call: 16 bytes without order."""
     return hashlib.blake2b(number.to_bytes(8, "big"), digest_size=16).digest()
 
 
 def make_record(
     number: int, value: bytes | None = b"\x01", function: str = "module.function", **changes: Any
 ) -> Record:
-    """A record of the key of *number*; *changes* replace fields of its entry or its summary."""
+    """A record with the key of *number*; *changes* replace fields of its entry or its summary."""
     location = None if value is not None else f"{number:032x}"
     entry = Entry(value, location, b"1234", len(value or b""), None, b"code")
     now = 1_700_000_000.0 + number
@@ -37,10 +37,10 @@ def make_failure(number: int, function: str = "module.function", message: str = 
 
 
 class Count:
-    """Counts executions over processes: one line in a file for each.
+    """Counts executions over processes: each is a line in a file.
 
     Args:
-        path: The file.
+        path: The path of the file.
     """
 
     def __init__(self, path: Path) -> None:

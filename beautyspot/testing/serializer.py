@@ -1,4 +1,4 @@
-"""What every serializer does."""
+"""The contract of a serializer."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from beautyspot.protocols.serializer import Serializer
 
 
 class SerializerContract:
-    """What every `Serializer` does. Asks for the fixture ``serializer``."""
+    """The contract of a `Serializer`. Needs the fixture ``serializer``."""
 
     values: tuple[Any, ...] = (None, True, 0, -1, 2**40, 1.5, "", "text", b"bytes", [1, [2, None]], {"a": {"b": [1.5]}})
 

@@ -1,4 +1,4 @@
-"""What every blob storage does."""
+"""The contract of a blob storage."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from beautyspot.protocols.storage import BlobStorage, MapsBlobs
 
 
 class BlobStorageContract:
-    """What every `BlobStorage` does. Asks for the fixture ``storage``: a fresh, empty storage."""
+    """The contract of a `BlobStorage`. Needs the fixture ``storage``: a fresh, empty storage."""
 
     name = "0123456789abcdef0123456789abcdef"
 
@@ -17,7 +17,7 @@ class BlobStorageContract:
         location = storage.save(self.name, [b"head", memoryview(b"body"), bytearray(b"tail")])
         content = storage.load(location, 12)
         assert content == b"headbodytail"
-        content[0:4] = b"mine"  # whoever reads it may write to it
+        content[0:4] = b"mine"  # the caller may write to what it reads
         assert storage.load(location, 12) == b"headbodytail"
 
     def test_a_large_blob_comes_back(self, storage: BlobStorage) -> None:

@@ -171,14 +171,15 @@ class TestWhereMapsRun:
         done = subprocess.run([sys.executable, "job.py"], cwd=tmp_path, capture_output=True, text=True, timeout=100)
         assert done.returncode == 0, done.stderr
 
-    def test_a_script_without_a_guard_is_told_what_is_missing(self, tmp_path: Path) -> None:
+    def test_a_script_without_a_guard_is_an_error_that_says_so(self, tmp_path: Path) -> None:
         (tmp_path / "job.py").write_text(
             "import beautyspot as bs\nproject = bs.Project('p')\ntask = project.task(lambda x: x)\n"
             "print(bs.map(task, range(3), engine='dask', workers=2))\n"
         )
         done = subprocess.run([sys.executable, "job.py"], cwd=tmp_path, capture_output=True, text=True, timeout=100)
         assert done.returncode != 0
-        assert 'if __name__ == "__main__":' in done.stderr.splitlines()[-1], done.stderr
+        assert done.stderr.splitlines()[-1].startswith("beautyspot.errors.ConfigurationError"), done.stderr
+        assert 'if __name__ == "__main__":' in done.stderr.splitlines()[-1]
 
     @pytest.mark.slow
     def test_a_ray_client_address_is_an_engine(self, tmp_path: Path) -> None:
@@ -196,15 +197,25 @@ class TestWhereMapsRun:
             cluster.stop()
         assert done.returncode == 0, done.stderr
 
-    def test_an_address_where_nobody_is_is_an_error(self, project: bs.Project, ray_here: None) -> None:
+    def test_an_address_where_nothing_answers_is_an_error(self, project: bs.Project, ray_here: None) -> None:
         task = project.task(lambda x: x)
         with dask.config.set({"distributed.comm.timeouts.connect": "1s"}):
-            with pytest.raises(EngineLost, match="no Dask scheduler answers at tcp:"):
+            with pytest.raises(ConfigurationError, match="no Dask scheduler answers at tcp:"):
                 bs.map(task, [1], engine="tcp://127.0.0.1:1")
         with pytest.raises(ConfigurationError, match="connected to Ray already"):
             bs.map(task, [1], engine="ray://127.0.0.1:1")
         with pytest.raises(ConfigurationError, match="no engine is known as '127"):
             bs.map(task, [1], engine="127.0.0.1:8786")
+
+    def test_a_closed_client_is_an_error(self, project: bs.Project) -> None:
+        cluster = DaskCluster(1)
+        try:
+            client = distributed.Client(cluster.address, set_as_default=False)
+            client.close()
+            with pytest.raises(ConfigurationError, match="is closed"):
+                bs.map(project.task(lambda x: x), [1], engine=client)
+        finally:
+            cluster.stop()
 
     def test_maps_inside_the_workers_of_a_cluster_run_there(self, project: bs.Project, client: Any) -> None:
         inner = project.task(lambda x: x + 1)
@@ -234,7 +245,7 @@ class TestWorkersThatDoNotReachTheIndex:
         with bs.Project("away", db=f"{here}/away.db", storage_path=f"{here}/blobs", blob_threshold=1000) as project:
             yield project
 
-    def test_the_caller_keeps(self, project: bs.Project, count: Count, index_unreachable: Any, tmp_path: Path) -> None:
+    def test_the_caller_stores(self, project: bs.Project, count: Count, index_unreachable: Any, tmp_path: Path) -> None:
         make = project.task(lambda n: b"x" * n + b"y" * count(n))
         sizes = [1, 500, 5000, 200_000]
         for _ in range(2):
@@ -256,7 +267,7 @@ class TestWorkersThatDoNotReachTheIndex:
         assert isinstance(results[1], ZeroDivisionError)
         assert bs.plan(task, [1, 0]).failed == ((0,),)
 
-    def test_what_ran_there_is_told_once_by_the_caller(self, project: bs.Project, index_unreachable: Any) -> None:
+    def test_events_of_workers_are_told_once_by_the_caller(self, project: bs.Project, index_unreachable: Any) -> None:
         told: list[bs.Event] = []
         for kind in KINDS:
             project.on(kind, told.append)
@@ -355,7 +366,7 @@ class TestCachedExecutor:
         with CachedExecutor(project, pool) as executor:
             yield executor
 
-    def test_what_is_kept_comes_back_without_a_worker(self, executor: CachedExecutor, count: Count) -> None:
+    def test_a_cached_result_comes_back_without_a_worker(self, executor: CachedExecutor, count: Count) -> None:
         assert [executor.submit(slow_square, count.path, x).result() for x in range(4)] == [0, 1, 4, 9]
         future = executor.submit(slow_square, count.path, x=3)
         assert future.done()
@@ -392,12 +403,12 @@ class TestCachedExecutor:
             assert square.cached(3)
 
     @pytest.mark.filterwarnings("ignore:calls of:beautyspot.NotKeptWarning")
-    def test_what_cannot_be_kept_simply_runs(self, executor: CachedExecutor, count: Count) -> None:
+    def test_what_cannot_be_cached_runs(self, executor: CachedExecutor, count: Count) -> None:
         assert isinstance(executor.submit(unkeepable, 1).result(), Unkeepable)
         assert isinstance(executor.submit(unkeepable, 1).result(), Unkeepable)
         assert executor.submit(len, memoryview(b"abc").tolist()).result() == 3
 
-    def test_it_says_once_what_is_not_kept(self, project: bs.Project) -> None:
+    def test_an_uncached_function_is_one_warning(self, project: bs.Project) -> None:
         with CachedExecutor(project, ThreadPoolExecutor(1)) as executor:
             with pytest.warns(bs.NotKeptWarning, match="calls of unkeepable are not kept and simply run") as given:
                 assert len([executor.submit(unkeepable, x).result() for x in range(3)]) == 3

@@ -118,14 +118,14 @@ class TestStorageInAFanoutCache(BlobStorageContract):
 # --- what is dropped is a miss
 
 
-def test_a_dropped_row_is_a_miss_without_a_word(project: bs.Project, count: Count) -> None:
+def test_an_evicted_row_is_a_miss_without_a_warning(project: bs.Project, count: Count) -> None:
     task = project.task(lambda x: x + count())
     assert [task(1), task(1), len(count)] == [1, 1, 1]
     change("DELETE FROM Cache")
     assert [task.cached(1), task(1), len(count)] == [False, 1, 2]
 
 
-def test_a_dropped_blob_is_a_miss_without_a_word(project: bs.Project, count: Count) -> None:
+def test_an_evicted_blob_is_a_miss_without_a_warning(project: bs.Project, count: Count) -> None:
     task = project.task(save_blob=True)(lambda n: bytes(n + count()))
     task(100_000)
     change("DELETE FROM Cache WHERE filename IS NOT NULL")
@@ -133,7 +133,7 @@ def test_a_dropped_blob_is_a_miss_without_a_word(project: bs.Project, count: Cou
     assert [len(task(100_000)), len(task(100_000)), len(count)] == [100_000, 100_000, 2]
 
 
-def test_the_cache_keeps_to_its_size_and_drops_no_more_than_it_must(project: bs.Project) -> None:
+def test_the_cache_stays_within_its_size_and_evicts_no_more_than_it_must(project: bs.Project) -> None:
     task = project.task(lambda n: bytes(n))
     for i in range(12):
         task(500_000 + i)
@@ -151,30 +151,30 @@ def test_an_index_keeps_to_its_size(tmp_path: Path) -> None:
     db.close()
 
 
-def test_verify_finds_nothing_wrong_where_a_blob_was_dropped(project: bs.Project) -> None:
+def test_an_evicted_blob_is_no_problem_for_verify(project: bs.Project) -> None:
     task = project.task(save_blob=True)(lambda n: bytes(n))
     task(1)
     task(2)
     change("DELETE FROM Cache WHERE rowid = (SELECT min(rowid) FROM Cache)")
     health = project.maintenance.verify()
     assert bool(health)
-    assert "2 results looked at, 1 of which the storage dropped the blob" in str(health)
+    assert "2 results checked, 1 whose blob the storage evicted" in str(health)
 
 
 def test_a_result_larger_than_the_cache_is_returned_and_said(project: bs.Project) -> None:
     task = project.task(lambda n: bytes(n))
-    with pytest.warns(NotKeptWarning, match=r"5,000,\d+ bytes was dropped at once .* give it a larger size_limit"):
+    with pytest.warns(NotKeptWarning, match=r"5,000,\d+ bytes was evicted at once .* give it a larger size_limit"):
         assert len(task(5_000_000)) == 5_000_000
     assert list(project.storage.blobs()) == []
 
 
-def test_a_mapped_blob_lasts_when_the_cache_drops_it(tmp_path: Path) -> None:
+def test_a_mapped_blob_stays_valid_when_the_cache_evicts_it(tmp_path: Path) -> None:
     storage = DiskCacheStorage(tmp_path / "cache")
     location = storage.save(NAME, [b"x" * 100_000])
     view = storage.map(location, 100_000)
     storage.delete(location)
     assert bytes(view) == b"x" * 100_000
-    with pytest.raises(MissingBlobError, match="is no more in the cache"):
+    with pytest.raises(MissingBlobError, match="is no longer in the cache"):
         storage.load(location, 100_000)
     storage.close()
 
@@ -223,11 +223,11 @@ def test_a_planted_key_executes_nothing(project: bs.Project) -> None:
 
 
 @pytest.mark.parametrize("packed", [b"\xc1", b"\x93\x01\x02\x03", b"\x96\x01\x02\x03\x04\x05\x06", "text", 1.5])
-def test_a_row_that_is_not_ours_is_a_miss_that_is_said(project: bs.Project, packed: Any) -> None:
+def test_a_foreign_row_is_a_miss_with_a_warning(project: bs.Project, packed: Any) -> None:
     task = project.task(lambda n: n)
     task(1)
     change("UPDATE Cache SET mode = 1, value = ?, tag = ?", packed, packed)
-    with pytest.warns(UnreadableWarning, match="it is none that we wrote"):
+    with pytest.warns(UnreadableWarning, match="beautyspot did not write it"):
         assert not task.cached(1)
     assert list(project.db.summaries()) == []
 
@@ -297,7 +297,7 @@ def test_a_cache_that_was_handed_in_stays_open(tmp_path: Path) -> None:
         assert len(cache) == 1
 
 
-def test_what_others_keep_in_the_cache_stays_theirs(tmp_path: Path) -> None:
+def test_rows_of_others_in_the_cache_stay(tmp_path: Path) -> None:
     with diskcache.Cache(tmp_path / "cache", disk=PlainDisk) as cache:
         cache["mine"] = "theirs"
         db, storage = DiskCacheTaskDB(cache), DiskCacheStorage(cache)
@@ -395,7 +395,7 @@ def test_a_write_waits_for_another_writer(tmp_path: Path) -> None:
         db.close()
 
 
-def test_a_file_that_is_no_cache_is_said(tmp_path: Path) -> None:
+def test_a_file_that_is_no_cache_is_an_error(tmp_path: Path) -> None:
     Path("cache").mkdir()
     Path("cache/cache.db").write_bytes(b"no database" * 1000)
     with pytest.raises(StorageError, match=r"the cache in .*cache: file is not a database"):

@@ -1,4 +1,4 @@
-"""joblib pipelines that were not written for us: each delayed call is kept, and a killed pipeline goes on."""
+"""joblib pipelines that were not written for us: each delayed call is cached, and a killed pipeline resumes."""
 
 import signal
 import subprocess
@@ -60,7 +60,7 @@ def test_results_come_as_joblib_was_asked_for_them(project: bs.Project, count: C
     assert len(count) == 40
 
 
-def test_thousands_of_kept_calls_do_not_nest(project: bs.Project, count: Count) -> None:
+def test_thousands_of_cached_calls_do_not_nest(project: bs.Project, count: Count) -> None:
     for x in range(3000):
         project.task(noted).put((count.path, x), x * x)
     with resumable(project):
@@ -68,7 +68,7 @@ def test_thousands_of_kept_calls_do_not_nest(project: bs.Project, count: Count) 
     assert len(count) == 0
 
 
-def test_calls_are_told_as_hit_or_as_miss_then_keep(project: bs.Project, count: Count) -> None:
+def test_calls_are_events_hit_or_miss_then_keep(project: bs.Project, count: Count) -> None:
     told: list[str] = []
     for kind in ("hit", "miss", "run", "keep", "error"):
         project.on(kind, lambda event: told.append(event.kind))  # type: ignore[arg-type]
@@ -107,7 +107,7 @@ def test_a_search_is_recalled_with_equal_results(project: bs.Project) -> None:
     np.testing.assert_array_equal(*predicted)
 
 
-def test_what_cannot_be_kept_simply_runs_and_is_said_once(project: bs.Project) -> None:
+def test_what_cannot_be_cached_runs_with_one_warning(project: bs.Project) -> None:
     X, y = make_classification(300, 8, random_state=0)
     plain = RandomForestClassifier(20, random_state=0).fit(X, y).predict_proba(X)
     with warnings.catch_warnings(record=True) as given, resumable(project):

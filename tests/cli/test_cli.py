@@ -87,7 +87,7 @@ def test_the_one_index_of_the_directory_is_found(kept: bs.Project) -> None:
     assert lines_of("stats") == lines_of("stats", "job.db") == lines_of("stats", "sqlite:///job.db")
 
 
-def test_without_an_index_it_is_said_what_to_write() -> None:
+def test_without_an_index_the_error_says_what_to_write() -> None:
     done = beautyspot("list")
     assert done.exit_code == 1
     assert done.stderr.startswith("Error: no .db file is in this directory: write its path, or a URL, as DB")
@@ -101,13 +101,13 @@ def test_several_indexes_are_listed(kept: bs.Project) -> None:
     assert "more than one index is in this directory (job.db, other.db): write its path" in done.stderr
 
 
-def test_blobs_are_looked_for_beside_the_index(
+def test_blobs_are_found_beside_the_index(
     kept: bs.Project, tmp_path_factory: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     index = str(Path("job.db").absolute())
     monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
     Path("blobs").mkdir()
-    assert lines_of("verify", index) == ["12 results looked at: all whole"]
+    assert lines_of("verify", index) == ["12 results checked: all whole"]
 
 
 def test_commands_work_on_servers(postgres_url: str, s3_server: S3Server, s3_url: str) -> None:
@@ -117,15 +117,15 @@ def test_commands_work_on_servers(postgres_url: str, s3_server: S3Server, s3_url
     places = ["--storage-path", s3_url]
     places += [word for name, value in s3_server.options.items() for word in ("--s3-opt", f"{name}={value}")]
     assert len(rows_of("list", postgres_url, *places)) == 5
-    assert lines_of("verify", postgres_url, *places) == ["5 results looked at: all whole"]
-    assert lines_of("gc", postgres_url, *places, "--grace", "0", "--yes")[-1] == "removed 1 blob, 8 B"
+    assert lines_of("verify", postgres_url, *places) == ["5 results checked: all whole"]
+    assert lines_of("gc", postgres_url, *places, "--grace", "0", "--yes")[-1] == "deleted 1 blob, 8 B"
     key = key_of(postgres_url, *places, "--text", "n=4")
     assert lines_of("show", postgres_url, key[:10], *places)[-1] == "yyyy"
-    assert lines_of("clear", postgres_url, *places, "--yes")[-1] == "dropped 5 results"
+    assert lines_of("clear", postgres_url, *places, "--yes")[-1] == "deleted 5 results"
 
 
 @pytest.mark.parametrize("words", [*LOOKS, "show KEY", "explain KEY", "export out.jsonl"])
-def test_looking_leaves_every_byte_as_it_is(kept: bs.Project, words: str) -> None:
+def test_reading_commands_change_no_byte(kept: bs.Project, words: str) -> None:
     key = key_of()
     before = everything(Path())
     done = beautyspot(*[key if word == "KEY" else word for word in words.split()])
@@ -147,7 +147,7 @@ ERRORS = {
 
 @pytest.mark.parametrize("place", ERRORS)
 @pytest.mark.parametrize("words", [*LOOKS, "clear --yes", "show 00"])
-def test_an_index_that_is_none_ends_with_one_line(place: str, words: str, kept: bs.Project) -> None:
+def test_a_file_that_is_no_index_is_an_error_of_one_line(place: str, words: str, kept: bs.Project) -> None:
     import sqlite3
 
     Path("text.db").write_text("no database, but a text that is long enough to be taken for one" * 20)
@@ -176,7 +176,7 @@ def test_an_option_that_cannot_be_is_named() -> None:
     )
 
 
-def test_a_reader_who_has_seen_enough_is_no_error(kept: bs.Project) -> None:
+def test_a_closed_output_is_no_error(kept: bs.Project) -> None:
     for command in ("list --json", "export --format csv -", "stats"):
         words = f"{BEAUTYSPOT} {command} | head -c 1"
         done = subprocess.run(["bash", "-c", words], capture_output=True, text=True)
@@ -253,9 +253,9 @@ def test_rows_are_ordered(kept: bs.Project) -> None:
     assert rows_of("list", "--order", "size", "--ascending", "--limit", "1")[0]["size"] == 1
 
 
-def test_a_function_that_nobody_knows_is_told(kept: bs.Project) -> None:
+def test_an_unknown_function_is_reported(kept: bs.Project) -> None:
     done = beautyspot("list", "--function", "great")
-    assert "nothing is kept of a function great; there is job.draw, job.greet, job.soon" in done.stderr
+    assert "there is no result of a function great; there are results of job.draw, job.greet, job.soon" in done.stderr
     assert done.exit_code == 0
 
 
@@ -344,21 +344,21 @@ def test_any_value_is_printed_harmlessly(case: str) -> None:
     assert beautyspot("list").exit_code == 0
 
 
-def test_the_nearest_call_is_told(kept: bs.Project) -> None:
+def test_the_nearest_call_is_shown(kept: bs.Project) -> None:
     shown = lines_of("explain", key_of("--function", "greet"))
     assert shown[0] == "job.greet(name='name 8', times=1)"
     assert shown[1].startswith("kept: ")
     assert shown[2].endswith("(name='name 7', times=1); it differs in name")
 
 
-def test_a_secret_is_taken_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_secret_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     with bs.Project("p", secret=SECRET) as project:
         project.task(version="1", save_blob=True)(lambda: "a text")()
     done = beautyspot("verify")
     assert (done.exit_code, "1 unsigned" in done.stdout) == (1, True)
     assert "set BEAUTYSPOT_SECRET" in beautyspot("show", key_of()).stderr
     monkeypatch.setenv("BEAUTYSPOT_SECRET", SECRET)
-    assert lines_of("verify") == ["1 result looked at: all whole"]
+    assert lines_of("verify") == ["1 result checked: all whole"]
     assert lines_of("show", key_of())[-1] == "a text"
 
 
@@ -370,23 +370,23 @@ def damage(project: bs.Project) -> None:
     sorted(Path("blobs").rglob("*-*"))[0].unlink()
 
 
-def test_faults_are_listed_with_an_exit_code(kept: bs.Project) -> None:
+def test_problems_are_listed_with_an_exit_code(kept: bs.Project) -> None:
     damage(kept)
     done = beautyspot("verify")
     assert done.exit_code == 1
     shown = done.stdout.splitlines()
     assert sorted(line.split()[0] for line in shown[:2]) == ["damaged", "missing"]
-    assert shown[2] == "12 results looked at: 1 damaged, 1 missing"
+    assert shown[2] == "12 results checked: 1 damaged, 1 missing"
 
 
-def test_faults_are_mended_with_yes(kept: bs.Project) -> None:
+def test_problems_are_repaired_with_yes(kept: bs.Project) -> None:
     damage(kept)
     before = everything(Path())
     done = beautyspot("verify", "--fix")
     assert (done.exit_code, everything(Path()) == before) == (1, True)
     assert "add --yes" in done.stderr
-    assert lines_of("verify", "--fix", "--yes")[-1] == "dropped 2"
-    assert lines_of("verify", "--fix") == ["10 results looked at: all whole"]
+    assert lines_of("verify", "--fix", "--yes")[-1] == "deleted 2"
+    assert lines_of("verify", "--fix") == ["10 results checked: all whole"]
 
 
 def _has_open(pid: int, name: str) -> bool:
@@ -397,7 +397,7 @@ def _has_open(pid: int, name: str) -> bool:
         return False
 
 
-def test_an_interrupted_look_says_where_to_go_on() -> None:
+def test_an_interrupted_check_says_where_to_continue() -> None:
     with bs.Project("p") as project:
         bs.map(project.task(version="1")(lambda n: n), range(20_000))
     for pause in (0.2, 0.1, 0.4, 0.05, 0.8, 0.02, 1.6):  # nobody knows how quick this machine is
@@ -419,7 +419,7 @@ def test_an_interrupted_look_says_where_to_go_on() -> None:
 
 
 @pytest.mark.parametrize("words", ["prune --function greet", "clear", "gc --grace 0", "prune --failed"])
-def test_nothing_is_dropped_where_nobody_can_be_asked(kept: bs.Project, words: str) -> None:
+def test_nothing_is_deleted_without_a_terminal_to_ask(kept: bs.Project, words: str) -> None:
     orphan()
     before = everything(Path())
     for more in ([], ["--dry-run"], ["--dry-run", "--yes"]):
@@ -441,17 +441,17 @@ def orphan() -> Path:
 @pytest.mark.parametrize(
     ("words", "said", "left"),
     [
-        ("prune --function greet", "dropped 9 results and 2 failures", (3, 0)),
-        ("prune --expired", "dropped 1 result", (11, 2)),
-        ("prune --failed --function job.greet", "dropped 2 failures", (12, 0)),
-        ("prune --larger 1kB", "dropped 1 result", (11, 2)),
-        ("prune --text 'name 3' --version 2", "dropped 1 result", (11, 2)),
-        ("prune --older-than 0", "dropped 12 results and 2 failures", (0, 0)),
+        ("prune --function greet", "deleted 9 results and 2 failures", (3, 0)),
+        ("prune --expired", "deleted 1 result", (11, 2)),
+        ("prune --failed --function job.greet", "deleted 2 failures", (12, 0)),
+        ("prune --larger 1kB", "deleted 1 result", (11, 2)),
+        ("prune --text 'name 3' --version 2", "deleted 1 result", (11, 2)),
+        ("prune --older-than 0", "deleted 12 results and 2 failures", (0, 0)),
         ("prune --older-than 1h", "0 results, 0 B", (12, 2)),
-        ("clear", "dropped 12 results and 2 failures", (0, 0)),
+        ("clear", "deleted 12 results and 2 failures", (0, 0)),
     ],
 )
-def test_what_was_asked_for_is_dropped(kept: bs.Project, words: str, said: str, left: tuple[int, int]) -> None:
+def test_the_selected_records_are_deleted(kept: bs.Project, words: str, said: str, left: tuple[int, int]) -> None:
     import shlex
 
     assert lines_of(*shlex.split(words), "--yes")[-1] == said
@@ -460,10 +460,10 @@ def test_what_was_asked_for_is_dropped(kept: bs.Project, words: str, said: str, 
     assert len(list(kept.storage.blobs())) == len(list(kept.maintenance.selected(Selection(smallest=400))))
 
 
-def test_prune_refuses_to_drop_everything(kept: bs.Project) -> None:
+def test_prune_refuses_to_delete_everything(kept: bs.Project) -> None:
     done = beautyspot("prune", "--yes")
     assert done.exit_code == 2
-    assert "at least one of the options" in done.stderr
+    assert "at least one option" in done.stderr
     assert "by nothing else" in beautyspot("prune", "--failed", "--text", "x", "--yes").stderr
     assert len(rows_of("list")) == 12
 
@@ -472,25 +472,25 @@ def test_garbage_is_collected(kept: bs.Project) -> None:
     path = orphan()
     young = path.with_name(f"{path.name[:-1]}1")
     young.write_bytes(b"young")
-    assert lines_of("gc", "--dry-run") == ["1 blob without a result, 8 B; 1 that may be in the making are left"]
-    assert lines_of("gc", "--yes")[-1] == "removed 1 blob, 8 B"
+    assert lines_of("gc", "--dry-run") == ["1 blob without a result, 8 B; 1 younger or in use stay"]
+    assert lines_of("gc", "--yes")[-1] == "deleted 1 blob, 8 B"
     assert (path.exists(), young.exists()) == (False, True)
-    assert lines_of("gc", "--grace", "0", "--compact", "--yes")[-1] == "removed 1 blob, 5 B"
+    assert lines_of("gc", "--grace", "0", "--compact", "--yes")[-1] == "deleted 1 blob, 5 B"
 
 
-def test_results_are_dropped_by_rules_given_to_gc(kept: bs.Project) -> None:
+def test_gc_evicts_by_rules(kept: bs.Project) -> None:
     rules = ["--ttl", "job.draw=never", "--ttl", "job.*=1h"]
     assert lines_of("gc", "--dry-run", *rules) == [
-        "1 result whose time is over, 1 B",
+        "1 result that expired, 1 B",
         "0 blobs without a result, 0 B",
     ]
-    assert lines_of("gc", *rules, "--yes")[-1] == "removed 1 result, and 0 blobs without a result, 1 B"
+    assert lines_of("gc", *rules, "--yes")[-1] == "deleted 1 result, and 0 blobs without a result, 1 B"
     assert len(rows_of("list")) == 11
 
 
-def test_results_are_dropped_by_bytes_given_to_gc(kept: bs.Project) -> None:
+def test_gc_evicts_by_bytes(kept: bs.Project) -> None:
     (shown, *_) = lines_of("gc", "--dry-run", "--max-bytes", "100")
-    said = r"1 result whose time is over and [1-9] results over max_bytes, \d+ B; 2 results larger than that left"
+    said = r"1 result that expired and [1-9] results over max_bytes, \d+ B; 2 results larger than that left"
     assert re.fullmatch(said, shown)
     lines_of("gc", "--max-bytes", "100", "--yes")
     left = [row["size"] for row in rows_of("list")]
@@ -499,7 +499,7 @@ def test_results_are_dropped_by_bytes_given_to_gc(kept: bs.Project) -> None:
 
 
 @pytest.mark.parametrize("rule", ["30d", "=30d", "job.*="])
-def test_a_rule_that_is_none_is_refused(kept: bs.Project, rule: str) -> None:
+def test_an_invalid_rule_is_refused(kept: bs.Project, rule: str) -> None:
     done = beautyspot("gc", "--ttl", rule)
     assert (done.exit_code != 0, "Traceback" in done.output) == (True, False)
     assert "PATTERN=TIME" in done.stderr or "ttl of 'job.*' is a number" in done.stderr
@@ -541,10 +541,10 @@ def test_a_file_that_cannot_be_written_is_one_line(kept: bs.Project) -> None:
 
 
 @pytest.mark.parametrize(("answer", "left"), [("n\n", 12), ("\n", 12), ("y\n", 0)])
-def test_dropping_is_asked_for_on_a_terminal(kept: bs.Project, answer: str, left: int) -> None:
+def test_a_terminal_is_asked_before_deleting(kept: bs.Project, answer: str, left: int) -> None:
     code, shown = on_terminal(BEAUTYSPOT, "clear", answer=answer)
     assert shown.startswith("12 results and 2 failures, ")
-    assert "Drop 12 results and 2 failures? [y/N]" in shown
+    assert "Delete 12 results and 2 failures? [y/N]" in shown
     assert code == (0 if answer == "y\n" else 1)
     assert len(rows_of("list")) == left
 
@@ -563,4 +563,4 @@ def test_tables_fit_the_terminal(kept: bs.Project, columns: int) -> None:
 def test_long_work_shows_a_bar_on_a_terminal_alone(kept: bs.Project) -> None:
     assert "0/12" in on_terminal(BEAUTYSPOT, "verify")[1]
     done = subprocess.run([BEAUTYSPOT, "verify"], capture_output=True, text=True)
-    assert (done.stdout, done.stderr) == ("12 results looked at: all whole\n", "")
+    assert (done.stdout, done.stderr) == ("12 results checked: all whole\n", "")

@@ -195,7 +195,7 @@ class TestStarting:
         assert done.stderr.count("\n") == 1
 
     @pytest.mark.slow
-    def test_looking_changes_no_byte_of_the_index(self, page: Page, start: Callable[..., Ui], tmp_path: Path) -> None:
+    def test_verifying_changes_no_byte_of_the_index(self, page: Page, start: Callable[..., Ui], tmp_path: Path) -> None:
         many(tmp_path / "x.db")
         before = hashlib.sha256((tmp_path / "x.db").read_bytes()).digest()
         ui = start(tmp_path / "x.db")
@@ -204,7 +204,7 @@ class TestStarting:
         page.locator(".value, .failed").first.wait_for()
         page.get_by_role("tab", name="Health").click()
         page.get_by_role("button", name="Check everything").click()
-        page.get_by_text("results looked at").wait_for()
+        page.get_by_text("results checked").wait_for()
         ui.stop()
         assert hashlib.sha256((tmp_path / "x.db").read_bytes()).digest() == before
 
@@ -290,7 +290,7 @@ project.task(key=lambda: 2)(lambda: __import__("numpy").arange({size // 8}))()
         assert ui.memory() < 300
 
     @pytest.mark.slow
-    def test_what_cannot_be_read_is_said_on_the_page(
+    def test_an_unreadable_result_is_reported_on_the_page(
         self, page: Page, start: Callable[..., Ui], tmp_path: Path
     ) -> None:
         with bs.Project("p", db=tmp_path / "p.db", storage_path=tmp_path / "blobs") as project:
@@ -364,7 +364,7 @@ class TestList:
     ) -> None:
         opened(page, listed.url, **state)
         wanted = self.inputs(expected)
-        total = f"1–{min(20, len(wanted))} of {len(wanted)}" if wanted else "Nothing is kept that fits"
+        total = f"1–{min(20, len(wanted))} of {len(wanted)}" if wanted else "No result matches"
         wait_until(page, lambda: page.locator(".bs-range").inner_text() == total)
         assert rows_of(page) == wanted[:20]
 
@@ -400,7 +400,7 @@ class TestList:
     def test_an_address_that_means_nothing_shows_the_first_page(self, listed: Ui, page: Page) -> None:
         watched = Watched(page)
         opened(page, listed.url, page="abc", status="Nope", tab="none", key="zz", version="99", nonsense="1")
-        wait_until(page, lambda: page.locator(".bs-range").inner_text() == "Nothing is kept that fits")
+        wait_until(page, lambda: page.locator(".bs-range").inner_text() == "No result matches")
         opened(page, listed.url, page="abc", status="Nope", tab="none", key="zz", order="up")
         wait_until(page, lambda: rows_of(page) == self.inputs()[:20])
         assert watched.errors == []
@@ -444,7 +444,7 @@ class TestList:
 
 @pytest.mark.slow
 class TestLive:
-    def test_what_comes_is_told_of_and_followed(self, page: Page, start: Callable[..., Ui], tmp_path: Path) -> None:
+    def test_new_results_are_announced_and_followed(self, page: Page, start: Callable[..., Ui], tmp_path: Path) -> None:
         db = many(tmp_path / "x.db", 5)
         ui = start(tmp_path / "x.db")
         opened(page, ui.url)
@@ -498,7 +498,7 @@ class TestLive:
         assert page.locator("svg[aria-label=activity] g").count() == 60
         titles = page.locator("svg[aria-label=activity] title").all_text_contents()
         assert sum(int(re.search(r"(\d+) results", title)[1]) for title in titles) == 30  # type: ignore[index]
-        assert "30 results, 435 B" in page.locator(".note", has_text="recalling all of it saves").inner_text()
+        assert "30 results, 435 B" in page.locator(".note", has_text="hits save").inner_text()
         page.get_by_role("combobox").click()
         page.locator("li", has_text="Last day").click()
         wait_until(page, lambda: "highest 6" in page.locator(".note", has_text="highest").inner_text())
@@ -535,9 +535,9 @@ class TestHealth:
     def check(self, page: Page, url: str) -> str:
         page.goto(f"{url}?tab=health")
         page.get_by_role("button", name="Check everything").click()
-        page.locator(".note", has_text="results looked at").wait_for()
+        page.locator(".note", has_text="results checked").wait_for()
         wait_until(page, lambda: page.get_by_role("button", name="Check everything").is_enabled())
-        return page.locator(".bs", has_text="results looked at").inner_text()
+        return page.locator(".bs", has_text="results checked").inner_text()
 
     def test_exactly_what_is_wrong_is_found(self, damaged: Path, page: Page, start: Callable[..., Ui]) -> None:
         told = self.check(page, start(damaged).url)
@@ -549,35 +549,37 @@ class TestHealth:
             assert part in told
         assert page.locator(".value td, .bs td").count() == 3 * 5
         assert make_key(9).hex()[:12] in told
-        assert not page.get_by_role("button", name="Drop what is of no use").is_visible()
+        assert not page.get_by_role("button", name="Delete unusable results").is_visible()
 
-    def test_it_is_mended_where_that_is_allowed(self, damaged: Path, page: Page, start: Callable[..., Ui]) -> None:
+    def test_problems_are_repaired_where_that_is_allowed(
+        self, damaged: Path, page: Page, start: Callable[..., Ui]
+    ) -> None:
         ui = start(damaged, "--allow-delete")
         self.check(page, ui.url)
-        page.get_by_role("button", name="Drop what is of no use").click()
-        page.get_by_role("button", name="Really drop it").click()
-        page.locator(".note", has_text="2 were dropped").wait_for()
+        page.get_by_role("button", name="Delete unusable results").click()
+        page.get_by_role("button", name="Really delete them").click()
+        page.locator(".note", has_text="2 were deleted").wait_for()
         told = self.check(page, ui.url)
         assert "gone" not in told
         assert "refers to" not in told
         assert "1 whole results that cannot be decoded here" in told
 
-    def test_a_result_is_dropped_where_that_is_allowed(
+    def test_a_result_is_deleted_where_that_is_allowed(
         self, page: Page, start: Callable[..., Ui], tmp_path: Path
     ) -> None:
         many(tmp_path / "x.db", 4)
         ui = start(tmp_path / "x.db", "--allow-delete")
         opened(page, ui.url)
         page.locator(ROWS).first.click()
-        page.get_by_role("button", name="Drop this result").click()
-        page.get_by_role("button", name="Really drop it").click()
+        page.get_by_role("button", name="Delete this result").click()
+        page.get_by_role("button", name="Really delete it").click()
         wait_until(page, lambda: len(rows_of(page)) == 3)
         opened(page, start(tmp_path / "x.db").url)
         page.locator(ROWS).first.click()
         page.locator(".value, .failed").first.wait_for()
-        assert not page.get_by_role("button", name="Drop this result").is_visible()
+        assert not page.get_by_role("button", name="Delete this result").is_visible()
 
-    def test_looking_goes_on_while_pages_are_turned_until_it_is_stopped(
+    def test_a_check_runs_while_pages_are_turned_until_it_is_stopped(
         self, page: Page, start: Callable[..., Ui], tmp_path: Path
     ) -> None:
         many(tmp_path / "x.db", 60_000)

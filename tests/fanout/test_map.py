@@ -147,6 +147,7 @@ def test_a_script_without_a_guard_is_told_what_is_missing(tmp_path: Path) -> Non
     )
     done = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.returncode != 0
+    assert done.stderr.splitlines()[-1].startswith("beautyspot.errors.ConfigurationError"), done.stderr
     assert 'if __name__ == "__main__":' in done.stderr.splitlines()[-1]
 
 
@@ -170,6 +171,13 @@ def test_a_broken_executor_of_the_user_is_an_error(project: bs.Project) -> None:
     with concurrent.futures.ProcessPoolExecutor(1) as pool:
         with pytest.raises((WorkerDied, EngineLost)):
             bs.map(task, range(3), engine=pool)
+
+
+def test_an_executor_that_was_shut_down_is_an_error(project: bs.Project) -> None:
+    pool = concurrent.futures.ProcessPoolExecutor(1)
+    pool.shutdown()
+    with pytest.raises(ConfigurationError, match="the executor is shut down: hand in an open one"):
+        bs.map(project.task(lambda x: x), range(3), engine=pool)
 
 
 def test_maps_inside_maps_do_not_wait_for_each_other(project: bs.Project) -> None:

@@ -1,4 +1,4 @@
-"""What diskcache and joblib kept becomes results of a task, once their pickles are allowed, and not before."""
+"""Results of diskcache and joblib become results of a task, once their pickles are allowed, and not before."""
 
 import asyncio
 import importlib
@@ -108,16 +108,16 @@ CALLS: list[tuple[tuple[Any, ...], dict[str, Any]]] = [
 
 @pytest.mark.parametrize("typed", [False, True])
 @pytest.mark.parametrize("kind", [diskcache.Cache, diskcache.FanoutCache])
-def test_what_memoize_kept_is_kept_by_the_task(jobs: Any, kind: Any, typed: bool) -> None:
+def test_results_of_memoize_become_results_of_the_task(jobs: Any, kind: Any, typed: bool) -> None:
     with kind("old") as cache:
         memoized = cache.memoize(typed=typed)(jobs.embed)
         results = [memoized(*args, **named) for args, named in CALLS]
     done = take("jobs.db", "old", "--task", "jobs:embed_task", "--allow-pickle")
-    assert (done.exit_code, done.stdout) == (0, "8 taken over\n")
+    assert (done.exit_code, done.stdout) == (0, "8 imported\n")
     assert [jobs.embed_task(*args, **named) for args, named in CALLS] == results
     assert runs() == len(CALLS)
     done = take("jobs.db", "old", "--task", "jobs:embed_task", "--allow-pickle")
-    assert done.stdout == "0 taken over, 8 there already\n"
+    assert done.stdout == "0 imported, 8 there already\n"
 
 
 def test_the_directory_is_only_read(jobs: Any) -> None:
@@ -135,7 +135,7 @@ def test_a_key_of_two_calls_is_left_out(jobs: Any) -> None:
         memoized(None, "k")  # the key of pick(k=None) too
         memoized(1, "k")
     done = take("jobs.db", "old", "--task", "jobs:pick_task", "--allow-pickle")
-    assert (done.exit_code, done.stdout) == (1, "1 taken over, 1 left out, which run again\n")
+    assert (done.exit_code, done.stdout) == (1, "1 imported, 1 left out, which run again\n")
     assert "1 left out: its key stands for more than one call" in done.stderr
     assert not jobs.pick_task.cached(None, "k")
     assert not jobs.pick_task.cached(k=None)
@@ -149,11 +149,11 @@ def test_what_is_over_or_of_others_is_left_out(jobs: Any) -> None:
         cache.memoize(expire=0.001)(jobs.embed)("a")
         time.sleep(0.01)
     told = import_cache("old", jobs.embed_task, allow_pickle=True)
-    assert (told.taken, told.expired, str(told)) == (1, 1, "1 taken over, 1 expired")
+    assert (told.taken, told.expired, str(told)) == (1, 1, "1 imported, 1 expired")
     assert told.others == {"jobs.pick": 1, "(no call of a function)": 1}
 
 
-def test_what_cannot_be_taken_over_is_counted_by_its_reason(jobs: Any) -> None:
+def test_entries_left_out_are_counted_by_reason(jobs: Any) -> None:
     with diskcache.Cache("old") as cache:
         memoized = cache.memoize()(jobs.embed)
         memoized("good")
@@ -170,7 +170,7 @@ def test_what_cannot_be_taken_over_is_counted_by_its_reason(jobs: Any) -> None:
         "its file is gone",
         "register_type",
         "missing 1 required positional argument: 'text'",
-        "its key is none that memoize makes",
+        "its key is not one that memoize makes",
     ):
         assert reason in reasons
 
@@ -180,9 +180,9 @@ def test_a_function_of_another_name_is_asked_for_by_it(jobs: Any) -> None:
         cache.memoize(name="__main__.embed")(jobs.embed)("a")
     done = take("jobs.db", "old", "--task", "jobs:embed_task", "--allow-pickle")
     assert done.exit_code == 1
-    assert "nothing is there under jobs.embed; there is __main__.embed (1): see --name" in done.stderr
+    assert "there is no entry of jobs.embed; there are those of __main__.embed (1): see --name" in done.stderr
     done = take("jobs.db", "old", "--task", "jobs:embed_task", "--allow-pickle", "--name", "__main__.embed")
-    assert (done.exit_code, done.stdout) == (0, "1 taken over\n")
+    assert (done.exit_code, done.stdout) == (0, "1 imported\n")
     assert jobs.embed_task.cached("a")
 
 
@@ -212,12 +212,12 @@ def test_arguments_that_were_ignored_are_ignored(jobs: Any) -> None:
 
 
 @pytest.mark.parametrize("compress", [False, 3])
-def test_what_memory_kept_is_kept_by_the_task(jobs: Any, compress: Any) -> None:
+def test_results_of_memory_become_results_of_the_task(jobs: Any, compress: Any) -> None:
     memory = joblib.Memory("old", verbose=0, compress=compress)
     calls = [call for call in CALLS if call[0][0] is not None]
     results = [memory.cache(jobs.embed)(*args, **named) for args, named in calls]
     done = take("jobs.db", "old", "--task", "jobs:embed_task", "--allow-pickle")
-    assert (done.exit_code, done.stdout) == (0, f"{len(calls)} taken over\n")
+    assert (done.exit_code, done.stdout) == (0, f"{len(calls)} imported\n")
     assert [jobs.embed_task(*args, **named) for args, named in calls] == results
     assert runs() == len(calls)
     told = import_cache(Path("old") / "joblib", jobs.embed_task, allow_pickle=True)
@@ -240,7 +240,7 @@ def test_arguments_that_joblib_has_only_as_a_text_are_left_out(jobs: Any) -> Non
     cached(jobs.Own())  # whose text is that of 3
     told = import_cache("old", jobs.pick_task, allow_pickle=True)
     assert (told.taken, told.left_out.total()) == (1, 2)
-    assert "of its argument 'a' joblib kept only a text" in " | ".join(told.left_out)
+    assert "joblib stored its argument 'a' only as a text" in " | ".join(told.left_out)
     assert "joblib's own hash of these is another" in " | ".join(told.left_out)
     assert not jobs.pick_task.cached(3)
 
@@ -266,7 +266,7 @@ def test_arguments_that_joblib_ignored_are_ignored(jobs: Any) -> None:
     assert jobs.session_task.cached(object(), 5)
 
 
-def test_results_of_another_code_are_told_of(jobs: Any) -> None:
+def test_results_of_changed_code_are_reported(jobs: Any) -> None:
     joblib.Memory("old", verbose=0).cache(jobs.pick)(1)
     assert not import_cache("old", jobs.pick_task, allow_pickle=True).changed
     (code,) = Path("old").rglob("func_code.py")
@@ -275,7 +275,7 @@ def test_results_of_another_code_are_told_of(jobs: Any) -> None:
     code.write_text(code.read_text().replace("picked", "chosen"))
     told = import_cache("old", jobs.pick_task, allow_pickle=True)
     assert told.changed
-    assert "the code of jobs.pick is not the one that joblib kept these of" in str(told)
+    assert "the code of jobs.pick has changed since joblib cached these" in str(told)
 
 
 def test_results_of_coroutines_are_awaited_values(jobs: Any) -> None:
@@ -310,16 +310,20 @@ def test_without_the_flag_nothing_is_read(jobs: Any, kind: str) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "text"),
     [
-        (["--allow-pickle"], 2, "Say which task's results these are to become: --task mypackage.jobs:embed"),
+        (["--allow-pickle"], 2, "Say which task gets the results: --task mypackage.jobs:embed"),
         (["--allow-pickle", "--task", "jobs"], 2, "a task is written module:name"),
         (["--allow-pickle", "--task", "nothere:x"], 1, "there is no module 'nothere', here or installed"),
-        (["--allow-pickle", "--task", "jobs:embed"], 1, "'embed' in jobs is no task"),
-        (["--allow-pickle", "--task", "jobs:nothing.there"], 1, "'nothing.there' in jobs is no task"),
-        (["--allow-pickle", "--task", "jobs:embed_task"], 1, "old is no directory of diskcache, for there is no"),
-        (["--task", "jobs:embed_task", "--storage-path", "x"], 2, "Where blobs lie is said by the project of --task"),
+        (["--allow-pickle", "--task", "jobs:embed"], 1, "'embed' in jobs is not a task"),
+        (["--allow-pickle", "--task", "jobs:nothing.there"], 1, "'nothing.there' in jobs is not a task"),
+        (
+            ["--allow-pickle", "--task", "jobs:embed_task"],
+            1,
+            "old is not a directory of diskcache (it has no cache.db)",
+        ),
+        (["--task", "jobs:embed_task", "--storage-path", "x"], 2, "The project of --task says where the blobs are"),
     ],
 )
-def test_what_is_missing_is_said(jobs: Any, words: list[str], code: int, text: str) -> None:
+def test_a_missing_library_is_named(jobs: Any, words: list[str], code: int, text: str) -> None:
     Path("old").mkdir()
     done = take("jobs.db", "old", *words)
     assert done.exit_code == code
@@ -331,7 +335,7 @@ def test_the_index_must_be_that_of_the_task(jobs: Any) -> None:
         cache.memoize()(jobs.pick)(1)
     done = take("other.db", "old", "--task", "jobs:pick_task", "--allow-pickle")
     assert done.exit_code == 1
-    assert "keeps its results in SQLiteTaskDB('./jobs.db'), and DB is SQLiteTaskDB('other.db')" in done.stderr
+    assert "are in SQLiteTaskDB('./jobs.db'), and DB is SQLiteTaskDB('other.db')" in done.stderr
     assert not Path("other.db").exists()
 
 

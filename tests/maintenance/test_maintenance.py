@@ -1,4 +1,4 @@
-"""What is kept is verified, dropped, collected and exported, on any index and storage, beside running jobs."""
+"""Cached results are verified, deleted and exported, and garbage is collected, on any index and storage."""
 
 import csv
 import io
@@ -92,19 +92,19 @@ def entry(project: bs.Project, key: str) -> Entry:
 # --- verify
 
 
-def test_each_kind_of_fault_is_found(project: bs.Project, no_grace: None) -> None:
+def test_each_kind_of_problem_is_found(project: bs.Project, no_grace: None) -> None:
     task = plant(project)
     told: list[int] = []
     health = project.maintenance.verify(progress=lambda health: told.append(health.checked))
     assert health.counts == {"missing": 1, "damaged": 3, "undecodable": 1, "orphaned": 1}
     assert (health.checked, health.complete, bool(health), told) == (9, True, False, [9])
-    assert str(health) == "9 results looked at: 3 damaged, 1 missing, 1 orphaned, 1 undecodable"
+    assert str(health) == "9 results checked: 3 damaged, 1 missing, 1 orphaned, 1 undecodable"
     keys = {problem.key.hex() for problem in health.problems if problem.key is not None}
     assert keys == {task.key(n) for n in (4, 500, 501, 502)} | {task.key(3)}
     assert len(list(project.db.summaries())) == 9  # looking drops nothing
 
 
-def test_fix_drops_what_is_of_no_use_alone(project: bs.Project, no_grace: None) -> None:
+def test_fix_deletes_unusable_results_alone(project: bs.Project, no_grace: None) -> None:
     task = plant(project)
     assert project.maintenance.verify(fix=True).repaired == 5
     assert project.maintenance.verify().counts == {"undecodable": 1}
@@ -113,7 +113,7 @@ def test_fix_drops_what_is_of_no_use_alone(project: bs.Project, no_grace: None) 
     assert list(project.results.garbage()) == []
 
 
-def test_what_was_looked_at_is_mended_without_looking_again(project: bs.Project, no_grace: None) -> None:
+def test_known_problems_are_repaired_without_another_check(project: bs.Project, no_grace: None) -> None:
     task = plant(project)
     maintenance = project.maintenance
     health = maintenance.verify()
@@ -133,7 +133,7 @@ class Json:
 
 
 @pytest.mark.parametrize("save_blob", [True, False], ids=["in blobs", "in the index"])
-def test_a_result_of_a_tasks_own_serializer_is_never_dropped(project: bs.Project, save_blob: bool) -> None:
+def test_a_result_of_a_tasks_own_serializer_is_never_deleted(project: bs.Project, save_blob: bool) -> None:
     task = project.task(serializer=Json(), save_blob=save_blob)(lambda x: {"x": x})
     for x in range(5):
         task(x)
@@ -144,17 +144,17 @@ def test_a_result_of_a_tasks_own_serializer_is_never_dropped(project: bs.Project
     assert task(3) == {"x": 3}
 
 
-def test_a_result_whose_call_runs_just_now_is_not_mended(project: bs.Project) -> None:
+def test_a_result_whose_call_is_running_is_not_repaired(project: bs.Project) -> None:
     task = fill(project, [500, 501])
     project.storage.delete(location(project, task.key(500)))
     key = bytes.fromhex(task.key(500))
     assert project.single_flight.try_acquire(key)
     assert project.maintenance.verify(fix=True).repaired == 0
-    project.single_flight.land(key)
+    project.single_flight.release(key)
     assert project.maintenance.verify(fix=True).repaired == 1
 
 
-def test_what_was_not_signed_with_the_secret_is_told_and_never_dropped(project: bs.Project) -> None:
+def test_unsigned_results_are_reported_and_never_deleted(project: bs.Project) -> None:
     task = fill(project, [1, 500])
     maintenance = Maintenance(project.db, project.storage, secret=SECRET)
     health = maintenance.verify(fix=True)
@@ -176,7 +176,7 @@ def test_signed_results_are_not_taken_for_damaged_without_the_secret(project: bs
             project.maintenance.value(bytes.fromhex(task.key(500)))
 
 
-def test_looking_goes_on_behind_a_place(project: bs.Project) -> None:
+def test_a_check_continues_after_a_place(project: bs.Project) -> None:
     fill(project, list(range(300)))
     places: list[int] = []
 
@@ -218,15 +218,15 @@ def test_a_directory_that_is_not_there_is_no_damage(project: bs.Project, tmp_pat
     assert len(list(project.db.summaries())) == 2
 
 
-def test_nothing_is_dropped_for_a_storage_that_is_empty(project: bs.Project, tmp_path: Path) -> None:
+def test_nothing_is_deleted_if_the_storage_is_empty(project: bs.Project, tmp_path: Path) -> None:
     fill(project, [1, 500, 501])
     (tmp_path / "unmounted").mkdir()
     elsewhere = Maintenance(project.db, LocalStorage(tmp_path / "unmounted"))
     assert elsewhere.verify().counts == {"missing": 2}
-    with pytest.raises(StorageError, match="holds not one that is of this index, so nothing was dropped"):
+    with pytest.raises(StorageError, match="has no blob of this index, so nothing was deleted"):
         elsewhere.verify(fix=True)
     elsewhere.storage.save(make_key(1).hex(), [b"of another project"])
-    with pytest.raises(StorageError, match="holds not one that is of this index, so nothing was dropped"):
+    with pytest.raises(StorageError, match="has no blob of this index, so nothing was deleted"):
         elsewhere.verify(fix=True)
     assert len(list(project.db.summaries())) == 3
 
@@ -296,7 +296,7 @@ def test_failures_of_a_function_go_with_its_results(with_failures: bs.Project) -
     assert maintenance.catalog.count(Selection("failed")) == 0
 
 
-def test_failures_are_not_selected_by_what_they_cannot_be_dropped_by(with_failures: bs.Project) -> None:
+def test_failures_are_deleted_by_time_or_function_alone(with_failures: bs.Project) -> None:
     with pytest.raises(ConfigurationError, match="by nothing else"):
         with_failures.maintenance.prune(Selection("failed", text="x=1"))
 
@@ -484,7 +484,7 @@ def test_databases_of_other_programs_in_the_directory_do_not_matter(tmp_path: Pa
         assert a.maintenance.gc(grace=-60)[:3] == (1, 8, 0)
 
 
-def test_the_space_of_dropped_rows_is_given_back(tmp_path: Path) -> None:
+def test_the_space_of_deleted_rows_is_returned(tmp_path: Path) -> None:
     with bs.Project("p") as project:
         bs.map(project.task(version="1")(lambda n: "z" * 10_000), range(100))
         project.maintenance.clear()
@@ -502,7 +502,7 @@ def everything(directory: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("killed", [False, True])
-def test_looking_changes_no_file(tmp_path: Path, killed: bool) -> None:
+def test_reading_changes_no_file(tmp_path: Path, killed: bool) -> None:
     script = "import beautyspot as bs, os; p = bs.Project('p'); f = p.task(save_blob=True)(lambda n: bytes(n)); f(3); "
     script += "os.kill(os.getpid(), 9)" if killed else "p.close()"
     subprocess.run([sys.executable, "-c", script], check=False)
@@ -718,7 +718,7 @@ def test_a_value_is_a_file_of_its_kind() -> None:
     assert json.loads(as_payload({"a": 1}, None).content) == {"a": 1}
 
 
-def test_a_table_holds_what_is_kept(project: bs.Project) -> None:
+def test_a_table_has_the_cached_results(project: bs.Project) -> None:
     task = project.task(version="2", content_type="text/plain")(lambda text: {"text": text, "half": "\ud800"})
     bs.map(task, ["one", 'two, "quoted"\nand more'])
     maintenance = project.maintenance
@@ -794,11 +794,11 @@ def test_a_key_is_found_by_as_much_of_it_as_tells_it_from_others(project: bs.Pro
     assert found.key == keys[0]
     with pytest.raises(ConfigurationError, match="more than one key begins with 'ab': ab01"):
         project.maintenance.one("ab")
-    with pytest.raises(ConfigurationError, match="nothing is kept, or has failed"):
+    with pytest.raises(ConfigurationError, match="no result and no failure has a key"):
         project.maintenance.one("cd")
 
 
-def test_the_nearest_call_to_a_kept_one_is_told(project: bs.Project) -> None:
+def test_the_nearest_call_to_a_cached_one_is_shown(project: bs.Project) -> None:
     @project.task(version="1")
     def ask(question: str, model: str = "large") -> str:
         return question

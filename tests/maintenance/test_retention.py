@@ -1,4 +1,4 @@
-"""Results are dropped as a retention says, and never otherwise: by time, by bytes, by gc and by whoever writes."""
+"""Results are evicted by a retention, and never otherwise: by time, by bytes, by gc and by threads that write."""
 
 import asyncio
 import gc
@@ -22,7 +22,7 @@ from beautyspot.db.sqlite import schema
 from beautyspot.db.sqlite.schema import MIGRATIONS
 from beautyspot.errors import ConfigurationError, IndexUnavailableError
 from beautyspot.maintenance import background
-from beautyspot.maintenance.pruning import Dropped
+from beautyspot.maintenance.pruning import PruneReport
 from beautyspot.protocols.index import AccessLog, Record, Summary
 from beautyspot.results import last_used
 from beautyspot.testing import Count, make_key, make_record
@@ -113,7 +113,7 @@ def test_what_cannot_work_is_refused(options: dict[str, Any], text: str) -> None
         bs.Retention(**options)
 
 
-def test_a_retention_that_is_none_is_refused() -> None:
+def test_an_invalid_retention_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="retention is a Retention"):
         bs.Project("p", retention="30d")  # type: ignore[arg-type]
 
@@ -143,7 +143,7 @@ def test_a_retention_travels() -> None:
 # --- by time
 
 
-def test_without_a_retention_nothing_is_ever_dropped(places: dict[str, Any]) -> None:
+def test_without_a_retention_nothing_is_ever_deleted(places: dict[str, Any]) -> None:
     with bs.Project("p", **places) as project:
         task = project.task(version="1", ttl=0.001)(abs)
         task(1)
@@ -182,7 +182,7 @@ def test_a_rule_travels_with_the_task(tmp_path: Path) -> None:
         assert [round(s.expires - s.created) for s in project.db.summaries() if s.expires] == [3600] * 4
 
 
-def test_gc_drops_what_a_rule_ends_and_a_ttl_of_its_own_wins(places: dict[str, Any]) -> None:
+def test_gc_evicts_by_rules_unless_a_task_has_its_own_ttl(places: dict[str, Any]) -> None:
     with bs.Project("p", **places) as project:
         old, own = bytes_of(project), project.task(version="2", ttl="1y", save_blob=True)(_ruled)
         bs.map(old, range(5))
@@ -196,12 +196,12 @@ def test_gc_drops_what_a_rule_ends_and_a_ttl_of_its_own_wins(places: dict[str, A
         assert (counted.expired.results, len(list(project.db.summaries()))) == (5, 7)
         evicted = project.maintenance.gc(retention=rules).evicted
         assert evicted == counted
-        assert str(evicted) == "5 results whose time is over"
+        assert str(evicted) == "5 results that expired"
         assert (bs.plan(old, range(6)).kept, own.cached(1), blobs_of(project)) == (1, True, 2)
         assert project.maintenance.verify()
 
 
-def test_gc_drops_expired_results_of_a_project_with_a_retention(places: dict[str, Any]) -> None:
+def test_gc_evicts_expired_results_of_a_project_with_a_retention(places: dict[str, Any]) -> None:
     with bs.Project("p", **places, retention=bs.Retention(ttl={"*": None})) as project:
         project.task(version="1", ttl=0.001)(_ruled)(1)
         project.task(version="2")(_ruled)(1)
@@ -210,7 +210,7 @@ def test_gc_drops_expired_results_of_a_project_with_a_retention(places: dict[str
         assert len(list(project.db.summaries())) == 1
 
 
-def test_a_result_whose_call_runs_just_now_is_left(places: dict[str, Any]) -> None:
+def test_a_result_whose_call_is_running_is_left(places: dict[str, Any]) -> None:
     with bs.Project("p", **places) as project:
         task = bytes_of(project)
         bs.map(task, range(3))
@@ -222,7 +222,7 @@ def test_a_result_whose_call_runs_just_now_is_left(places: dict[str, Any]) -> No
                 project.maintenance.gc(retention=rules)
                 assert task.cached(1)
         finally:
-            project.single_flight.land(key)
+            project.single_flight.release(key)
         assert project.maintenance.gc(retention=bs.Retention(ttl="1d")).evicted.results == 1
 
 
@@ -258,7 +258,7 @@ def test_what_was_used_least_recently_goes_first(places: dict[str, Any]) -> None
         task(0)
         bs.map(task, [2])
         counted = project.maintenance.gc(dry_run=True).evicted
-        assert counted.over == Dropped(3, 3 * SIZE)
+        assert counted.over == PruneReport(3, 3 * SIZE)
         garbage = project.maintenance.gc()
         assert garbage.evicted == counted
         assert [task.cached(n) for n in range(8)] == [True, False, True, False, False, True, True, True]
@@ -305,7 +305,7 @@ def test_expired_results_go_before_any_that_is_good(places: dict[str, Any]) -> N
         assert [task.cached(n) for n in range(2)] == [True, True]
 
 
-def test_a_result_larger_than_all_may_be_is_kept_with_a_warning_and_drops_no_other(places: dict[str, Any]) -> None:
+def test_a_result_above_max_bytes_is_stored_with_a_warning_and_evicts_no_other(places: dict[str, Any]) -> None:
     with bs.Project("p", **places, retention=bs.Retention(max_bytes=2 * SIZE)) as project:
         task = bytes_of(project)
         large = project.task(version="2", save_blob=True)(lambda n: bytes(n))
@@ -341,14 +341,14 @@ def test_an_index_that_remembers_no_uses_refuses_max_bytes_and_takes_rules() -> 
         assert project.maintenance.gc(retention=bs.Retention(ttl={"*": None})).evicted.results == 0
 
 
-def test_what_is_dropped_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+def test_evictions_are_logged(caplog: pytest.LogCaptureFixture) -> None:
     with bs.Project("p", retention=bs.Retention(max_bytes=2000)) as project:
         bs.map(project.task(version="1", save_blob=False)(lambda n: "x" * 997), range(5))
         with caplog.at_level(logging.INFO, "beautyspot"):
             project.maintenance.gc()
             project.maintenance.gc()
     assert [r.getMessage() for r in caplog.records] == [
-        "dropped from SQLiteTaskDB('./p.db'): 3 results over max_bytes, 3.0 kB"
+        "evicted from SQLiteTaskDB('./p.db'): 3 results over max_bytes, 3.0 kB"
     ]
 
 
@@ -425,7 +425,7 @@ def test_an_eviction_killed_anywhere_is_ended_by_the_next(project: bs.Project) -
     assert project.maintenance.gc(grace=-60)[:3] == (0, 0, 0)
 
 
-def test_two_that_evict_at_once_drop_no_more_than_one(places: dict[str, Any]) -> None:
+def test_two_evictions_at_once_delete_no_more_than_one(places: dict[str, Any]) -> None:
     with bs.Project("p", **places) as project:
         task = project.task(version="1", save_blob=False, key=lambda n: n)(lambda n: "x" * 98)
         bs.map(task, range(2000))
@@ -442,7 +442,7 @@ def test_two_that_evict_at_once_drop_no_more_than_one(places: dict[str, Any]) ->
         assert len(list(project.db.summaries())) == 1000
 
 
-def test_one_process_at_a_time_drops_results(project: bs.Project) -> None:
+def test_one_process_at_a_time_evicts(project: bs.Project) -> None:
     task = project.task(version="1", save_blob=False)(lambda n: "x" * 98)
     bs.map(task, range(3))
     script = """
@@ -468,7 +468,7 @@ def test_one_process_at_a_time_drops_results(project: bs.Project) -> None:
 # --- by whoever writes
 
 
-def test_who_writes_drops_what_is_over(places: dict[str, Any]) -> None:
+def test_the_writing_thread_evicts_the_excess(places: dict[str, Any]) -> None:
     retention = bs.Retention(max_bytes=4 * SIZE, background="1h")
     with bs.Project("p", **places, retention=retention) as project:
         task = bytes_of(project)
@@ -480,7 +480,7 @@ def test_who_writes_drops_what_is_over(places: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("save_blob", [True, False])
-def test_maps_that_write_drop_what_is_over(places: dict[str, Any], save_blob: bool) -> None:
+def test_maps_that_write_evict_the_excess(places: dict[str, Any], save_blob: bool) -> None:
     with bs.Project("p", **places, retention=bs.Retention(max_bytes=100_000, background="1h")) as project:
         task = project.task(version="1", save_blob=save_blob)(lambda n: bytes([n % 256]) * 1000)
         assert bs.map(task, range(1000), workers=4) == [bytes([n % 256]) * 1000 for n in range(1000)]
@@ -491,7 +491,7 @@ def test_maps_that_write_drop_what_is_over(places: dict[str, Any], save_blob: bo
         assert project.maintenance.verify()
 
 
-def test_awaited_calls_that_write_drop_what_is_over(places: dict[str, Any]) -> None:
+def test_awaited_calls_that_write_evict_the_excess(places: dict[str, Any]) -> None:
     async def a_thousand(n: int) -> bytes:
         return bytes(1000)
 
@@ -506,7 +506,7 @@ def test_awaited_calls_that_write_drop_what_is_over(places: dict[str, Any]) -> N
         assert len(list(project.db.summaries())) == 4
 
 
-def test_nothing_is_dropped_before_it_is_time(clock: Clock) -> None:
+def test_nothing_is_evicted_before_it_is_time(clock: Clock) -> None:
     with bs.Project("p", retention=bs.Retention(ttl=0.001, background="1h")) as project:
 
         def left_after(seconds: float, n: int) -> int:
@@ -533,13 +533,13 @@ def test_a_tenth_of_max_bytes_brings_the_next_time(clock: Clock) -> None:
         assert len(list(project.db.summaries())) == 1
 
 
-def test_nobody_is_told_of_reads_and_writes_unless_it_is_asked_for() -> None:
+def test_reads_and_writes_call_nothing_without_a_retention() -> None:
     for retention in (None, bs.Retention(), bs.Retention(ttl="1d")):
         with bs.Project("p", retention=retention) as project:
             assert (project.results._on_read, project.results._on_write) == (None, None)
 
 
-def test_no_thread_drops_results() -> None:
+def test_no_thread_of_its_own_evicts() -> None:
     before = threading.enumerate()
     with bs.Project("p", retention=bs.Retention(ttl="1d", max_bytes=4 * SIZE, background=0.001)) as project:
         for n in range(10):
@@ -547,7 +547,7 @@ def test_no_thread_drops_results() -> None:
         assert threading.enumerate() == before
 
 
-def test_a_project_that_nobody_closed_is_collected() -> None:
+def test_an_unclosed_project_is_collected() -> None:
     project = bs.Project("p", db=MemoryTaskDB(), retention=bs.Retention(max_bytes="1GB", background="1h"))
     project.task(_ruled)(1)
     there = weakref.ref(project)
@@ -556,7 +556,7 @@ def test_a_project_that_nobody_closed_is_collected() -> None:
     assert there() is None
 
 
-def test_a_call_that_drops_results_leaves_its_own(places: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
+def test_a_call_that_evicts_leaves_its_own_result(places: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
     with bs.Project("p", **places, retention=bs.Retention(max_bytes=1, ttl=0.001, background="1h")) as project:
         inner = project.task(version="1")(_ruled)
         seen: list[list[str]] = []
@@ -570,11 +570,11 @@ def test_a_call_that_drops_results_leaves_its_own(places: dict[str, Any], caplog
         for _ in range(2):  # the first result has expired when the second call writes
             outer(1, seen)
             time.sleep(0.01)
-    assert "cannot be dropped" not in caplog.text
+    assert "cannot be evicted" not in caplog.text
     assert seen == [["_ruled"], ["_ruled", "outer"]]
 
 
-def test_while_another_process_drops_results_a_call_does_not_wait_for_it(project: bs.Project) -> None:
+def test_a_call_does_not_wait_for_an_eviction_of_another_process(project: bs.Project) -> None:
     script = """
         import sys
         from beautyspot.db import open_db
@@ -650,7 +650,7 @@ def test_an_event_loop_does_not_write_uses(monkeypatch: pytest.MonkeyPatch) -> N
     assert threading.current_thread() not in threads
 
 
-def test_a_child_that_was_forked_drops_results_for_itself(tmp_path: Path) -> None:
+def test_a_forked_child_evicts_by_itself(tmp_path: Path) -> None:
     script = """
         import os, sys
         import beautyspot as bs
@@ -658,7 +658,7 @@ def test_a_child_that_was_forked_drops_results_for_itself(tmp_path: Path) -> Non
         project = bs.Project("p", db=sys.argv[1], storage_path=sys.argv[2], retention=retention)
         task = project.task(version="1")(lambda n: "x" * 900)
         task(1)
-        project._tender._turn.acquire()  # as if another thread dropped results just now
+        project._retention_worker._evicting.acquire()  # as if another thread were evicting
         child = os.fork()
         if child == 0:
             for n in range(9):
@@ -674,7 +674,7 @@ def test_a_child_that_was_forked_drops_results_for_itself(tmp_path: Path) -> Non
         assert in_process(project, script).wait(60) == 0
 
 
-def test_a_call_does_not_fail_for_results_that_cannot_be_dropped(
+def test_a_call_does_not_fail_if_eviction_fails(
     clock: Clock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with bs.Project("p", retention=bs.Retention(ttl=0.001, background="1h"), on_save_error="raise") as project:
@@ -695,7 +695,7 @@ def test_a_call_does_not_fail_for_results_that_cannot_be_dropped(
             time.sleep(0.01)
         assert failed.is_set()
         assert len(list(listed())) == blobs_of(project) == 1
-    assert caplog.text.count("cannot be dropped: the server went away") == 1
+    assert caplog.text.count("cannot be evicted: the server went away") == 1
 
 
 def test_an_index_that_cannot_be_written_to_serves_its_hits(

@@ -145,7 +145,7 @@ def test_a_killed_import_goes_on_where_it_was(here: Places, beyond: Places, coun
     assert answers(beyond, count, range(2000))
 
 
-def test_damaged_results_are_left_out_and_told_of(here: Places, there: Places, count: Count, tmp_path: Path) -> None:
+def test_damaged_results_are_left_out_and_reported(here: Places, there: Places, count: Count, tmp_path: Path) -> None:
     fill(here, count, range(390, 410))
     blobs = sorted((tmp_path / "here").rglob("*-*"))
     blobs[0].write_bytes(b"z" * blobs[0].stat().st_size)
@@ -294,7 +294,7 @@ def test_an_import_does_not_put_the_blobs_of_two_indexes_into_one_directory(
     assert answers({"db": postgres_url, "storage_path": "there"}, count)
 
 
-def test_a_blob_that_only_another_machine_has_is_told_as_that(postgres_url: str, tmp_path: Path, count: Count) -> None:
+def test_a_blob_that_only_another_machine_has_is_reported_so(postgres_url: str, tmp_path: Path, count: Count) -> None:
     fill({"db": postgres_url, "storage_path": tmp_path / "here"}, count, range(450, 455))
     (tmp_path / "there").mkdir()
     with bs.Project("p", db=postgres_url, storage_path=tmp_path / "there") as project:

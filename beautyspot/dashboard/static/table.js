@@ -29,7 +29,7 @@ export function render({ model }) {
   const pages = () => Math.max(1, Math.ceil(model.total / model.per_page));
   const turn = (page) => {
     model.page = Math.min(Math.max(1, page), pages());
-    told();
+    showRange();
   };
 
   let keys = []; // of the rows that are drawn: a click must not mean what came in their place meanwhile
@@ -46,7 +46,7 @@ export function render({ model }) {
     }
   };
 
-  const told = () => {
+  const showRange = () => {
     const end = (model.page - 1) * model.per_page + model.rows.length;
     const start = (model.page - 1) * model.per_page + 1;
     const number = (value) => value.toLocaleString("en");
@@ -80,7 +80,7 @@ export function render({ model }) {
       }),
     );
     mark();
-    told();
+    showRange();
   };
 
   table.onkeydown = (event) => {
@@ -96,7 +96,7 @@ export function render({ model }) {
   };
 
   model.on(["rows", "keys", "columns"], draw);
-  model.on(["total", "note", "page", "empty"], told);
+  model.on(["total", "note", "page", "empty"], showRange);
   model.on("chosen", mark);
   draw();
   return root;
