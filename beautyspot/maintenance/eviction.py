@@ -55,7 +55,7 @@ def evict(
         return eviction.run()
     if wait:
         single_flight.acquire(_TURN)
-    elif not single_flight.try_acquire(_TURN, surely=True):
+    elif not single_flight.try_acquire(_TURN, require_index=True):
         return Evicted()
     try:
         return eviction.run()
@@ -141,7 +141,7 @@ class _Eviction:
         """Drop those results that nobody makes just now; which ones these were."""
         if self._dry_run or not rows:
             return rows
-        taken = self._single_flight.try_acquire_many([row.key for row in rows], surely=True)
+        taken = self._single_flight.try_acquire_many([row.key for row in rows], require_index=True)
         try:
             entries = self._results.db.lookup(list(taken))
             seen = {(row.key, row.size, row.expires): row for row in rows}
