@@ -14,7 +14,7 @@ current_map: ContextVar[CurrentMap | None] = ContextVar("beautyspot_map", defaul
 # The keys whose locks the running code holds: acquiring one again would wait for itself.
 held_keys: ContextVar[tuple[bytes, ...]] = ContextVar("beautyspot_flights", default=())
 # The readers on whose behalf the running code runs: readers of streams, between two items.
-readers_under_way: ContextVar[tuple[Reader, ...]] = ContextVar("beautyspot_readers", default=())
+current_readers: ContextVar[tuple[Reader, ...]] = ContextVar("beautyspot_readers", default=())
 
 
 class Flushes(Protocol):

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import asyncio
 
 
-class Asked:
+class CancelRace:
     """Settles who releases a lock: the waiter that gives up or the helper that acquires it, whichever is second."""
 
     def __init__(self) -> None:

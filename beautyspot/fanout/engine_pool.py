@@ -20,7 +20,7 @@ from beautyspot.tasks.pickling import by_value
 from beautyspot.tasks.task import Task
 
 _CHUNK_SECONDS = 0.05  # how long a chunk should take: long against what it costs, short against Ctrl-C
-_CHUNK_MOST = 200
+_MAX_CHUNK = 200
 
 
 class EnginePool:
@@ -48,7 +48,7 @@ class EnginePool:
         self._full: deque[tuple[list[Call], bytes]] = deque()  # chunks that wait for a worker
         self._chunks: dict[int, list[Call]] = {}
         self._suspects: deque[Call] = deque()
-        self._alone: int | None = None  # the number of the chunk with the suspect that is running
+        self._suspect_chunk: int | None = None  # the number of the chunk with the suspect that is running
         self._next = 0
         self._seconds = _CHUNK_SECONDS  # duration of a call, as measured last: the first chunks have one call
         self._stopped = False
@@ -58,7 +58,7 @@ class EnginePool:
 
     def has_capacity(self) -> bool:
         """Whether a worker is free, or will be soon: one chunk waits for each that is running."""
-        if self._suspects or self._alone is not None:
+        if self._suspects or self._suspect_chunk is not None:
             return False
         return len(self._chunks) + len(self._full) < 2 * self._width()
 
@@ -69,7 +69,7 @@ class EnginePool:
     def submit(self, call: Call) -> None:
         """Put *call* into a chunk, and send it when it is full."""
         self._gathered.append(call)
-        if len(self._gathered) >= max(1, min(_CHUNK_MOST, int(_CHUNK_SECONDS / self._seconds))):
+        if len(self._gathered) >= max(1, min(_MAX_CHUNK, int(_CHUNK_SECONDS / self._seconds))):
             self._pack()
             self._send()
 
@@ -79,10 +79,10 @@ class EnginePool:
             self._full.append((calls, self._packed(calls)))
 
     def _packed(self, calls: list[Call]) -> bytes:
-        with self._sent_along():
+        with self._by_value_if_needed():
             return pack_chunk([(call.key, call.args, call.waits) for call in calls], self._stop)
 
-    def _sent_along(self) -> AbstractContextManager[None]:
+    def _by_value_if_needed(self) -> AbstractContextManager[None]:
         return nullcontext() if self._by_value is None else by_value(self._task.__module__)
 
     def _send(self) -> None:
@@ -105,7 +105,7 @@ class EnginePool:
         """The outcomes of the calls of finished chunks, at least one while calls are pending."""
         if self._suspects:
             if not self._chunks:
-                self._alone, suspect = self._next, [self._suspects.popleft()]
+                self._suspect_chunk, suspect = self._next, [self._suspects.popleft()]
                 self._submit(suspect, self._packed(suspect))
         else:
             self._pack()
@@ -115,39 +115,40 @@ class EnginePool:
         for number, data in self._engine.finished():
             calls = self._chunks.pop(number)
             if isinstance(data, bytes):
-                those = unpack_replies(data)
-                if isinstance(those, ImportFailure):
-                    self._send_along(those.reason, number)
-                    those = []
-                replies.append((calls, those))
-                self._learn(calls, those)
-            elif number == self._alone:
+                chunk_replies = unpack_replies(data)
+                if isinstance(chunk_replies, ImportFailure):
+                    self._send_code(chunk_replies.reason, number)
+                    chunk_replies = []
+                replies.append((calls, chunk_replies))
+                self._on_replies(calls, chunk_replies)
+            elif number == self._suspect_chunk:
                 outcomes.append(self._lost(calls[0], data))
             elif not self._stopped:
                 self._suspects.extend(calls)
-            if number == self._alone:
-                self._alone = None
-        if not self._suspects and not (self._stop and any(one.error for _, those in replies for one in those)):
+            if number == self._suspect_chunk:
+                self._suspect_chunk = None
+        has_failed = any(reply.error for _, chunk_replies in replies for reply in chunk_replies)
+        if not self._suspects and not (self._stop and has_failed):
             # Raised again at the next submit, once these results have been handed out.
             with suppress(EngineLost, ConfigurationError):
                 self._send()
-        for calls, those in replies:
-            outcomes += [self._outcome(call, one) for call, one in zip(calls, those, strict=False)]
+        for calls, chunk_replies in replies:
+            outcomes += [self._outcome(call, reply) for call, reply in zip(calls, chunk_replies, strict=False)]
         return outcomes
 
     def _lost(self, call: Call, reason: EngineLost) -> Outcome:
-        name, input_ = self._core.name, text.of_call(*self._named(call))
+        name, input_ = self._core.name, text.of_call(*self._named_arguments(call))
         died = WorkerDied(name, input_, str(reason))
         events = self._core.project.events  # the events of the worker were lost with it
         events.emit("miss", name, call.key, input=input_)
         events.emit("error", name, call.key, input=input_, error=died)
         return Outcome(call, error=died)
 
-    def _named(self, call: Call) -> tuple[Any, Any]:
+    def _named_arguments(self, call: Call) -> tuple[Any, Any]:
         keyer = self._core.keyer
         return keyer.names, keyer.values(call.args, {})
 
-    def _learn(self, calls: list[Call], replies: list[CallReply]) -> None:
+    def _on_replies(self, calls: list[Call], replies: list[CallReply]) -> None:
         """Adapt the estimated duration of a call; calls that were not started are queued again."""
         if replies:
             mean = sum(reply.seconds for reply in replies) / len(replies)
@@ -156,11 +157,11 @@ class EnginePool:
         if left and not self._stopped:
             self._full.appendleft((left, self._packed(left)))
 
-    def _send_along(self, reason: str, number: int) -> None:
+    def _send_code(self, reason: str, number: int) -> None:
         """A worker could not import the task's module: from now on its code is sent along."""
         if self._by_value is None:
             self._by_value = self._next
-            with self._sent_along():
+            with self._by_value_if_needed():
                 self._payload = pack_task(self._task)
             self._full = deque((calls, self._packed(calls)) for calls, _ in self._full)
         elif number >= self._by_value:
@@ -197,9 +198,9 @@ class EnginePool:
 def _value_of(core: TaskCore, call: Call, reply: CallReply) -> Any:
     """The result of a call; stored here if the worker could not do so."""
     cache, entry, blob = core.cache, cast("Entry", reply.entry), reply.blob
-    faster = cache.results.find(call.key) if reply.index_unreachable else None
-    if faster is not None:  # another caller has stored it meanwhile: a hit
-        value = cache.read(faster, call.key)
+    stored = cache.results.find(call.key) if reply.index_unreachable else None
+    if stored is not None:  # another caller has stored it meanwhile: a hit
+        value = cache.read(stored, call.key)
     else:
         if reply.index_unreachable:
             _store(core, call, reply)

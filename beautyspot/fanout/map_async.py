@@ -66,20 +66,21 @@ async def _outcomes(scheduler: MapScheduler[AsyncPool]) -> AsyncIterator[InputOu
     """
     run_io, read = scheduler.core.project.run_io, scheduler.core.cache.read
     try:
-        for step in scheduler.steps(None):
-            if step is Instruction.READ:
+        for instruction in scheduler.instructions(None):
+            if instruction is Instruction.READ:
                 await run_io(scheduler.read_block, None)
-            elif step is Instruction.POLL_BUSY:
+            elif instruction is Instruction.POLL_BUSY:
                 await run_io(scheduler.poll_busy)
-            elif step is Instruction.WAIT and scheduler.pool is not None:
+            elif instruction is Instruction.WAIT and scheduler.pool is not None:
                 await scheduler.pool.ready()
                 scheduler.on_finished(scheduler.pool.wait())
-            elif isinstance(step, ReadBlob):
+            elif isinstance(instruction, ReadBlob):
+                call, entry = instruction.call, instruction.entry
                 ahead = scheduler.reads_ahead
-                reading = scheduler.ahead(step, run_io) if ahead else run_io(read, step.entry, step.call.key)
-                scheduler.on_read(step.call, await reading)
-            elif not isinstance(step, Instruction):
-                yield step
+                reading = scheduler.read_ahead(instruction, run_io) if ahead else run_io(read, entry, call.key)
+                scheduler.on_read(call, await reading)
+            elif not isinstance(instruction, Instruction):
+                yield instruction
     finally:
         if scheduler.pool is not None:
             await scheduler.pool.cancel()
@@ -100,8 +101,8 @@ class _TaskPool:
         self._running: dict[asyncio.Task[ComputedResult], Call] = {}
         self._stopped = False
         self._context = contextvars.copy_context()
-        ends = CurrentMap(runner.limiters, lambda: self._stopped)
-        self._context.run(current_map.set, ends)
+        this_map = CurrentMap(runner.limiters, lambda: self._stopped)
+        self._context.run(current_map.set, this_map)
 
     def has_capacity(self) -> bool:
         return len(self._running) < self._width

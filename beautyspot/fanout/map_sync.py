@@ -166,22 +166,22 @@ def _outcomes(scheduler: MapScheduler[Pool], block: int | None = None) -> Iterat
     """
     readers: ThreadPoolExecutor | None = None
     try:
-        for step in scheduler.steps(block):
-            if step is Instruction.READ:
+        for instruction in scheduler.instructions(block):
+            if instruction is Instruction.READ:
                 scheduler.read_block(block)
-            elif step is Instruction.POLL_BUSY:
+            elif instruction is Instruction.POLL_BUSY:
                 scheduler.poll_busy()
-            elif step is Instruction.WAIT:
+            elif instruction is Instruction.WAIT:
                 scheduler.on_finished(scheduler.pool.wait() if scheduler.pool is not None else ())
-            elif not isinstance(step, ReadBlob):
-                yield step
+            elif not isinstance(instruction, ReadBlob):
+                yield instruction
             elif scheduler.reads_ahead:
                 readers = readers or ThreadPoolExecutor(1 + AHEAD, "beautyspot-read")
-                scheduler.on_read(step.call, scheduler.ahead(step, readers.submit).result())
+                scheduler.on_read(instruction.call, scheduler.read_ahead(instruction, readers.submit).result())
             else:
-                scheduler.on_read(step.call, scheduler.core.cache.read(step.entry, step.call.key))
+                scheduler.on_read(instruction.call, scheduler.core.cache.read(instruction.entry, instruction.call.key))
     except GeneratorExit:  # the caller walks away
-        scheduler.let_running_calls_end()
+        scheduler.drain()
         raise
     except BaseException as error:
         scheduler.close(now=not isinstance(error, Exception))
@@ -194,7 +194,7 @@ def _outcomes(scheduler: MapScheduler[Pool], block: int | None = None) -> Iterat
 
 def _unordered(scheduler: MapScheduler[Pool]) -> Iterator[Any]:
     for _, value, error in _outcomes(scheduler):
-        shown = scheduler.shown(value, error)
+        shown = scheduler.to_yield(value, error)
         if shown is not MISSING:
             yield shown
     scheduler.finish([])
@@ -204,7 +204,7 @@ def _in_order(scheduler: MapScheduler[Pool]) -> Iterator[Any]:
     waiting: dict[int, Any] = {}
     scheduler.consumed = 0
     for number, value, error in _outcomes(scheduler):
-        waiting[number] = scheduler.shown(value, error)
+        waiting[number] = scheduler.to_yield(value, error)
         while scheduler.consumed in waiting:
             shown = waiting.pop(scheduler.consumed)
             scheduler.consumed += 1

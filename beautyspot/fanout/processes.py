@@ -30,7 +30,7 @@ UNGUARDED = (
 
 _GRACE = 1.0  # seconds that a worker is given to finish its task after Ctrl-C
 _GIVE_UP = 0.4  # seconds of it in which a call that waits for a budget gives its place back
-_LOOK = 0.25  # seconds between two looks at the caller
+_POLL = 0.25  # seconds between two looks at the caller
 
 
 def check_guarded() -> None:
@@ -43,7 +43,7 @@ def check_guarded() -> None:
         raise ConfigurationError(UNGUARDED)
 
 
-class _InHand(SurvivesFork):
+class _RunningChunks(SurvivesFork):
     """The chunks that run in this process just now, and the callers on whose end it waits."""
 
     def __init__(self) -> None:
@@ -74,12 +74,12 @@ class _InHand(SurvivesFork):
         with self._changed:
             new = caller not in self._watched
             self._watched.add(caller)
-        made_by = multiprocessing.parent_process()
-        if new and (os.getppid() == caller or (made_by is not None and made_by.pid == caller)):
-            threading.Thread(target=_end_with, args=(caller,), daemon=True).start()
+        parent = multiprocessing.parent_process()
+        if new and (os.getppid() == caller or (parent is not None and parent.pid == caller)):
+            threading.Thread(target=_exit_with, args=(caller,), daemon=True).start()
 
 
-_in_hand = _InHand()
+_running = _RunningChunks()
 
 
 def run_for(caller: int, payload: bytes, chunk: bytes) -> bytes:
@@ -90,8 +90,8 @@ def run_for(caller: int, payload: bytes, chunk: bytes) -> bytes:
         payload: As for `run_chunk`.
         chunk: As for `run_chunk`.
     """
-    _in_hand.watch(caller)
-    with _in_hand:
+    _running.watch(caller)
+    with _running:
         return run_chunk(payload, chunk)
 
 
@@ -102,7 +102,7 @@ def run_watched(caller: int, function: Callable[[], T]) -> T:
         caller: The process id of who waits for it.
         function: What to call.
     """
-    _in_hand.watch(caller)
+    _running.watch(caller)
     return function()
 
 
@@ -116,32 +116,32 @@ def become_worker(stop: Connection, greeting: Connection, caller: int) -> None:
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     greeting.send_bytes(b"up")
-    _in_hand.watch(caller)
-    threading.Thread(target=_end_when_told, args=(stop,), daemon=True).start()
+    _running.watch(caller)
+    threading.Thread(target=_exit_on_stop, args=(stop,), daemon=True).start()
 
 
-def _end_with(caller: int) -> None:
+def _exit_with(caller: int) -> None:
     # Under forkserver the parent is the server, which ends with the caller; a pipe would not show it, since
     # forked siblings hold its other end.
     first = os.getppid()
-    while os.getppid() == first and _alive(caller):
-        time.sleep(_LOOK)
+    while os.getppid() == first and _is_alive(caller):
+        time.sleep(_POLL)
     stopping.set()
-    _in_hand.wait()  # the task in hand is finished and kept
+    _running.wait()  # the task in hand is finished and kept
     os._exit(1)
 
 
-def _end_when_told(stop: Connection) -> None:
+def _exit_on_stop(stop: Connection) -> None:
     with contextlib.suppress(OSError):  # the pipe may be gone
         stop.poll(None)
     stopping.set()
     # The pool ends all its workers as soon as one is gone: none is until those who wait for a budget gave up.
     time.sleep(_GIVE_UP)
-    _in_hand.wait(_GRACE - _GIVE_UP)
+    _running.wait(_GRACE - _GIVE_UP)
     os._exit(1)
 
 
-def _alive(pid: int) -> bool:
+def _is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -90,13 +90,14 @@ class MapScheduler(Generic[PoolT]):
         self._stops = on_error == "raise"
         self._progress_options = (total, progress)
         self._exhausted = False
-        self._together = size_of(self.core)
-        self._block = self._together
-        self._read = 0  # inputs
+        self._batch_size = size_of(self.core)
+        self._block = self._batch_size
+        self._inputs_read = 0
         self._todo: deque[Call] = deque()
         self._ready: deque[InputOutcome | ReadBlob] = deque()
         self._busy: dict[int, Call] = {}  # calls whose keys were locked elsewhere when their turn came, by number
-        self._same: dict[bytes, list[tuple[int, tuple[Any, ...]]]] = {}  # later inputs with the key of a call in flight
+        # Later inputs with the key of a call in flight.
+        self._duplicates: dict[bytes, list[tuple[int, tuple[Any, ...]]]] = {}
         self._failed_inputs: dict[int, tuple[Any, ...]] = {}
         self.reads_ahead = not isinstance(self.core.project.storage, MapsBlobs)
         self._reading: dict[int, Any] = {}
@@ -104,12 +105,12 @@ class MapScheduler(Generic[PoolT]):
         self.consumed: int | None = None
         self.failures: dict[int, BaseException] = {}
 
-    def ahead(self, step: ReadBlob, submit: Callable[..., Any]) -> Any:
+    def read_ahead(self, instruction: ReadBlob, submit: Callable[..., Any]) -> Any:
         """Start reading a blob with *submit*, and the next few along with it; what *submit* returned for the first."""
-        for each in (step, *islice(self._ready, AHEAD)):
+        for each in (instruction, *islice(self._ready, AHEAD)):
             if isinstance(each, ReadBlob) and each.call.number not in self._reading:
                 self._reading[each.call.number] = submit(self.core.cache.read, each.entry, each.call.key)
-        return self._reading.pop(step.call.number)
+        return self._reading.pop(instruction.call.number)
 
     def close(self, now: bool = False) -> None:
         """Close the pool and the bar, once; with *now*, running calls have a second."""
@@ -118,7 +119,7 @@ class MapScheduler(Generic[PoolT]):
         if pool is not None:
             pool.close(now)
 
-    def steps(self, block: int | None) -> Iterator[InputOutcome | ReadBlob | Instruction]:
+    def instructions(self, block: int | None) -> Iterator[InputOutcome | ReadBlob | Instruction]:
         """Instructions for the driver, and outcomes of inputs as they come."""
         self.progress = Progress(self.core, *self._progress_options)
         while True:
@@ -144,7 +145,7 @@ class MapScheduler(Generic[PoolT]):
         """Submit *call*; it fails if it would wait for a stream that the code around this map is reading."""
         try:
             if call.waits:
-                self.core.locks.refuse_reader(call.key)
+                self.core.locks.check_not_reading(call.key)
         except RecursionError as error:
             self.on_finished([Outcome(call, error=error)])
         else:
@@ -154,7 +155,7 @@ class MapScheduler(Generic[PoolT]):
         if (
             self._exhausted
             or self._todo
-            or (self.consumed is not None and self._read - self.consumed > _WINDOW * self._together)
+            or (self.consumed is not None and self._inputs_read - self.consumed > _WINDOW * self._batch_size)
         ):
             return False
         return len(self._busy) < _WINDOW and (self.pool is None or self.pool.has_capacity())
@@ -174,13 +175,13 @@ class MapScheduler(Generic[PoolT]):
         """
         wanted = block or self._block
         inputs = islice(self._inputs, wanted)
-        every_args = [(*self._prefix, *args) for args in inputs] if self._prefix else list(inputs)
-        self._exhausted = len(every_args) < wanted or block is not None
+        all_args = [(*self._prefix, *args) for args in inputs] if self._prefix else list(inputs)
+        self._exhausted = len(all_args) < wanted or block is not None
         keyer, read = self.core.keyer, self.core.cache.read
-        keyed = [keyer(args, {}) for args in every_args]
+        keyed = [keyer(args, {}) for args in all_args]
         entries = self.core.cache.results.find_many([key for key, _ in keyed])
         hits, ready = 0, self._ready
-        for number, (args, (key, parts)) in enumerate(zip(every_args, keyed, strict=True), self._read):
+        for number, (args, (key, parts)) in enumerate(zip(all_args, keyed, strict=True), self._inputs_read):
             entry = entries.get(key)
             value = MISSING if entry is None or entry.value is None else read(entry, key)
             if value is not MISSING:
@@ -193,9 +194,9 @@ class MapScheduler(Generic[PoolT]):
                 hits += 1
             else:
                 self._enlist(call)
-        self._read += len(keyed)
+        self._inputs_read += len(keyed)
         self.progress.on_hits(hits)
-        self._block = min(_BLOCK, 2 * self._block) if hits == len(keyed) else max(self._together, self._block // 2)
+        self._block = min(_BLOCK, 2 * self._block) if hits == len(keyed) else max(self._batch_size, self._block // 2)
 
     def on_read(self, call: Call, value: Any) -> None:
         """The blob of a cached result was read; after `MISSING` the call runs."""
@@ -220,10 +221,10 @@ class MapScheduler(Generic[PoolT]):
                 self._todo.append(call)
 
     def _enlist(self, call: Call) -> None:
-        if call.key in self._same:
-            self._same[call.key].append((call.number, call.args))
+        if call.key in self._duplicates:
+            self._duplicates[call.key].append((call.number, call.args))
         else:
-            self._same[call.key] = []
+            self._duplicates[call.key] = []
             self._todo.append(call)
 
     def on_finished(self, outcomes: Iterable[Outcome]) -> None:
@@ -233,7 +234,7 @@ class MapScheduler(Generic[PoolT]):
             if outcome.key_busy:
                 self._busy[call.number] = call
                 continue
-            for number, args in [(call.number, call.args), *self._same.pop(call.key)]:
+            for number, args in [(call.number, call.args), *self._duplicates.pop(call.key)]:
                 self.progress.on_finished(error is not None)
                 value = outcome.value
                 if error is not None:
@@ -256,7 +257,7 @@ class MapScheduler(Generic[PoolT]):
             if self.pool is not None:
                 self.pool.stop()
 
-    def let_running_calls_end(self) -> None:
+    def drain(self) -> None:
         """Start no further call, and wait until the running ones are stored."""
         if self.pool is not None:
             self.pool.stop()
@@ -276,16 +277,15 @@ class MapScheduler(Generic[PoolT]):
         inputs = {i: self._failed_inputs[i] for i in in_order}
         good = {i: value for i, value in enumerate(results) if i not in self.failures}
         name = self.core.name
-        first_of_them = self._named(in_order[0])
-        raise MapError(
-            f"{len(errors)} of {self._read} calls of {name} failed, the first {first_of_them}", errors, inputs, good
-        )
+        first_failed = self._named(in_order[0])
+        message = f"{len(errors)} of {self._inputs_read} calls of {name} failed, the first {first_failed}"
+        raise MapError(message, errors, inputs, good)
 
     def _named(self, number: int) -> str:
         keyer, args = self.core.keyer, (*self._prefix, *self._failed_inputs[number])
         return f"{self.core.short_name}({text.of_call(keyer.names, keyer.values(args, {}))})"
 
-    def shown(self, value: Any, error: BaseException | None) -> Any:
+    def to_yield(self, value: Any, error: BaseException | None) -> Any:
         """What an iterator yields for an outcome; ``MISSING``: nothing."""
         if error is None:
             return value

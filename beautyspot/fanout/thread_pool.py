@@ -17,13 +17,15 @@ from beautyspot.tasks.core import TaskCore
 
 _GRACE = 1.0  # seconds that running calls are given after Ctrl-C
 _REPORT = 0.002  # seconds between two reports of a thread about finished calls
-_LOOK = 0.05  # seconds after which the caller looks without a report, at the latest
+_POLL = 0.05  # seconds after which the caller looks without a report, at the latest
 _QUICK = 0.0005  # seconds; quicker calls run in commit groups
 _GROUP = 63  # further calls that a thread takes at a time if calls are quick
-_AHEAD = 512  # calls that are queued if calls are quick
+_MAX_QUEUED = 512  # calls that are queued if calls are quick
 
 # The ids of the executors in which maps have started the running code.
-_inside: contextvars.ContextVar[frozenset[int]] = contextvars.ContextVar("beautyspot_inside", default=frozenset())
+_outer_executors: contextvars.ContextVar[frozenset[int]] = contextvars.ContextVar(
+    "beautyspot_inside", default=frozenset()
+)
 
 
 class ThreadPool:
@@ -44,7 +46,7 @@ class ThreadPool:
         self._core = runner if isinstance(runner, TaskCore) else None  # lists of a batch task commit by themselves
         self._width = width
         # A map inside a map on one executor would wait for threads that wait for it.
-        self._executor = None if id(executor) in _inside.get() else executor
+        self._executor = None if id(executor) in _outer_executors.get() else executor
         self._queue: queue.SimpleQueue[Call | None] = queue.SimpleQueue()
         self._done: deque[Outcome] = deque()
         self._reports: queue.SimpleQueue[None] = queue.SimpleQueue()  # one item: look into ``_done``
@@ -59,7 +61,7 @@ class ThreadPool:
 
     def has_capacity(self) -> bool:
         """Whether a thread is free, or will be soon."""
-        return self._pending < self._width + (_AHEAD if self._seconds < _QUICK else 0)
+        return self._pending < self._width + (_MAX_QUEUED if self._seconds < _QUICK else 0)
 
     def has_pending(self) -> bool:
         """Whether a call has not come back."""
@@ -75,10 +77,10 @@ class ThreadPool:
     def _start_worker(self) -> None:
         self._workers += 1
         context = contextvars.copy_context()
-        ends = CurrentMap(self._runner.limiters, lambda: self._stopped)
-        context.run(current_map.set, ends)
+        this_map = CurrentMap(self._runner.limiters, lambda: self._stopped)
+        context.run(current_map.set, this_map)
         if self._executor is not None:
-            context.run(_inside.set, _inside.get() | {id(self._executor)})
+            context.run(_outer_executors.set, _outer_executors.get() | {id(self._executor)})
             self._executor.submit(context.run, self._work)
             return
         name = f"beautyspot-map-{len(self._threads)}"
@@ -100,7 +102,7 @@ class ThreadPool:
 
     def _run(self, call: Call) -> None:
         """Run *call*, and queued ones along with it if calls are quick."""
-        calls = [call, *self._more()] if self._core is not None and self._seconds < _QUICK else [call]
+        calls = [call, *self._take_queued()] if self._core is not None and self._seconds < _QUICK else [call]
         if self._core is not None and len(calls) > 1:
             calls = self._run_group(self._core, calls)
         for each in calls:
@@ -136,7 +138,7 @@ class ThreadPool:
             self._stopped = True
             self._cancel_queued()
 
-    def _more(self) -> list[Call]:
+    def _take_queued(self) -> list[Call]:
         """Queued calls, as many as a commit group takes."""
         more: list[Call] = []
         while len(more) < _GROUP:
@@ -177,7 +179,7 @@ class ThreadPool:
                 # A thread that finished calls and then started a long one has not reported them.
                 for group in list(self._groups) if pause > _REPORT else ():
                     group.flush()
-                pause = min(4 * pause, _LOOK)
+                pause = min(4 * pause, _POLL)
         outcomes = []
         for outcome in [self._done.popleft() for _ in range(len(self._done))]:
             if outcome.again:

@@ -56,7 +56,7 @@ def evict(
         return eviction.run()
     if wait:
         single_flight.acquire(_TURN)
-    elif not single_flight.try_acquire(_TURN, surely=True):
+    elif not single_flight.try_acquire(_TURN, require_index=True):
         return EvictionReport()
     try:
         return eviction.run()
@@ -142,7 +142,7 @@ class _Eviction:
         """Delete those results whose keys are not locked; returns them."""
         if self._dry_run or not rows:
             return rows
-        locked = self._single_flight.try_acquire_many([row.key for row in rows], surely=True)
+        locked = self._single_flight.try_acquire_many([row.key for row in rows], require_index=True)
         try:
             entries = self._results.db.lookup(list(locked))
             selected = {(row.key, row.size, row.expires) for row in rows}

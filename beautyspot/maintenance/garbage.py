@@ -132,7 +132,7 @@ def _deleted(results: Results, single_flight: SingleFlight, blob: BlobInfo, dry_
     key = bytes.fromhex(found[0])
     if dry_run:  # nothing is written, not even a lock file
         return not _is_in_use(results, key, blob)
-    if not single_flight.try_acquire(key, surely=True):
+    if not single_flight.try_acquire(key, require_index=True):
         return False
     try:
         if _is_in_use(results, key, blob):

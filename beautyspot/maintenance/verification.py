@@ -157,7 +157,7 @@ def repair(results: Results, codec: Codec, single_flight: SingleFlight, problems
         if (
             problem.kind not in UNRECOVERABLE
             or problem.key is None
-            or not single_flight.try_acquire(problem.key, surely=True)
+            or not single_flight.try_acquire(problem.key, require_index=True)
         ):
             continue
         try:

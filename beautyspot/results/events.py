@@ -121,7 +121,7 @@ class Events(SurvivesFork):
     def _change(self, kind: Kind, change: Callable[[_Listeners], _Listeners]) -> None:
         with self._lock:
             listeners: dict[Kind, _Listeners] = {**self._listeners, kind: change(self._listeners.get(kind, ()))}
-            self._listeners = {kind: some for kind, some in listeners.items() if some}
+            self._listeners = {kind: each for kind, each in listeners.items() if each}
             self.active = bool(self._listeners or self._collecting)
 
     def emit(self, kind: Kind, function: str, key: bytes | None, **more: Any) -> None:

@@ -17,7 +17,7 @@ from beautyspot.results.store import MISSING, Results
 
 __all__ = ["Explanation"]
 
-_LOOKED_AT = 5000  # kept calls among which the nearest is looked for, newest first
+_MAX_CANDIDATES = 5000  # kept calls among which the nearest is looked for, newest first
 
 Reason = Literal["kept", "expired", "unreadable", "failed", "version", "arguments", "never run"]
 
@@ -51,20 +51,20 @@ def explain(results: Results, codec: Codec, keyer: Keyer, call: Summary) -> Expl
     """Explain a *call* that was described and not run."""
     entry = results.entry(call.key)
     if entry is not None:
-        return _of_entry(results, codec, entry)
+        return _explain_entry(results, codec, entry)
     if isinstance(results.db, FailureLog) and (failure := results.db.failed([call.key]).get(call.key)):
         return Explanation(
             False, "failed", f"not kept: it failed {_when(failure.created)} with {failure.error}: {failure.message}"
         )
-    calls = list(itertools.islice(results.db.summaries(call.function), _LOOKED_AT))
+    calls = list(itertools.islice(results.db.summaries(call.function), _MAX_CANDIDATES))
     if not calls:
         return Explanation(False, "never run", f"not kept: no call of {call.function} is kept")
     for other in calls:
         if other.arguments == call.arguments and other.version != call.version:
             text = f"not kept: kept for version {other.version!r}, and the version is {call.version!r}"
             return Explanation(False, "version", text, nearest=other.input)
-    nearest = min(calls, key=lambda other: len(_different(keyer, call, other)))
-    names = _different(keyer, call, nearest)
+    nearest = min(calls, key=lambda other: len(_different_names(keyer, call, other)))
+    names = _different_names(keyer, call, nearest)
     if not names:
         earlier = "or an earlier code of it"
         if keyer.version == "auto":
@@ -82,11 +82,11 @@ def nearest_to(call: Summary, others: Iterable[Summary]) -> str:
         call: A kept call.
         others: Kept calls of its function, newest first; it may be among them.
     """
-    found = [other for other in itertools.islice(others, _LOOKED_AT) if other.key != call.key]
-    if not found:
+    candidates = [other for other in itertools.islice(others, _MAX_CANDIDATES) if other.key != call.key]
+    if not candidates:
         return f"no other call of {call.function} is kept"
-    nearest = min(found, key=lambda other: (len(_positions(call, other)), other.version != call.version))
-    positions, names = _positions(call, nearest), _names_in(call.input)
+    nearest = min(candidates, key=lambda other: (len(_different_positions(call, other)), other.version != call.version))
+    positions, names = _different_positions(call, nearest), _names_in(call.input)
     parts = [names[i] if i < len(names) else f"argument {i + 1}" for i in positions]
     if nearest.version != call.version:
         parts.append(f"the version ({nearest.version or 'none'} and not {call.version or 'none'})")
@@ -94,9 +94,9 @@ def nearest_to(call: Summary, others: Iterable[Summary]) -> str:
     return f"the nearest other kept call is {nearest.key.hex()[:12]} ({nearest.input}); it differs in {what}"
 
 
-def _positions(call: Summary, other: Summary) -> list[int]:
+def _different_positions(call: Summary, other: Summary) -> list[int]:
     """Positions of the arguments whose fingerprints differ."""
-    pairs = itertools.zip_longest(_fours(call.arguments), _fours(other.arguments))
+    pairs = itertools.zip_longest(_fingerprints(call.arguments), _fingerprints(other.arguments))
     return [i for i, (a, b) in enumerate(pairs) if a != b]
 
 
@@ -109,7 +109,7 @@ def _names_in(text: str) -> list[str]:
     return [keyword.arg or "" for keyword in call.keywords] if isinstance(call, ast.Call) else []
 
 
-def _of_entry(results: Results, codec: Codec, entry: Entry) -> Explanation:
+def _explain_entry(results: Results, codec: Codec, entry: Entry) -> Explanation:
     if entry.expires is not None and entry.expires <= time():
         return Explanation(False, "expired", f"not kept: it expired {_when(entry.expires)}")
     if results.read(entry, codec) is MISSING:
@@ -118,14 +118,14 @@ def _of_entry(results: Results, codec: Codec, entry: Entry) -> Explanation:
     return Explanation(True, "kept", f"kept: {entry.size} bytes {place}")
 
 
-def _different(keyer: Keyer, call: Summary, other: Summary) -> tuple[str, ...]:
+def _different_names(keyer: Keyer, call: Summary, other: Summary) -> tuple[str, ...]:
     """Names of the arguments whose fingerprints, four bytes each, are not the same."""
-    pairs = zip(_fours(call.arguments), _fours(other.arguments), strict=False)
+    pairs = zip(_fingerprints(call.arguments), _fingerprints(other.arguments), strict=False)
     names = tuple(name for name, (a, b) in zip(keyer.part_names(), pairs, strict=False) if a != b)
     return names if len(call.arguments) == len(other.arguments) else (*names, "the number of arguments")
 
 
-def _fours(data: bytes) -> list[bytes]:
+def _fingerprints(data: bytes) -> list[bytes]:
     return [data[i : i + 4] for i in range(0, len(data), 4)]
 
 

@@ -16,10 +16,7 @@ from beautyspot.errors import ConfigurationError
 from beautyspot.protocols.index import AccessLog, TaskDB
 
 _EVERY = 60.0  # seconds between two writes of uses; of each result, one use is noted meanwhile
-
-
 _MANY = 10_000  # uses that are written without waiting any longer
-
 
 RunIO = Callable[..., Any]
 
@@ -35,7 +32,7 @@ class AccessRecorder(SurvivesFork):
     def __init__(self, db: AccessLog, run_io: RunIO) -> None:
         self._db = db
         self._run_io = run_io
-        self._says_unwritten = True
+        self._has_warned = False
         self._reset()
         self.survive_forks()
         _live.add(self)
@@ -61,8 +58,8 @@ class AccessRecorder(SurvivesFork):
                 self._new.setdefault(key, now)
             if monotonic() < self._due and len(self._new) < _MANY:
                 return
-            new = self._taken()
-        if _is_event_loop_here():
+            new = self._take_new()
+        if _runs_event_loop():
             try:
                 self._run_io(self._write, new)
                 return
@@ -72,9 +69,9 @@ class AccessRecorder(SurvivesFork):
 
     def write(self) -> None:
         """Write what was noted."""
-        self._write(self._taken())
+        self._write(self._take_new())
 
-    def _taken(self) -> dict[bytes, float]:
+    def _take_new(self) -> dict[bytes, float]:
         with self._lock:
             new, self._new, self._due = self._new, {}, monotonic() + _EVERY
             return new
@@ -85,8 +82,8 @@ class AccessRecorder(SurvivesFork):
             if new:
                 self._db.record_access(new)
         except Exception as error:
-            if self._says_unwritten:
-                self._says_unwritten = False
+            if not self._has_warned:
+                self._has_warned = True
                 log("WARNING", "it cannot be noted in %r which results were used: %s", self._db, error)
 
 
@@ -100,7 +97,7 @@ def _write_at_exit() -> None:
         accesses.write()
 
 
-def _is_event_loop_here() -> bool:
+def _runs_event_loop() -> bool:
     asyncio = sys.modules.get("asyncio")  # without it there is none, and it is slow to import
     if asyncio is None:
         return False

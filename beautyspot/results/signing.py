@@ -18,7 +18,7 @@ from beautyspot.errors import ConfigurationError
 from beautyspot.protocols.index import Entry
 
 _LENGTH = 16  # bytes of a signature
-_SHORTEST = 16  # bytes of a secret
+_MIN_SECRET = 16  # bytes of a secret
 _CONTEXT = "beautyspot 2026-11-25 kept results"  # tells our key apart from any other made of the same secret
 
 
@@ -37,15 +37,15 @@ class Signer:
             raise ConfigurationError(f"secret is a text or bytes, not {type(secret).__name__}")
         self.secret = secret
         data = secret.encode() if isinstance(secret, str) else secret
-        if len(data) < _SHORTEST:
+        if len(data) < _MIN_SECRET:
             raise ConfigurationError(
-                f"secret has {len(data)} bytes, and a short one can be guessed: at least {_SHORTEST}, such as those of "
-                "secrets.token_hex(32)"
+                f"secret has {len(data)} bytes, and a short one can be guessed: at least {_MIN_SECRET}, such as those "
+                "of secrets.token_hex(32)"
             )
         self._key = blake3(data, derive_key_context=_CONTEXT).digest()
 
     def __repr__(self) -> str:
-        return "Seal(…)"
+        return "Signer(…)"
 
     def hasher(self, size: int) -> Any:
         """A hasher for a blob of *size* bytes, whose digest nobody else can make."""
@@ -64,8 +64,8 @@ class Signer:
 
     def _signature(self, key: bytes, entry: Entry) -> bytes:
         packer = msgpack.Packer()
-        said: bytes = packer.pack((key, entry.value, entry.checksum, entry.size, entry.expires, entry.code)) or b""
-        signature: bytes = blake3(said, key=self._key).digest(_LENGTH)
+        packed: bytes = packer.pack((key, entry.value, entry.checksum, entry.size, entry.expires, entry.code)) or b""
+        signature: bytes = blake3(packed, key=self._key).digest(_LENGTH)
         return signature
 
 

@@ -14,17 +14,17 @@ from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from beautyspot._internal.context import KeyBusy, Reader, flush_current_group, held_keys, readers_under_way
+from beautyspot._internal.context import KeyBusy, Reader, current_readers, flush_current_group, held_keys
 from beautyspot._internal.fork_safety import SurvivesFork
-from beautyspot._internal.wakeups import Asked, wake
+from beautyspot._internal.wakeups import CancelRace, wake
 from beautyspot.errors import IndexUnavailableError, RejectedIndexError
 from beautyspot.protocols.locks import BulkLocks, KeyLocks
 
 if TYPE_CHECKING:
     import asyncio
 
-_TURNS = 3  # of an event loop, after which the end of an async stream that was dropped has begun
-_READ_HERE = (
+_LOOP_ITERATIONS = 3  # of an event loop, after which the end of an async stream that was dropped has begun
+_READ_BY_CALLER = (
     "a stream of the same call is being read here and has not come to its end: to wait for it would be to wait for "
     "oneself. Read it to its end first, or close it"
 )
@@ -42,13 +42,13 @@ class _InFlight:
         self.released = self.is_releasing = False  # is_releasing: its run is over, and its lock is being given back
         self.callbacks: list[Callable[[], None]] = []
 
-    def is_read_here(self) -> bool:
+    def is_read_by_caller(self) -> bool:
         """Whether it is a stream that goes on only when the code that runs just now reads on."""
         # A mark in the context, and not the thread: a thread of a pool draws items for many, and what a reader has
         # started, as the threads of a map, may be what it waits for.
-        return self.reader is not None and self.reader in readers_under_way.get()
+        return self.reader is not None and self.reader in current_readers.get()
 
-    def is_read_by(self, reader: Reader | None) -> None:
+    def set_reader(self, reader: Reader | None) -> None:
         """Note who is to ask the stream for its next item, if anyone."""
         if self.reader is not None:
             self.reader.is_gone = True
@@ -88,14 +88,14 @@ class SingleFlight(SurvivesFork):
         """
         flush_current_group()
         began = 0.0
-        while (other := self._take(key)) is not None:
-            self._refuse_to_block(other)
+        while (holder := self._acquire_local(key)) is not None:
+            self._check_may_block(holder)
             if not wait:
                 raise KeyBusy
-            if not other.is_releasing:
+            if not holder.is_releasing:
                 began = began or perf_counter()
-            other.lock.acquire()
-            other.lock.release()
+            holder.lock.acquire()
+            holder.lock.release()
         try:
             if not self._try_locks(key):
                 if not wait:
@@ -103,74 +103,76 @@ class SingleFlight(SurvivesFork):
                 began = began or perf_counter()
                 self._wait_for_locks(key)
         except BaseException as error:
-            self._fail(key, error)
+            self._release_failed(key, error)
             raise
         self.mark_held(key)
         return began and perf_counter() - began
 
-    def try_acquire(self, key: bytes, surely: bool = False) -> bool:
+    def try_acquire(self, key: bytes, require_index: bool = False) -> bool:
         """Take *key* if nobody has it; the code that runs from here on does not have it yet.
 
         Raises:
-            IndexUnavailableError: If nobody can tell, and it must be had *surely*.
+            IndexUnavailableError: If nobody can tell, and it must be had *require_index*.
         """
-        if self._take(key) is not None:
+        if self._acquire_local(key) is not None:
             return False
         try:
-            taken = self._try_locks(key, surely)
+            locked = self._try_locks(key, require_index)
         except BaseException as error:
-            self._fail(key, error)
+            self._release_failed(key, error)
             raise
-        if not taken:
-            self._release(key)
-        return taken
+        if not locked:
+            self._release_local(key)
+        return locked
 
-    def _fail(self, key: bytes, error: BaseException) -> None:
+    def _release_failed(self, key: bytes, error: BaseException) -> None:
         """Release a *key* that could not be had; an interrupt may have come just after its lock was taken."""
         if isinstance(error, Exception):
-            self._release(key)
+            self._release_local(key)
         else:
             self.release(key)
 
-    def try_acquire_many(self, keys: Sequence[bytes], surely: bool = False, anyway: bool = False) -> set[bytes]:
+    def try_acquire_many(
+        self, keys: Sequence[bytes], require_index: bool = False, allow_local: bool = False
+    ) -> set[bytes]:
         """As `try_acquire`, for many keys in few questions; those that were taken.
 
         Args:
             keys: Which.
-            surely: Where nobody can tell, raise.
-            anyway: Where nobody can tell, take what is free in this process, as `try_acquire` does.
+            require_index: Where nobody can tell, raise.
+            allow_local: Where nobody can tell, take what is free in this process, as `try_acquire` does.
         """
         if self._bulk is None:
-            return self._try_acquire_each(keys, surely)
-        mine: list[bytes] = []
-        taken: set[bytes] = set()
+            return self._try_acquire_each(keys, require_index)
+        acquired: list[bytes] = []
+        locked: set[bytes] = set()
         try:
             for key in keys:
-                if self._take(key) is None:
-                    mine.append(key)
-            taken = self._bulk.try_lock_many(mine)
+                if self._acquire_local(key) is None:
+                    acquired.append(key)
+            locked = self._bulk.try_lock_many(acquired)
         except RejectedIndexError:
             raise
         except IndexUnavailableError:  # each is asked for by itself then, as in `_try_locks`
-            if surely:
+            if require_index:
                 raise
-            taken = set(mine) if anyway else set()
+            locked = set(acquired) if allow_local else set()
         finally:
-            for key in mine:
-                if key not in taken:
-                    self._release(key)
-        return taken
+            for key in acquired:
+                if key not in locked:
+                    self._release_local(key)
+        return locked
 
-    def _try_acquire_each(self, keys: Sequence[bytes], surely: bool) -> set[bytes]:
-        taken: set[bytes] = set()
+    def _try_acquire_each(self, keys: Sequence[bytes], require_index: bool) -> set[bytes]:
+        locked: set[bytes] = set()
         try:
             for key in keys:
-                if self.try_acquire(key, surely):
-                    taken.add(key)
+                if self.try_acquire(key, require_index):
+                    locked.add(key)
         except BaseException:
-            self.release_many(list(taken))
+            self.release_many(list(locked))
             raise
-        return taken
+        return locked
 
     async def acquire_async(self, key: bytes, wait: bool = True) -> float:
         """As `acquire`, without blocking the event loop; cancelling it harms no other waiter."""
@@ -178,15 +180,15 @@ class SingleFlight(SurvivesFork):
         import asyncio  # half of the time that importing beautyspot may take
 
         began = 0.0
-        while (other := self._take(key)) is not None:
-            await self._refuse_to_await(other)
+        while (holder := self._acquire_local(key)) is not None:
+            await self._check_may_await(holder)
             if not wait:
                 raise KeyBusy
-            if not other.is_releasing:
+            if not holder.is_releasing:
                 began = began or perf_counter()
             loop = asyncio.get_running_loop()
             released = loop.create_future()
-            self._when_released(other, partial(wake, loop, released))
+            self._add_release_callback(holder, partial(wake, loop, released))
             await released
         try:
             pause = 0.001
@@ -198,7 +200,7 @@ class SingleFlight(SurvivesFork):
                 await asyncio.sleep(pause)
                 pause = min(pause * 1.5, 0.05)
         except BaseException:
-            self._release(key)
+            self._release_local(key)
             raise
         self.mark_held(key)
         return began and perf_counter() - began
@@ -208,19 +210,19 @@ class SingleFlight(SurvivesFork):
             return self._try_locks(key)
         import asyncio
 
-        asked = Asked()
+        race = CancelRace()
         try:
-            return bool(await asyncio.shield(self._run_io(self._ask, key, asked)))
+            return bool(await asyncio.shield(self._run_io(self._try_locks_in_thread, key, race)))
         except asyncio.CancelledError:
-            if asked.comes_second():  # it was taken, for nobody
+            if race.comes_second():  # it was taken, for nobody
                 self._run_io(self._unlock, key)
             raise
 
-    def _ask(self, key: bytes, asked: Asked) -> bool:
-        taken = self._try_locks(key)
-        if taken and asked.comes_second():  # who asked has left
+    def _try_locks_in_thread(self, key: bytes, race: CancelRace) -> bool:
+        locked = self._try_locks(key)
+        if locked and race.comes_second():  # who asked has left
             self._unlock(key)
-        return taken
+        return locked
 
     def release_current(self, key: bytes) -> None:
         """Give *key* back and wake those who wait for it."""
@@ -233,50 +235,50 @@ class SingleFlight(SurvivesFork):
 
     def unmark_held(self, key: bytes) -> None:
         """Say that the code which runs from here on does not have *key*; someone will `release` it."""
-        held_keys.set(tuple([mine for mine in held_keys.get() if mine != key]))
+        held_keys.set(tuple([held for held in held_keys.get() if held != key]))
 
-    def lend(self, key: bytes) -> None:
+    def pause_stream(self, key: bytes) -> None:
         """Say that the stream which has *key* goes on when the code that runs from here on asks for the next item."""
         self.unmark_held(key)
         flight = self._in_flight.get(key)
         if flight is not None:  # else a fork copied the stream, and the key is the parent's
-            reader = Reader()
-            flight.is_read_by(reader)
-            readers_under_way.set((*[other for other in readers_under_way.get() if not other.is_gone], reader))
+            new = Reader()
+            flight.set_reader(new)
+            current_readers.set((*[reader for reader in current_readers.get() if not reader.is_gone], new))
 
-    def take_back(self, key: bytes) -> None:
+    def resume_stream(self, key: bytes) -> None:
         """Say that the stream which has *key* goes on now, to its next item or to its end."""
         flight = self._in_flight.get(key)
         if flight is not None:  # as above
-            flight.is_read_by(None)
+            flight.set_reader(None)
         self.mark_held(key)
 
-    def refuse_reader(self, key: bytes) -> None:
+    def check_not_reading(self, key: bytes) -> None:
         """Refuse to have anybody wait for a stream that goes on only when the code that runs just now reads on.
 
         Raises:
             RecursionError: If *key* is held by such a stream.
         """
         flight = self._in_flight.get(key)
-        if flight is not None and flight.is_read_here():
-            raise RecursionError(_READ_HERE)
+        if flight is not None and flight.is_read_by_caller():
+            raise RecursionError(_READ_BY_CALLER)
 
-    def _refuse_to_block(self, flight: _InFlight) -> None:
+    def _check_may_block(self, flight: _InFlight) -> None:
         reader = flight.reader
-        if flight.is_read_here() or (reader and reader.thread == threading.get_ident() and _runs_event_loop()):
+        if flight.is_read_by_caller() or (reader and reader.thread == threading.get_ident() and _runs_event_loop()):
             gc.collect()  # nobody can read on what is garbage
             if not flight.released:
-                raise RecursionError(_READ_HERE)
+                raise RecursionError(_READ_BY_CALLER)
 
-    async def _refuse_to_await(self, flight: _InFlight) -> None:
-        if flight.is_read_here():
+    async def _check_may_await(self, flight: _InFlight) -> None:
+        if flight.is_read_by_caller():
             import asyncio
 
             gc.collect()
-            for _ in range(_TURNS):
+            for _ in range(_LOOP_ITERATIONS):
                 await asyncio.sleep(0)
-            if flight.is_read_here():
-                raise RecursionError(_READ_HERE)
+            if flight.is_read_by_caller():
+                raise RecursionError(_READ_BY_CALLER)
 
     def check_not_held(self, key: bytes) -> None:
         """Refuse to wait for what the code that runs just now is to bring.
@@ -293,8 +295,8 @@ class SingleFlight(SurvivesFork):
 
     def unmark_held_many(self, keys: Sequence[bytes]) -> None:
         """As `unmark_held`, for many keys."""
-        gone = frozenset(keys)
-        held_keys.set(tuple([mine for mine in held_keys.get() if mine not in gone]))
+        released = frozenset(keys)
+        held_keys.set(tuple([held for held in held_keys.get() if held not in released]))
 
     def release(self, key: bytes) -> None:
         """Wake those who wait for *key*; from any thread."""
@@ -303,7 +305,7 @@ class SingleFlight(SurvivesFork):
                 self._locks.unlock(key)
             except IndexUnavailableError:  # then it has no lock of ours either
                 pass
-        self._release(key)
+        self._release_local(key)
 
     def release_many(self, keys: Sequence[bytes]) -> None:
         """As `release`, for many keys in one question to the index."""
@@ -314,7 +316,7 @@ class SingleFlight(SurvivesFork):
         with suppress(IndexUnavailableError):  # as in `release`
             self._bulk.unlock_many(keys)
         for key in keys:
-            self._release(key)
+            self._release_local(key)
 
     def release_async(self, key: bytes) -> None:
         """As `release`, without holding up the event loop: where that takes a network, it is done in a thread."""
@@ -334,20 +336,20 @@ class SingleFlight(SurvivesFork):
             with suppress(IndexUnavailableError):
                 self._locks.unlock(key)
 
-    def _take(self, key: bytes) -> _InFlight | None:
+    def _acquire_local(self, key: bytes) -> _InFlight | None:
         """Take *key* in this process; if someone has it, the flight to wait for."""
         self.check_not_held(key)
-        mine = _InFlight()
-        other = self._in_flight.setdefault(key, mine)
-        return None if other is mine else other
+        new = _InFlight()
+        holder = self._in_flight.setdefault(key, new)
+        return None if holder is new else holder
 
-    def _try_locks(self, key: bytes, surely: bool = False) -> bool:
+    def _try_locks(self, key: bytes, require_index: bool = False) -> bool:
         try:
             return self._locks is None or self._locks.try_lock(key)
         except RejectedIndexError:
             raise
         except IndexUnavailableError:
-            if surely:
+            if require_index:
                 raise
             # Where no lock can be taken nothing can be kept either, which is said when it is tried.
             return True
@@ -361,18 +363,18 @@ class SingleFlight(SurvivesFork):
         except IndexUnavailableError:  # as in `_try_locks`
             return
 
-    def _when_released(self, flight: _InFlight, callback: Callable[[], None]) -> None:
+    def _add_release_callback(self, flight: _InFlight, callback: Callable[[], None]) -> None:
         with self._releasing:
             if not flight.released:
                 flight.callbacks.append(callback)
                 return
         callback()
 
-    def _release(self, key: bytes) -> None:
+    def _release_local(self, key: bytes) -> None:
         with self._releasing:
             flight = self._in_flight.pop(key)
             flight.released = True
-            flight.is_read_by(None)
+            flight.set_reader(None)
         flight.lock.release()
         for callback in flight.callbacks:
             callback()

@@ -131,8 +131,8 @@ class Results:
             self._unreadable(error)
             return {}
         if self.signer is not None:
-            seen = {key: self._verified(self.signer, key, entry) for key, entry in found.items()}
-            found = {key: bare for key, bare in seen.items() if bare is not None}
+            verified = {key: self._verified(self.signer, key, entry) for key, entry in found.items()}
+            found = {key: bare for key, bare in verified.items() if bare is not None}
         if self._on_read is not None:
             self._on_read(found)
         return found
@@ -299,11 +299,11 @@ def _intact_value(entry: Entry) -> bytes:
 
 def unreferenced(blobs: Iterator[BlobInfo], db: TaskDB) -> Iterator[BlobInfo]:
     """The *blobs* that no row of an index refers to."""
-    while some := list(islice(blobs, _MANY)):
-        names = [_KEY.search(blob.location) for blob in some]
+    while block := list(islice(blobs, _MANY)):
+        names = [_KEY.search(blob.location) for blob in block]
         keys = [None if name is None else bytes.fromhex(name[0]) for name in names]
         entries = db.lookup([key for key in keys if key is not None])
-        for blob, key in zip(some, keys, strict=True):
+        for blob, key in zip(block, keys, strict=True):
             if key is None or key not in entries or entries[key].location != blob.location:
                 yield blob
 

@@ -20,7 +20,7 @@ from beautyspot.results.store import MISSING, Results
 OnSaveError = Literal["warn", "raise"]
 
 _HOST = os.uname().nodename
-_LONGEST = 20_000  # characters of a traceback in the index
+_MAX_TRACEBACK = 20_000  # characters of a traceback in the index
 
 
 def worker() -> str:
@@ -140,9 +140,9 @@ class TaskCache:
         try:
             return self.codec.encode(value)
         except SerializationError as error:
-            raise self._carrying(error, value, "returned") from None
+            raise self._with_value(error, value, "returned") from None
         except Exception as cause:  # from a serializer of the user's own
-            raise self._carrying(self._broken(cause), value, "returned") from cause
+            raise self._with_value(self._serializer_error(cause), value, "returned") from cause
 
     def encode_item(self, value: Any, number: int) -> bytes:
         """Serialize one item of a stream.
@@ -153,19 +153,19 @@ class TaskCache:
         try:
             return self.codec.serializer.dumps(value)
         except SerializationError as error:
-            raise self._carrying(error.inside(f"[{number}]"), value, "yielded") from None
+            raise self._with_value(error.inside(f"[{number}]"), value, "yielded") from None
         except Exception as cause:  # as in `encode`
-            raise self._carrying(self._broken(cause).inside(f"[{number}]"), value, "yielded") from cause
+            raise self._with_value(self._serializer_error(cause).inside(f"[{number}]"), value, "yielded") from cause
 
-    def _broken(self, cause: Exception) -> SerializationError:
+    def _serializer_error(self, cause: Exception) -> SerializationError:
         kind = type(self.codec.serializer).__name__
         return SerializationError(f"the serializer {kind} gave no bytes for it: {type(cause).__name__}: {cause}")
 
-    def _carrying(self, error: SerializationError, value: Any, came: str) -> SerializationError:
+    def _with_value(self, error: SerializationError, value: Any, how: str) -> SerializationError:
         if error.value is None:
             error = SerializationError(error.reason, error.path, value)
         error.function = self._keyer.function_name
-        error.add_note(f"the value was {came} by {self._keyer.function_name} and is at .value of this error")
+        error.add_note(f"the value was {how} by {self._keyer.function_name} and is at .value of this error")
         return error
 
     def store(
@@ -288,7 +288,7 @@ class TaskCache:
             summary.input,
             f"{kind.__module__}.{kind.__qualname__}",
             str(error)[:1000],
-            text if len(text) <= _LONGEST else text[:_LONGEST] + "…",
+            text if len(text) <= _MAX_TRACEBACK else text[:_MAX_TRACEBACK] + "…",
             time(),
             seconds,
             summary.worker,

@@ -11,7 +11,7 @@ from beautyspot.keys.keyer import KeyedCall
 from beautyspot.results.store import MISSING, is_expired
 from beautyspot.tasks.bound import BoundAsyncStreamTask
 from beautyspot.tasks.core import AsyncTaskCore, CoreParts
-from beautyspot.tasks.stream import Recording, Turn
+from beautyspot.tasks.stream import Recording, StreamLock
 from beautyspot.tasks.task import AsyncTask
 
 if TYPE_CHECKING:
@@ -27,23 +27,23 @@ T = TypeVar("T")
 S = TypeVar("S")
 
 
-class _AsyncTurn(Turn):
-    """As `Turn`; it also ends if the stream is collected after its event loop, which cannot close it any more."""
+class _AsyncStreamLock(StreamLock):
+    """As `StreamLock`; it also ends if the stream is collected after its event loop, which cannot close it."""
 
-    _has_ended = False
+    _is_released = False
 
-    def end_after(self, writing: asyncio.Future[None] | None) -> None:
+    def release_after(self, writing: asyncio.Future[None] | None) -> None:
         """Release the key once the result is written, also if the reader is cancelled meanwhile."""
-        self._has_ended = True
+        self._is_released = True
         if writing is None or writing.done():
-            self.end(self._single_flight.release_async)
+            self.release(self._single_flight.release_async)
         else:
             self._single_flight.unmark_held(self._key)
-            writing.add_done_callback(lambda _: self.end(self._single_flight.release_async))
+            writing.add_done_callback(lambda _: self.release(self._single_flight.release_async))
 
     def __del__(self) -> None:
-        if not self._has_ended:
-            self.end(self._single_flight.release)
+        if not self._is_released:
+            self.release(self._single_flight.release)
 
 
 class AsyncStreamCore(AsyncTaskCore):
@@ -87,33 +87,33 @@ class AsyncStreamTask(AsyncTask[P, list[T]]):
         if items is MISSING:
             recording = Recording(core.cache, call)
             waited = await core.locks.acquire_async(call.key)
-            turn, writing = _AsyncTurn(core.locks, call.key), None
+            lock, writing = _AsyncStreamLock(core.locks, call.key), None
             try:
                 core.cache.on_wait(recording.summary, waited)
                 entry = await self._entry(call.key)
                 items = MISSING if fresh else await self._cached_items(call.key, entry)
                 if items is MISSING:
-                    async with aclosing(self._live(call, recording, turn)) as live:
+                    async with aclosing(self._live(call, recording, lock)) as live:
                         async for item in live:
                             yield item
                     writing = core.project.run_io(recording.store, entry and entry.location)
                     await asyncio.shield(writing)
             finally:
-                turn.end_after(writing)
+                lock.release_after(writing)
         if items is not MISSING:
             for item in items:
                 yield item
 
-    async def _live(self, call: KeyedCall, recording: Recording, turn: Turn) -> AsyncGenerator[T, None]:
+    async def _live(self, call: KeyedCall, recording: Recording, lock: StreamLock) -> AsyncGenerator[T, None]:
         self.core.cache.on_miss(recording.summary)
         generator: Any = self.__wrapped__(*call.args, **call.kwargs)
         try:
             while (value := await self._next_item(generator, recording)) is not MISSING:
-                turn.pause()
+                lock.pause()
                 try:
                     yield value
                 finally:
-                    turn.go_on()
+                    lock.resume()
         finally:
             if hasattr(generator, "aclose"):
                 await generator.aclose()

@@ -16,7 +16,7 @@ from beautyspot.results.task_cache import TaskCache
 from beautyspot.serialization.msgpack_serializer import MsgpackSerializer
 from beautyspot.tasks.core import BaseCore, CoreParts, Services
 from beautyspot.tasks.options import Options
-from beautyspot.tasks.pickling import made_here, opened, reduce
+from beautyspot.tasks.pickling import reduce_task, register_task, unpickle_state
 
 if TYPE_CHECKING:
     from beautyspot.results.explain import Explanation
@@ -64,7 +64,7 @@ class BaseTask(Generic[P, T]):
     def __init__(self, function: Callable[..., Any], project: Services, options: Options) -> None:
         functools.update_wrapper(cast("Any", self), function)
         self._token, self.binds = os.urandom(16).hex(), "instance"
-        made_here(self, self._token)
+        register_task(self, self._token)
         self._setup(function, project, options)
 
     def _setup(self, function: Callable[..., Any], project: Services, options: Options) -> None:
@@ -100,12 +100,12 @@ class BaseTask(Generic[P, T]):
             names = {name: getattr(self, name, None) for name in functools.WRAPPER_ASSIGNMENTS}
             return (self.__wrapped__, self.core.project, self.options), identity, names, (self._token, self.binds)
 
-        return reduce(self, self._token, self.core.keyer.captured_digest(), state)
+        return reduce_task(self, self._token, self.core.keyer.captured_digest(), state)
 
-    def __setstate__(self, sealed: Any) -> None:
+    def __setstate__(self, pickled: Any) -> None:
         if hasattr(self, "_token"):
             return  # this process has it already
-        parts, identity, names, (self._token, self.binds) = opened(sealed)
+        parts, identity, names, (self._token, self.binds) = unpickle_state(pickled)
         self.__dict__.update(names)
         self._setup(*parts)
         # Its function has another module here, or no source: the task keeps its identity.

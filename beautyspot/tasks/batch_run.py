@@ -112,7 +112,7 @@ class BatchRun:
         while self._queue and len(self.held) < self._size:
             count = min(self._size - len(self.held), len(self._queue))
             some = [self._queue.popleft() for _ in range(count)]
-            free = self._locks.try_acquire_many([item.key for item in some], anyway=True)
+            free = self._locks.try_acquire_many([item.key for item in some], allow_local=True)
             locked = [item for item in some if item.key in free]
             self.held += locked
             self._busy += [item for item in some if item.key not in free]

@@ -28,11 +28,11 @@ from beautyspot.errors import ConfigurationError
 
 _by_value: set[str] = set()  # packages that cannot be imported where things are being sent to just now
 _registering = threading.Lock()
-_sending = threading.local()  # tokens of what this thread is just now pickling by value
-_received: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
-_made_here: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
+_being_pickled = threading.local()  # tokens of what this thread is just now pickling by value
+_received_tasks: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
+_own_tasks: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
 # What a forked child finds captured may have been assigned anew in its parent since.
-after_fork_in_child(_made_here.clear)
+after_fork_in_child(_own_tasks.clear)
 
 
 class ByValue:
@@ -45,16 +45,16 @@ class ByValue:
         import cloudpickle
 
         try:
-            return ByValue._opened, (cloudpickle.dumps(self.value),)
+            return ByValue._unopened, (cloudpickle.dumps(self.value),)
         except Exception as error:  # only matters where the value is really needed
-            return Unsendable, (f"{type(error).__name__}: {error}",)
+            return PicklingFailure, (f"{type(error).__name__}: {error}",)
 
     @staticmethod
-    def _opened(data: bytes) -> Callable[[], Any]:
-        return Sealed(data)
+    def _unopened(data: bytes) -> Callable[[], Any]:
+        return PickledValue(data)
 
 
-class Sealed:
+class PickledValue:
     """What travelled by value, not opened yet."""
 
     def __init__(self, data: bytes) -> None:
@@ -65,7 +65,7 @@ class Sealed:
         return pickle.loads(self._data)  # noqa: S301 - from our own caller, never from an index
 
 
-class Unsendable:
+class PicklingFailure:
     """What could not be pickled; an error where it is needed."""
 
     def __init__(self, reason: str) -> None:
@@ -104,21 +104,21 @@ def by_value(module: str) -> Iterator[None]:
             cloudpickle.unregister_pickle_by_value(sys.modules[package])
 
 
-def _is_sent(module: str | None) -> bool:
+def _travels_by_value(module: str | None) -> bool:
     return module in MAIN or (bool(_by_value) and str(module).partition(".")[0] in _by_value)
 
 
-def _name(module: str | None) -> str:
+def _lookup_module(module: str | None) -> str:
     """Where the receiver looks first; nowhere, where what he may have is not ours."""
-    return module_name(module) if module in MAIN or not _is_sent(module) else ""
+    return module_name(module) if module in MAIN or not _travels_by_value(module) else ""
 
 
-def made_here(task: Any, token: str) -> None:
+def register_task(task: Any, token: str) -> None:
     """Say that *task* was made in this process: where it comes back to it, it is this one."""
-    _made_here[token] = task
+    _own_tasks[token] = task
 
 
-def reduce(task: Any, token: str, captured: bytes, state: Callable[[], tuple[Any, ...]]) -> str | tuple[Any, ...]:
+def reduce_task(task: Any, token: str, captured: bytes, state: Callable[[], tuple[Any, ...]]) -> str | tuple[Any, ...]:
     """What a task's ``__reduce__`` returns.
 
     Args:
@@ -127,41 +127,41 @@ def reduce(task: Any, token: str, captured: bytes, state: Callable[[], tuple[Any
         captured: What its function captured, as it is now: when that has changed, it is sent anew.
         state: Gives what the task is made of; asked only where it travels by value.
     """
-    name = (_name(task.__module__), getattr(task, "__qualname__", ""))  # a partial has no name
-    if not _is_sent(task.__module__) and stands_for(task):
+    name = (_lookup_module(task.__module__), getattr(task, "__qualname__", ""))  # a partial has no name
+    if not _travels_by_value(task.__module__) and stands_for(task):
         # Looking a class method up gives it bound to its class, which pickle would not take for it.
-        return str(task.__qualname__) if _looked_up(*name) is task else (_imported, name)
-    sending = _sending.__dict__.setdefault("tokens", set())
+        return str(task.__qualname__) if _lookup(*name) is task else (_import_task, name)
+    sending = _being_pickled.__dict__.setdefault("tokens", set())
     if token in sending:  # its function refers to itself
-        return _receive, (type(task), token, captured, *name)
+        return _receive_task, (type(task), token, captured, *name)
     sending.add(token)
     try:
         # Pickled here and now, while the token says that we are inside.
-        sealed = ByValue(state()).__reduce__()
+        pickled = ByValue(state()).__reduce__()
     finally:
         sending.discard(token)
-    return _receive, (type(task), token, captured, *name), (sealed[0], sealed[1])
+    return _receive_task, (type(task), token, captured, *name), (pickled[0], pickled[1])
 
 
-def _looked_up(module: str, qualname: str) -> Any:
+def _lookup(module: str, qualname: str) -> Any:
     return functools.reduce(getattr, qualname.split("."), sys.modules[module])
 
 
-def _imported(module: str, qualname: str) -> Any:
+def _import_task(module: str, qualname: str) -> Any:
     """The task of a name that the sender knows can be imported."""
     importlib.import_module(module)
     return find(module, qualname)
 
 
-def _receive(kind: type, token: str, captured: bytes, module: str, qualname: str) -> Any:
+def _receive_task(kind: type, token: str, captured: bytes, module: str, qualname: str) -> Any:
     """The task of that name or token if there is one here, else an empty one that its state will fill."""
-    found: Any = _made_here.get(token) or find(module, qualname)
+    found: Any = _own_tasks.get(token) or find(module, qualname)
     # In a notebook, a cell may have been run anew.
     if type(found) is not kind or (module in MAIN and getattr(found, "_token", None) != token):
-        sent = f"{token}:{captured.hex()}"
-        found = _received.get(sent)
+        identity = f"{token}:{captured.hex()}"
+        found = _received_tasks.get(identity)
         if found is None:
-            found = _received[sent] = object.__new__(kind)
+            found = _received_tasks[identity] = object.__new__(kind)
     return found
 
 
@@ -171,37 +171,37 @@ def dumps(value: Any) -> bytes:
     What plain pickle refuses (a lambda, a class inside a function) travels by value.
     """
     try:
-        return _dumped(_Pickler, value)
+        return _dump(_Pickler, value)
     except Exception:
         import cloudpickle
 
         class ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
             def reducer_override(self, obj: Any) -> Any:
-                reduced = _of_main(obj)
+                reduced = _reduce_by_value(obj)
                 return super().reducer_override(obj) if reduced is NotImplemented else reduced
 
-        return _dumped(ByValuePickler, value)
+        return _dump(ByValuePickler, value)
 
 
 class _Pickler(pickle.Pickler):
     def reducer_override(self, obj: Any) -> Any:
-        return _of_main(obj)
+        return _reduce_by_value(obj)
 
 
-def _dumped(pickler: Callable[..., Any], value: Any) -> bytes:
+def _dump(pickler: Callable[..., Any], value: Any) -> bytes:
     file = io.BytesIO()
     pickler(file, protocol=5).dump(value)
     return file.getvalue()
 
 
-def _of_main(obj: Any) -> Any:
+def _reduce_by_value(obj: Any) -> Any:
     """How a class or a function of the main module travels: with its name, and by value."""
-    if not isinstance(obj, type | types.FunctionType) or not _is_sent(obj.__module__) or not stands_for(obj):
+    if not isinstance(obj, type | types.FunctionType) or not _travels_by_value(obj.__module__) or not stands_for(obj):
         return NotImplemented
-    return _found_or_opened, (_name(obj.__module__), obj.__qualname__, id(obj), *ByValue(obj).__reduce__())
+    return _find_or_unpickle, (_lookup_module(obj.__module__), obj.__qualname__, id(obj), *ByValue(obj).__reduce__())
 
 
-def _found_or_opened(module: str, qualname: str, address: int, make: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+def _find_or_unpickle(module: str, qualname: str, address: int, make: Callable[..., Any], args: tuple[Any, ...]) -> Any:
     found = find(module, qualname)
     # In a notebook a cell may have been run anew: only a forked child has the very same object.
     if found is None or (module in MAIN and id(found) != address):
@@ -209,7 +209,7 @@ def _found_or_opened(module: str, qualname: str, address: int, make: Callable[..
     return found
 
 
-def opened(state: tuple[Callable[..., Any], tuple[Any, ...]]) -> Any:
+def unpickle_state(state: tuple[Callable[..., Any], tuple[Any, ...]]) -> Any:
     """What `reduce` was given as state."""
     make, args = state
     return make(*args)()

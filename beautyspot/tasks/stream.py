@@ -71,7 +71,7 @@ class Recording:
         self._cache.write(self.summary, self._cache.codec.encode_items(self._items), self.seconds, replaced)
 
 
-class Turn:
+class StreamLock:
     """The lock of a stream's key, held from the first item to the end.
 
     Args:
@@ -86,17 +86,17 @@ class Turn:
 
     def pause(self) -> None:
         """An item is handed out: the stream holds the key, and the code that reads the item does not."""
-        self._single_flight.lend(self._key)
+        self._single_flight.pause_stream(self._key)
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         """The reader wants the next item, or the end."""
-        self._single_flight.take_back(self._key)
+        self._single_flight.resume_stream(self._key)
 
-    def end(self, release: Callable[[bytes], None]) -> None:
+    def release(self, release_key: Callable[[bytes], None]) -> None:
         """Release the key; in a forked child, where the stream is a copy, the parent holds it."""
         self._single_flight.unmark_held(self._key)
         if self._process == os.getpid():
-            release(self._key)
+            release_key(self._key)
 
 
 class StreamCore(TaskCore):
@@ -134,29 +134,29 @@ class StreamTask(Task[P, list[T]]):
         if items is MISSING:
             recording = Recording(core.cache, call)
             waited = core.locks.acquire(call.key)
-            turn = Turn(core.locks, call.key)
+            lock = StreamLock(core.locks, call.key)
             try:
                 core.cache.on_wait(recording.summary, waited)
                 entry = core.cache.results.entry(call.key)
                 items = MISSING if fresh else self._cached_items(call.key, entry)
                 if items is MISSING:
-                    yield from self._live(call, recording, turn)
+                    yield from self._live(call, recording, lock)
                     recording.store(entry and entry.location)
             finally:
-                turn.end(core.locks.release)
+                lock.release(core.locks.release)
         if items is not MISSING:
             yield from items
 
-    def _live(self, call: KeyedCall, recording: Recording, turn: Turn) -> Generator[T, None, None]:
+    def _live(self, call: KeyedCall, recording: Recording, lock: StreamLock) -> Generator[T, None, None]:
         self.core.cache.on_miss(recording.summary)
         generator: Any = iter(self.__wrapped__(*call.args, **call.kwargs))
         try:
             while (value := self._next_item(generator, recording)) is not MISSING:
-                turn.pause()
+                lock.pause()
                 try:
                     yield value
                 finally:
-                    turn.go_on()
+                    lock.resume()
         finally:
             if hasattr(generator, "close"):
                 generator.close()
