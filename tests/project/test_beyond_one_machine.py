@@ -391,7 +391,7 @@ def test_a_row_that_points_elsewhere_is_not_followed(
         blob = project.task(save_blob=True)(lambda x: count() or "blob")
         blob(1)
         change_rows(project, location=location)
-        with pytest.warns(UnreadableWarning, match="no location of a blob below") as caught:
+        with pytest.warns(UnreadableWarning, match="not the location of a blob below") as caught:
             assert blob(1) == "blob"
         assert len(caught) == 1
         assert blob(1) == "blob"

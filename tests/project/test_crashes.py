@@ -110,7 +110,7 @@ def test_a_row_that_points_outside_the_storage_is_a_miss(project: bs.Project, co
     blob = project.task(save_blob=True)(lambda x: count() or "blob")
     blob(1)
     change_rows(project, location=location)
-    with pytest.warns(UnreadableWarning, match="no location of a blob"):
+    with pytest.warns(UnreadableWarning, match="not the location of a blob"):
         assert blob(1) == "blob"
     assert len(count) == 2
 
