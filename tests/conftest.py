@@ -1,5 +1,6 @@
 """What every test gets: a place of its own, and a look at what it left behind."""
 
+import gc
 import multiprocessing
 import os
 import re
@@ -25,6 +26,12 @@ def pytest_configure() -> None:
     """What a shell starts in its background ignores Ctrl-C, and so would every program that the tests start."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_finish() -> None:
+    """Modules and tests stay until the end: no collection of garbage walks through them again, 0.4 s each time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
