@@ -53,6 +53,7 @@ def start(code: str, cwd: Path, *args: str) -> "subprocess.Popen[str]":
 # --- starting
 
 
+@pytest.mark.slow
 def test_sixteen_processes_start_on_an_empty_database_together(postgres_url: str, tmp_path: Path) -> None:
     code = """
         import sys, time, beautyspot as bs
@@ -318,6 +319,7 @@ def test_a_restart_in_the_middle_of_a_map_loses_nothing(server: PostgresServer, 
     assert sorted(map(int, count.lines)) == list(range(300))
 
 
+@pytest.mark.slow
 def test_connections_that_are_lost_in_the_middle_of_a_map_are_replaced(
     postgres_server: PostgresServer, postgres_url: str, proxy: Proxy
 ) -> None:
@@ -528,6 +530,7 @@ def test_a_lock_released_while_the_server_is_away_is_free_afterwards(
         db.close()
 
 
+@pytest.mark.slow
 def test_a_full_lock_table_loses_no_held_lock() -> None:
     small = PostgresServer(max_connections="12", max_locks_per_transaction="10")
     mine, theirs = PostgresTaskDB(small.url, timeout=0.5), PostgresTaskDB(small.url)
@@ -572,6 +575,7 @@ def test_a_cancelled_waiter_leaves_no_lock_behind(postgres_url: str) -> None:
     theirs.close()
 
 
+@pytest.mark.slow
 def test_a_thread_that_is_interrupted_while_it_acquires_leaves_no_lock_behind(
     postgres_url: str, tmp_path: Path
 ) -> None:

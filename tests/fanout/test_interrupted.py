@@ -53,7 +53,7 @@ def four_workers() -> Any:
     cluster.stop()
 
 
-SLOW = ("dask", "dask cluster", "ray", "ray cluster")
+SLOW = ("joblib", "dask", "dask cluster", "ray", "ray cluster")
 
 
 @pytest.fixture(params=[pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in ENGINES])

@@ -91,6 +91,7 @@ def test_the_default_is_shared_by_two_terminals(tmp_path: Path) -> None:
     assert (tmp_path / "batch.db-limits").exists()
 
 
+@pytest.mark.slow
 def test_two_machines_share_a_budget_through_redis(script: Path, tmp_path: Path, redis_url: str) -> None:
     finish(start(script, redis_url, "1"), start(script, redis_url, "2"))
     calls = calls_of(tmp_path)
@@ -98,6 +99,7 @@ def test_two_machines_share_a_budget_through_redis(script: Path, tmp_path: Path,
     check_pace(calls, 1000)
 
 
+@pytest.mark.slow
 def test_a_deferral_reaches_the_workers_of_two_processes(script: Path, tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path}/b.db"
     processes = [start(script, uri, str(number)) for number in (1, 2)]
@@ -231,6 +233,7 @@ def test_a_call_that_waits_for_its_budget_does_not_begin_after_a_failure(tmp_pat
 
 
 @pytest.mark.parametrize("how", ["fork", "spawn", "forkserver"])
+@pytest.mark.slow
 def test_workers_however_they_are_started_share_the_budget(how: str, tmp_path: Path) -> None:
     path = tmp_path / "batch.py"
     code = textwrap.dedent(SCRIPT).replace(

@@ -402,6 +402,7 @@ def as_nobody(code: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("end", ["project.close()", "os.kill(os.getpid(), 9)"])
+@pytest.mark.slow
 def test_a_read_only_directory_serves_hits_and_runs_misses(end: str, readable_place: Path) -> None:
     place = readable_place
     write = f"""
@@ -428,6 +429,7 @@ def test_a_read_only_directory_serves_hits_and_runs_misses(end: str, readable_pl
     assert done.stdout == "True 1 True 1 2 3\n['NotKeptWarning']\n", done.stderr
 
 
+@pytest.mark.slow
 def test_a_directory_in_which_nothing_can_be_made_runs_everything(readable_place: Path) -> None:
     readable_place.chmod(0o555)
     code = """
