@@ -217,7 +217,7 @@ def test_context_variables_reach_the_threads(project: bs.Project) -> None:
     assert bs.map(task, [1, 2]) == ["set", "set"]
 
 
-@pytest.mark.parametrize("project", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("project_index", ["sqlite"])
 def test_many_keys_are_looked_up_in_few_statements(project: bs.Project) -> None:
     task = project.task(lambda x: x)
     bs.map(task, range(10_000))
@@ -229,7 +229,7 @@ def test_many_keys_are_looked_up_in_few_statements(project: bs.Project) -> None:
     assert len(statements) <= 25
 
 
-@pytest.mark.parametrize("project", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("project_index", ["sqlite"])
 def test_kept_blobs_are_read_one_at_a_time(project: bs.Project) -> None:
     task = project.task(lambda x: bytes([x]) * 100_000)
     list(bs.imap(task, range(50)))
@@ -248,7 +248,7 @@ def test_kept_blobs_are_read_one_at_a_time(project: bs.Project) -> None:
     results.close()  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("project", ["postgres"], indirect=True)
+@pytest.mark.parametrize("project_index", ["postgres"])
 def test_kept_blobs_come_several_at_a_time_over_a_network(project: bs.Project) -> None:
     task = project.task(lambda x: bytes([x]) * 100_000)
     expected = bs.map(task, range(40))

@@ -115,7 +115,7 @@ def test_a_row_that_points_outside_the_storage_is_no_result(project: bs.Project,
     assert len(count) == 2
 
 
-@pytest.mark.parametrize("project", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("project_index", ["sqlite"])
 def test_a_link_out_of_the_storage_is_not_followed(project: bs.Project, tmp_path: Path, count: Count) -> None:
     blob = project.task(save_blob=True)(lambda x: count() or "blob")
     blob(1)
@@ -293,7 +293,7 @@ def test_eight_processes_write_at_once(tmp_path: Path) -> None:
     check_index(tmp_path / "p.db")
 
 
-@pytest.mark.parametrize("project", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("project_index", ["sqlite"])
 def test_a_writer_that_takes_long_is_waited_for(project: bs.Project) -> None:
     task = project.task(lambda x: x)
     task(1)

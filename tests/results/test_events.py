@@ -147,7 +147,7 @@ def test_a_peek_that_gives_a_result_is_a_hit(project: bs.Project, heard: Heard) 
     assert heard.kinds == ["keep", "hit"]
 
 
-@pytest.mark.parametrize("project", ["postgres"], indirect=True)  # where it takes a network
+@pytest.mark.parametrize("project_index", ["postgres"])  # where it takes a network
 def test_a_lock_that_is_being_given_back_is_nobody_who_runs(
     project: bs.Project, heard: Heard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
