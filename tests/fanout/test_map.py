@@ -226,7 +226,7 @@ def test_many_keys_are_looked_up_in_few_statements(project: bs.Project) -> None:
     reader.set_trace_callback(statements.append)
     assert bs.map(task, range(10_000)) == list(range(10_000))
     reader.set_trace_callback(None)
-    assert len(statements) <= 25
+    assert len(statements) <= 100  # some twenty; a block is the longer, the quicker the one before it was read
 
 
 @pytest.mark.parametrize("project_index", ["sqlite"])
