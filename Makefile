@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 export UV_SYSTEM_CERTS := 1
+# Hundreds of programs are started by the tests, and each would compile all that it imports: half of the whole time.
+unexport PYTHONDONTWRITEBYTECODE
 
 # Two tests at a time: most wait for a process, a server or a browser. `tests/conftest.py` says which stay together.
 AT_ONCE := -n 2

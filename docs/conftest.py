@@ -232,7 +232,7 @@ def _in_this_process(example: Example) -> None:
 
 def _run(script: str) -> str:
     run = ["-m", "pytest", "-q", "-p", "no:cacheprovider", script] if script.startswith("test_") else [script]
-    done = subprocess.run([sys.executable, *run], capture_output=True, text=True, timeout=60, check=False)  # noqa: S603 - a page's own code
+    done = subprocess.run([sys.executable, *run], capture_output=True, text=True, timeout=200, check=False)  # noqa: S603 - a page's own code
     if done.returncode:
         raise AssertionError(done.stdout + done.stderr)
     return done.stdout

@@ -1,5 +1,6 @@
 """What every test gets: a place of its own, and a look at what it left behind."""
 
+import gc
 import multiprocessing
 import os
 import re
@@ -25,6 +26,12 @@ def pytest_configure() -> None:
     """What a shell starts in its background ignores Ctrl-C, and so would every program that the tests start."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_finish() -> None:
+    """Modules and tests stay until the end: no collection of garbage walks through them again, 0.4 s each time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
@@ -72,56 +79,6 @@ def _open_files() -> set[str]:
     return files
 
 
-ON_SERVERS_SLOWLY = ("test_adapters.py", "test_joblib_backend.py")  # what they test is elsewhere than in the index
-
-# What starts clusters or many interpreters of its own, waits for a server to notice that something is gone, or fills
-# memory: the rest has to be done in minutes.
-SLOW = (
-    "TestDaskClient::test_tasks_of_a",
-    "TestForkedPool::test_tasks_of_a",
-    "TestJoblib::test_tasks_of_a",
-    "TestJoblibThreads::test_tasks_of_a",
-    "TestRay::",
-    "TestSpawnedPool::test_tasks_of_a",
-    "TestStarting::test_what_it_cannot_show",
-    "TestWhereMapsRun::test_a_script_without_a_guard",
-    "test_a_bomb_costs_no_memory",
-    "test_a_caller_that_was_killed_leaves_no_worker_and_goes_on_where_it_was[joblib]",
-    "test_a_deferral_reaches_the_workers_of_two_processes",
-    "test_a_directory_in_which_nothing_can_be_made_runs_everything",
-    "test_a_full_table_of_locks",
-    "test_a_killed_prune_goes_on_where_it_was[postgres]",
-    "test_a_large_blob_needs_no_more_memory",
-    "test_a_lost_scheduler_ends_the_map",
-    "test_a_project_in_memory_is_seen",
-    "test_a_read_only_directory_serves_hits_and_runs_misses",
-    "test_a_search_is_recalled_with_equal_results",
-    "test_a_storage_that_is_away_costs_the_keeping",
-    "test_a_thread_that_is_interrupted_while_it_asks",
-    "test_a_worker_is_given_a_poisonous_input",
-    "test_an_address_that_means_nothing_shows_the_first_page",
-    "test_an_eviction_killed_anywhere_is_ended_by_the_next[postgres]",
-    "test_calls_are_recalled_whatever_runs_them[sqlite-loky",
-    "test_connections_that_are_cut_in_the_middle_of_a_map",
-    "test_ctrl_c_ends_soon_and_keeps_what_finished[joblib",
-    "test_every_filter_is_a_control",
-    "test_joblib_delays_tasks",
-    "test_joblib_on_ray",
-    "test_many_threads_share_one_storage",
-    "test_memory_does_not_grow_with_the_results",
-    "test_options_of_an_engine_reach_it",
-    "test_ray_makes_tasks_remote",
-    "test_results_come_as_joblib_was_asked_for_them",
-    "test_sixteen_processes_start_on_an_empty_database",
-    "test_the_shared_batch_runs_on_servers",
-    "test_the_wheel_contains_what_it_should",
-    "test_two_machines_share_a_budget_through_redis",
-    "test_what_they_imported_before_it_changed_is_not_run",
-    "test_workers_however_they_are_started_share_the_budget",
-    "test_writers_killed_at_any_instant_leave_whole_rows_once_garbage_is_collected[postgres]",
-)
-
-
 class Together(LoadScopeScheduling):
     """Where several processes share the work, one of them has all of a module, or of a page, and all of Ray.
 
@@ -136,18 +93,17 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Together:
     return Together(config, log)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        on_servers = item.path.name in ON_SERVERS_SLOWLY and "[postgres" in item.name
-        if on_servers or any(name in item.nodeid for name in SLOW):
-            item.add_marker(pytest.mark.slow)
-
-
 @pytest.fixture(params=["sqlite", "postgres"])
-def project(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[bs.Project]:
+def project_index(request: pytest.FixtureRequest) -> str:
+    """Which index `project` has: every one, unless a test or a module says otherwise (tests/support/marks.py)."""
+    return str(request.param)
+
+
+@pytest.fixture
+def project(project_index: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[bs.Project]:
     """A project on one machine, and one beyond it."""
     places: dict[str, Any] = {"db": tmp_path / "test.db", "storage_path": tmp_path / "blobs"}
-    if request.param == "postgres":
+    if project_index == "postgres":
         server = request.getfixturevalue("s3_server")
         places = {"db": request.getfixturevalue("postgres_url"), "storage_path": request.getfixturevalue("s3_url")}
         places["s3_opts"] = server.options

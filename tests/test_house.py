@@ -298,6 +298,7 @@ def test_the_adapters_are_not_imported_under_another_name() -> None:
     assert "import this package as beautyspot.adapters, not as adapters" in done.stderr
 
 
+@pytest.mark.slow
 def test_the_wheel_contains_what_it_should(tmp_path: Path) -> None:
     build = [sys.executable, "-m", "build", "--no-isolation", "--wheel", "--sdist", "--outdir", tmp_path, ROOT]
     done = subprocess.run(build, capture_output=True, text=True)
@@ -351,6 +352,7 @@ def test_the_examples_run(name: str, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_shared_batch_runs_on_servers(postgres_url: str, s3_server: S3Server, s3_url: str, tmp_path: Path) -> None:
     places = {"APP_INDEX": postgres_url, "APP_BLOBS": s3_url, "AWS_ENDPOINT_URL": s3_server.url}
     environment = {**os.environ, **places, **s3_server.environment, "AWS_DEFAULT_REGION": "us-east-1"}

@@ -28,6 +28,10 @@ from beautyspot.errors import ConfigurationError, EngineLost, WorkerDied
 from beautyspot.results.events import KINDS
 from beautyspot.testing import Count
 from tests.support.clusters import DaskCluster, RayCluster
+from tests.support.marks import POSTGRES_SLOWLY
+
+# What is tested here is elsewhere than in the index.
+project_index = pytest.fixture(lambda request: request.param, params=POSTGRES_SLOWLY)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -62,6 +66,7 @@ class TestOrdinaryCode:
         assert sorted(map(int, count.lines)) == list(range(6))
         assert all(square.cached(x) for x in range(6))
 
+    @pytest.mark.slow
     def test_ray_makes_tasks_remote(self, project: bs.Project, count: Count, ray_here: None) -> None:
         square, shifted = counted(project, count), counted(project, count, by=100)
         for _ in range(2):
@@ -72,6 +77,7 @@ class TestOrdinaryCode:
         assert len(count) == 8
         assert all(square.cached(x) for x in range(4))
 
+    @pytest.mark.slow
     def test_joblib_delays_tasks_on_every_backend(self, project: bs.Project, count: Count, client: Any) -> None:
         for version, backend in enumerate(["loky", "threading", "multiprocessing", "dask"]):
             square = counted(project, count, by=version)
@@ -83,6 +89,7 @@ class TestOrdinaryCode:
             assert all(square.cached(x) for x in range(6))
 
     @pytest.mark.parametrize("home", ["script", "module", "notebook"])
+    @pytest.mark.slow
     def test_joblib_delays_tasks_wherever_they_are_defined(self, home: str, tmp_path: Path) -> None:
         task = (
             "import beautyspot as bs, joblib, os\nproject = bs.Project('p')\nRAN = os.path.abspath('ran.txt')\n"
@@ -106,6 +113,7 @@ class TestOrdinaryCode:
             assert done.returncode == 0, done.stderr
         assert sorted(map(int, Count(tmp_path / "ran.txt").lines)) == list(range(6))
 
+    @pytest.mark.slow
     def test_joblib_on_ray_delays_tasks_and_is_an_engine(self, ray_cluster: RayCluster, tmp_path: Path) -> None:
         """In a program of its own, since Ray's backend changes joblib's pools of processes for good."""
         (tmp_path / "job.py").write_text(
@@ -149,6 +157,7 @@ class TestWhereMapsRun:
         with joblib.parallel_config(n_jobs=1):
             assert {pid for pid, _ in bs.map(sequential, range(4), engine="joblib")} == {here}
 
+    @pytest.mark.slow
     def test_options_of_an_engine_reach_it(self, project: bs.Project, client: Any, ray_here: None) -> None:
         address = next(iter(client.nthreads()))
         name = project.task(lambda x: distributed.get_worker().address)
@@ -171,6 +180,7 @@ class TestWhereMapsRun:
         done = subprocess.run([sys.executable, "job.py"], cwd=tmp_path, capture_output=True, text=True, timeout=100)
         assert done.returncode == 0, done.stderr
 
+    @pytest.mark.slow
     def test_a_script_without_a_guard_is_an_error_that_says_so(self, tmp_path: Path) -> None:
         (tmp_path / "job.py").write_text(
             "import beautyspot as bs\nproject = bs.Project('p')\ntask = project.task(lambda x: x)\n"
@@ -292,6 +302,7 @@ class TestWorkersThatDoNotReachTheIndex:
 
 
 class TestWorkersWithOtherCode:
+    @pytest.mark.slow
     def test_what_they_imported_before_it_changed_is_not_run(self, client: Any, tmp_path: Path) -> None:
         """The caller's code is sent; it is the caller's key under which the result is kept."""
         module = tmp_path / "changing.py"
@@ -314,6 +325,7 @@ class TestWorkersWithOtherCode:
 
 
 class TestLostWorkersAndClusters:
+    @pytest.mark.slow
     def test_a_worker_is_given_a_poisonous_input_as_often_as_dask_allows(
         self, project: bs.Project, count: Count
     ) -> None:
@@ -335,6 +347,7 @@ class TestLostWorkersAndClusters:
         assert isinstance(results[3], WorkerDied)
         assert len(count) == 4  # twice with its neighbours, twice alone
 
+    @pytest.mark.slow
     def test_a_lost_scheduler_ends_the_map_and_what_finished_is_kept(self, project: bs.Project, count: Count) -> None:
         cluster = DaskCluster(2)
         client = distributed.Client(cluster.address, set_as_default=False, timeout=2)

@@ -19,6 +19,7 @@ from beautyspot.adapters.opentelemetry import trace
 from beautyspot.adapters.prometheus import count
 
 NAME = f"{__name__}.double"
+project_index = pytest.fixture(lambda: "sqlite")  # what a library is told is not about the index
 
 
 def double(x: int) -> int:

@@ -21,6 +21,10 @@ from sklearn.svm import SVC
 import beautyspot as bs
 from beautyspot.adapters.joblib import resumable
 from beautyspot.testing import Count
+from tests.support.marks import POSTGRES_SLOWLY
+
+# What is tested here is elsewhere than in the index.
+project_index = pytest.fixture(lambda request: request.param, params=POSTGRES_SLOWLY)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -41,7 +45,7 @@ def squares(count: Count, xs: Any, **options: Any) -> Any:
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2, -1, None])
-@pytest.mark.parametrize("backend", ["loky", "threading", "multiprocessing"])
+@pytest.mark.parametrize("backend", [pytest.param("loky", marks=pytest.mark.slow), "threading", "multiprocessing"])
 def test_calls_are_recalled_whatever_runs_them(
     project: bs.Project, count: Count, n_jobs: int | None, backend: str
 ) -> None:
@@ -51,6 +55,7 @@ def test_calls_are_recalled_whatever_runs_them(
     assert sorted(map(int, count.lines)) == list(range(12))
 
 
+@pytest.mark.slow
 def test_results_come_as_joblib_was_asked_for_them(project: bs.Project, count: Count) -> None:
     with resumable(project):
         squares(count, range(0, 40, 3), n_jobs=2)
@@ -86,6 +91,7 @@ def test_failures_are_raised_and_not_kept(project: bs.Project, count: Count) -> 
     assert count.lines.count("-1") == 2
 
 
+@pytest.mark.slow
 def test_a_search_is_recalled_with_equal_results(project: bs.Project) -> None:
     X, y = make_classification(300, 8, random_state=0)
     grid = {"C": [0.1, 1, 10], "gamma": [0.01, 0.1]}

@@ -67,7 +67,23 @@ class TestThreadPool(FanOutContract):
             yield pool
 
 
-class TestForkedPool(FanOutContract):
+class ProgramsSlowly(FanOutContract):
+    """Each of these starts several programs, and each of those many workers: they are left to `make slow`."""
+
+    @pytest.mark.slow
+    def test_tasks_of_a_script_are_the_same_everywhere(self, engine_source: str, tmp_path: Path) -> None:
+        super().test_tasks_of_a_script_are_the_same_everywhere(engine_source, tmp_path)
+
+    @pytest.mark.slow
+    def test_tasks_of_a_module_are_the_same_everywhere(self, engine_source: str, tmp_path: Path) -> None:
+        super().test_tasks_of_a_module_are_the_same_everywhere(engine_source, tmp_path)
+
+    @pytest.mark.slow
+    def test_tasks_of_a_notebook_are_the_same_everywhere(self, engine_source: str, tmp_path: Path) -> None:
+        super().test_tasks_of_a_notebook_are_the_same_everywhere(engine_source, tmp_path)
+
+
+class TestForkedPool(ProgramsSlowly):
     test_a_dead_worker_is_an_error_that_names_the_input = None  # the owner of a broken pool makes it anew
     method = "fork"
 
@@ -105,7 +121,7 @@ class TestLoky(FanOutContract):
             yield pool
 
 
-class TestJoblib(FanOutContract):
+class TestJoblib(ProgramsSlowly):
     engine_source = pytest.fixture(lambda self: '"joblib"')
 
     @pytest.fixture
@@ -130,7 +146,7 @@ class TestJoblibParallel(TestJoblib):
             yield parallel
 
 
-class TestJoblibThreads(FanOutContract):
+class TestJoblibThreads(ProgramsSlowly):
     test_a_dead_worker_is_an_error_that_names_the_input = None
     engine_source = pytest.fixture(lambda self: '__import__("joblib").Parallel(2, "threading")')
     engine = pytest.fixture(lambda self: joblib.Parallel(2, "threading"))
@@ -147,7 +163,7 @@ class TestDask(FanOutContract):
         return dask_cluster.address
 
 
-class TestDaskClient(FanOutContract):
+class TestDaskClient(ProgramsSlowly):
     @pytest.fixture
     def engine_source(self, dask_cluster: DaskCluster) -> str:
         return f'__import__("distributed").Client({dask_cluster.address!r})'
@@ -187,6 +203,7 @@ class TestJoblibDask(TestDaskClient):
                 yield "joblib"
 
 
+@pytest.mark.slow
 class TestRay(FanOutContract):
     @pytest.fixture
     def engine_source(self, ray_cluster: RayCluster) -> str:
@@ -224,11 +241,11 @@ class TestRayEngine(EngineContract):
 
 @pytest.mark.slow
 def test_mpi_does_what_every_engine_does(tmp_path: Path) -> None:
-    here = Path(__file__).parent
+    tests_here = Path(__file__).parent.parent
     mpiexec = [str(Path(sys.executable).with_name("mpiexec")), "-n", "3", sys.executable, "-m", "mpi4py.futures"]
     tests = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "--basetemp", str(tmp_path / "mpi")]
     done = subprocess.run(
-        [*mpiexec, *tests, str(here / "engines_under_mpi.py")], cwd=here.parent, capture_output=True, text=True,
+        [*mpiexec, *tests, str(tests_here / "support" / "engines_under_mpi.py")], cwd=tests_here.parent, capture_output=True, text=True,
         timeout=100,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

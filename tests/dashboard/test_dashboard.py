@@ -168,6 +168,7 @@ class TestStarting:
         assert get(app.url)[0] == 200
 
     @pytest.mark.parametrize("what", ["missing", "no database", "another program's", "a port that is taken"])
+    @pytest.mark.slow
     def test_what_it_cannot_show_is_one_line(self, what: str, tmp_path: Path) -> None:
         path, port = tmp_path / "x.db", "0"
         if what == "no database":
@@ -368,6 +369,7 @@ class TestList:
         wait_until(page, lambda: page.locator(".bs-range").inner_text() == total)
         assert rows_of(page) == wanted[:20]
 
+    @pytest.mark.slow
     def test_every_filter_is_a_control(self, listed: Ui, page: Page) -> None:
         opened(page, listed.url)
 
@@ -397,6 +399,7 @@ class TestList:
         wait_until(page, lambda: page.locator(".bs-range").inner_text() == "21–30 of 30")
         assert rows_of(page) == [f"x={i}" for i in range(1009, 999, -1)]
 
+    @pytest.mark.slow
     def test_an_address_that_means_nothing_shows_the_first_page(self, listed: Ui, page: Page) -> None:
         watched = Watched(page)
         opened(page, listed.url, page="abc", status="Nope", tab="none", key="zz", version="99", nonsense="1")
@@ -798,6 +801,7 @@ def test_a_project_beyond_one_machine_is_seen_as_well(
     assert "secret" not in page.content()
 
 
+@pytest.mark.slow
 def test_a_project_in_memory_is_seen_in_a_page_of_ones_own(page: Page, start: Callable[..., Ui]) -> None:
     script = """
 import panel as pn

@@ -22,6 +22,7 @@ from beautyspot.db.postgres import connections
 from beautyspot.db.postgres.schema import MIGRATIONS
 from beautyspot.errors import ForeignIndexError, NewerIndexError, NotKeptWarning, RejectedIndexError, UnreadableWarning
 from beautyspot.testing import Count, make_key, make_record
+from tests.support.clocks import quickest
 from tests.support.servers import Pooler, PostgresServer, Proxy
 from tests.support.tampering import rows
 
@@ -53,6 +54,7 @@ def start(code: str, cwd: Path, *args: str) -> "subprocess.Popen[str]":
 # --- starting
 
 
+@pytest.mark.slow
 def test_sixteen_processes_start_on_an_empty_database_together(postgres_url: str, tmp_path: Path) -> None:
     code = """
         import sys, time, beautyspot as bs
@@ -73,12 +75,16 @@ def test_a_program_that_closes_nothing_ends_at_once_without_output(postgres_url:
         task = bs.Project("p", db=sys.argv[1]).task(version="1")(abs)
         print(bs.map(task, range(-50, 0))[0], flush=True)
     """
-    process = start(code, tmp_path, postgres_url)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "50\n"
-    began = time.monotonic()
-    assert process.communicate(timeout=60) == ("", "")
-    assert time.monotonic() - began < 4  # a pool that waits for its threads waits for five seconds
+
+    def seconds_to_end() -> float:
+        process = start(code, tmp_path, postgres_url)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "50\n"
+        began = time.monotonic()
+        assert process.communicate(timeout=60) == ("", "")
+        return time.monotonic() - began
+
+    assert quickest(seconds_to_end, 4) < 4  # a pool that waits for its threads waits for five seconds
 
 
 REFUSALS = {
@@ -318,6 +324,7 @@ def test_a_restart_in_the_middle_of_a_map_loses_nothing(server: PostgresServer, 
     assert sorted(map(int, count.lines)) == list(range(300))
 
 
+@pytest.mark.slow
 def test_connections_that_are_lost_in_the_middle_of_a_map_are_replaced(
     postgres_server: PostgresServer, postgres_url: str, proxy: Proxy
 ) -> None:
@@ -528,6 +535,7 @@ def test_a_lock_released_while_the_server_is_away_is_free_afterwards(
         db.close()
 
 
+@pytest.mark.slow
 def test_a_full_lock_table_loses_no_held_lock() -> None:
     small = PostgresServer(max_connections="12", max_locks_per_transaction="10")
     mine, theirs = PostgresTaskDB(small.url, timeout=0.5), PostgresTaskDB(small.url)
@@ -572,6 +580,7 @@ def test_a_cancelled_waiter_leaves_no_lock_behind(postgres_url: str) -> None:
     theirs.close()
 
 
+@pytest.mark.slow
 def test_a_thread_that_is_interrupted_while_it_acquires_leaves_no_lock_behind(
     postgres_url: str, tmp_path: Path
 ) -> None:

@@ -42,6 +42,7 @@ from beautyspot.keys import keyer as keys
 from beautyspot.keys.encoding import encode
 from beautyspot.keys.fingerprints import of_source
 from beautyspot.keys.keyer import Keyer
+from tests.support.marks import on_sqlite
 
 
 class Colour(enum.Enum):
@@ -383,6 +384,7 @@ def test_a_captured_variable_that_cannot_be_keyed_is_an_error_when_the_task_is_m
     assert Keyer(function, ignore=("lock",))((1,), {})
 
 
+@on_sqlite
 def test_a_function_that_captured_itself_can_be_keyed(project: bs.Project) -> None:
     @project.task
     def factorial(n: int) -> int:
@@ -411,6 +413,7 @@ def test_partials_are_distinguished_by_what_they_hold() -> None:
     assert len(keys) == 4
 
 
+@on_sqlite
 def test_methods_are_distinguished_by_their_object(project: bs.Project) -> None:
     assert scale_of(Scale(2)) == scale_of(Scale(2)) != scale_of(Scale(3))
 
@@ -455,6 +458,7 @@ def test_a_decorated_function_is_distinguished_by_what_its_decorator_captured() 
     assert key_of(scaled(2)(function), 1) == key_of(scaled(2)(function), 1) != key_of(scaled(3)(function), 1)
 
 
+@on_sqlite
 def test_a_redefinition_is_another_function(project: bs.Project) -> None:
     namespace: dict[str, Any] = {"project": project, "__name__": "redefining"}
     exec("@project.task\ndef f(x): return x + 1", namespace)
@@ -800,6 +804,7 @@ def test_results_of_an_earlier_helper_stay_beside_those_of_the_new_one(tmp_path:
     assert printed == ["False never run 2", "False version 3", "True kept 2"]
 
 
+@on_sqlite
 def test_a_pickled_task_with_deps_has_the_same_key(project: bs.Project) -> None:
     def helper(x: int) -> int:
         return x
@@ -844,17 +849,20 @@ def test_explain_reports_that_followed_code_has_changed(project: bs.Project) -> 
         ([msgpack], "deps cannot follow the module msgpack._cmsgpack, which has no Python source"),
     ],
 )
+@on_sqlite
 def test_deps_that_cannot_be_followed_are_rejected_by_name(project: bs.Project, deps: Any, message: str) -> None:
     with pytest.raises(bs.ConfigurationError, match=re.escape(message)):
         project.task(version="auto", deps=deps)(lambda x: x)
 
 
 @pytest.mark.parametrize("version", [None, "2"])
+@on_sqlite
 def test_deps_without_version_auto_are_rejected(project: bs.Project, version: str | None) -> None:
     with pytest.raises(bs.ConfigurationError, match=r'deps are followed by version="auto", and the version is .*write'):
         project.task(version=version, deps=[textwrap])
 
 
+@on_sqlite
 def test_a_dependency_that_captured_an_unkeyable_value_is_rejected_when_the_task_is_made(
     project: bs.Project,
 ) -> None:
@@ -868,6 +876,7 @@ def test_a_dependency_that_captured_an_unkeyable_value_is_rejected_when_the_task
         project.task(version="auto", deps=[helper])(lambda x: x)
 
 
+@on_sqlite
 def test_the_version_of_a_task_among_the_deps_counts(project: bs.Project) -> None:
     def helper(x: int) -> int:
         return x

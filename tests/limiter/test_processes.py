@@ -91,6 +91,7 @@ def test_the_default_is_shared_by_two_terminals(tmp_path: Path) -> None:
     assert (tmp_path / "batch.db-limits").exists()
 
 
+@pytest.mark.slow
 def test_two_machines_share_a_budget_through_redis(script: Path, tmp_path: Path, redis_url: str) -> None:
     finish(start(script, redis_url, "1"), start(script, redis_url, "2"))
     calls = calls_of(tmp_path)
@@ -98,6 +99,7 @@ def test_two_machines_share_a_budget_through_redis(script: Path, tmp_path: Path,
     check_pace(calls, 1000)
 
 
+@pytest.mark.slow
 def test_a_deferral_reaches_the_workers_of_two_processes(script: Path, tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path}/b.db"
     processes = [start(script, uri, str(number)) for number in (1, 2)]
@@ -167,17 +169,25 @@ CTRL_C = """
 import os, signal, sys, threading, time
 import beautyspot as bs
 
+PLACE = os.getcwd()
 project = bs.Project("p", tpm=3000)     # a call a second
 
 @project.task
 @project.limiter(cost=50)
 def call(number):
     print(number, flush=True)
+    open(f"{PLACE}/began", "w").close()
     return number
+
+def interrupt():
+    while not os.path.exists("began"):
+        time.sleep(0.01)
+    time.sleep(0.3)
+    os.kill(os.getpid(), signal.SIGINT)
 
 if __name__ == "__main__":
     if sys.argv[2] == "interrupted":
-        threading.Timer(1.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+        threading.Thread(target=interrupt).start()
     try:
         bs.map(call, range(10 if sys.argv[2] == "interrupted" else 3), workers=4, engine=sys.argv[1], progress=False)
     except KeyboardInterrupt:
@@ -196,7 +206,7 @@ def test_ctrl_c_begins_nothing_and_gives_charges_back(engine: str, tmp_path: Pat
     done = subprocess.run([*run, "interrupted"], cwd=tmp_path, capture_output=True, text=True, timeout=60)
     *calls, interrupted, owed = done.stdout.splitlines()
     assert interrupted.startswith("interrupted"), done.stderr
-    assert 1 <= len(calls) <= 2  # at 0 s, and at 1 s
+    assert 1 <= len(calls) <= 4  # at 0 s, and one for each second that the interrupt comes late
     assert float(owed) <= 1.0 if engine == "threads" else float(owed) <= 2.0
     again = subprocess.run([*run, "again"], cwd=tmp_path, capture_output=True, text=True, timeout=60)
     ran = [*calls, *again.stdout.split()]
@@ -231,6 +241,7 @@ def test_a_call_that_waits_for_its_budget_does_not_begin_after_a_failure(tmp_pat
 
 
 @pytest.mark.parametrize("how", ["fork", "spawn", "forkserver"])
+@pytest.mark.slow
 def test_workers_share_the_budget_however_they_are_started(how: str, tmp_path: Path) -> None:
     path = tmp_path / "batch.py"
     code = textwrap.dedent(SCRIPT).replace(

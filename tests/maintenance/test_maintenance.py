@@ -32,6 +32,7 @@ from beautyspot.serialization.inspector import ClasslessDecoder, UnknownObject
 from beautyspot.serialization.to_json import as_json, as_payload, to_plain
 from beautyspot.storage import LocalStorage, MemoryStorage, S3Storage, open_storage
 from beautyspot.testing import make_key, make_record
+from tests.support.marks import on_postgres_slowly
 from tests.support.servers import S3Server, free_port
 from tests.support.tampering import change_rows
 
@@ -309,6 +310,7 @@ def test_clear_leaves_nothing(with_failures: bs.Project) -> None:
     assert list(with_failures.storage.blobs()) == []
 
 
+@on_postgres_slowly
 def test_a_killed_prune_goes_on_where_it_was(project: bs.Project) -> None:
     project.results.blob_threshold = 400
     task = project.task(version="1")(lambda n: "y" * (500 if n % 40 == 0 else 3))
@@ -411,6 +413,7 @@ def test_a_dry_run_removes_nothing(project: bs.Project) -> None:
     assert len(list(project.storage.blobs())) == 1
 
 
+@on_postgres_slowly
 def test_writers_killed_at_any_instant_leave_whole_rows_once_garbage_is_collected(project: bs.Project) -> None:
     script = """
         import json, os, sys
@@ -522,6 +525,7 @@ def test_reading_changes_no_file(tmp_path: Path, killed: bool) -> None:
     assert all(after[name] == before[name] for name in before if not name.endswith("-shm"))
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_results(tmp_path: Path) -> None:
     value = msgpack.packb("a result")
     checksum = zlib.crc32(value).to_bytes(4, "big")

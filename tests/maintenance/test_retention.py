@@ -27,6 +27,7 @@ from beautyspot.protocols.index import AccessLog, Record, Summary
 from beautyspot.results import last_used
 from beautyspot.testing import Count, make_key, make_record
 from tests.maintenance.test_maintenance import in_process
+from tests.support.marks import on_postgres_slowly
 
 DAY = 86400.0
 
@@ -396,6 +397,7 @@ def test_the_file_is_smaller_once_it_is_compacted() -> None:
 # --- killed, and several at once
 
 
+@on_postgres_slowly
 def test_an_eviction_killed_anywhere_is_ended_by_the_next(project: bs.Project) -> None:
     project.results.blob_threshold = 400
     task = project.task(version="1", key=lambda n: n)(lambda n: "y" * (500 if n % 40 == 0 else 3))

@@ -210,6 +210,7 @@ def test_blobs_of_a_page_that_cannot_be_written_are_removed(tmp_path: Path) -> N
     assert list(target.storage.blobs()) == []
 
 
+@pytest.mark.slow
 def test_a_large_blob_needs_no_more_memory_than_itself(tmp_path: Path) -> None:
     code = """
         import os, sys, beautyspot as bs

@@ -207,6 +207,7 @@ def test_a_server_that_is_killed_in_the_middle_of_a_map_costs_only_time(
         assert everything_is_whole(places) == 400
 
 
+@pytest.mark.slow
 def test_an_unreachable_storage_costs_caching_and_not_the_job(postgres_url: str, count: Count, tmp_path: Path) -> None:
     from botocore.config import Config
 
@@ -342,10 +343,9 @@ READ = """
 """
 
 
-@pytest.mark.parametrize(
-    "bomb", [pytest.param(name, marks=[pytest.mark.slow] * (number % 4 > 0)) for number, name in enumerate(BOMBS)]
-)
-@pytest.mark.parametrize("index", [pytest.param("sqlite", marks=pytest.mark.slow), "postgres"])
+@pytest.mark.slow
+@pytest.mark.parametrize("bomb", BOMBS)
+@pytest.mark.parametrize("index", ["sqlite", "postgres"])
 def test_a_decompression_bomb_costs_no_memory_and_the_call_runs_again(
     bomb: str, index: str, request: pytest.FixtureRequest, s3_server: S3Server, s3_url: str, tmp_path: Path
 ) -> None:

@@ -115,7 +115,7 @@ def test_a_row_that_points_outside_the_storage_is_a_miss(project: bs.Project, co
     assert len(count) == 2
 
 
-@pytest.mark.parametrize("project", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("project_index", ["sqlite"])
 def test_a_link_out_of_the_storage_is_not_followed(project: bs.Project, tmp_path: Path, count: Count) -> None:
     blob = project.task(save_blob=True)(lambda x: count() or "blob")
     blob(1)
@@ -293,7 +293,7 @@ def test_eight_processes_write_at_once(tmp_path: Path) -> None:
     check_index(tmp_path / "p.db")
 
 
-@pytest.mark.parametrize("project", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("project_index", ["sqlite"])
 def test_calls_wait_for_a_slow_writer(project: bs.Project) -> None:
     task = project.task(lambda x: x)
     task(1)
@@ -402,6 +402,7 @@ def as_nobody(code: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("end", ["project.close()", "os.kill(os.getpid(), 9)"])
+@pytest.mark.slow
 def test_a_read_only_directory_serves_hits_and_runs_misses(end: str, readable_place: Path) -> None:
     place = readable_place
     write = f"""
@@ -428,6 +429,7 @@ def test_a_read_only_directory_serves_hits_and_runs_misses(end: str, readable_pl
     assert done.stdout == "True 1 True 1 2 3\n['NotKeptWarning']\n", done.stderr
 
 
+@pytest.mark.slow
 def test_calls_run_in_a_directory_without_write_permission(readable_place: Path) -> None:
     readable_place.chmod(0o555)
     code = """

@@ -24,6 +24,7 @@ from beautyspot.fanout.engine_pool import EnginePool
 from beautyspot.fanout.wire import pack_chunk, pack_task, unpack_replies
 from beautyspot.fanout.worker import run_chunk
 from beautyspot.results.events import KINDS
+from tests.support.marks import on_sqlite
 
 
 class Heard(list[bs.Event]):
@@ -86,6 +87,7 @@ def test_a_large_result_is_told_as_a_blob(project: bs.Project, heard: Heard) -> 
     assert [heard.one("keep").blob, heard.one("hit").blob] == [True, True]
 
 
+@on_sqlite
 def test_an_exception_is_told_and_reaches_the_caller_unchanged(project: bs.Project, heard: Heard) -> None:
     with pytest.raises(ValueError, match="-1 is negative") as raised:
         project.task(double)(-1)
@@ -93,6 +95,7 @@ def test_an_exception_is_told_and_reaches_the_caller_unchanged(project: bs.Proje
     assert heard.one("error").error is raised.value
 
 
+@on_sqlite
 def test_a_result_that_cannot_be_serialized_is_told_as_an_error(project: bs.Project, heard: Heard) -> None:
     with pytest.raises(bs.SerializationError) as raised:
         project.task(lambda: object())()
@@ -107,6 +110,7 @@ def test_refresh_is_a_miss(project: bs.Project, heard: Heard) -> None:
     assert heard.kinds == ["miss", "run", "keep"] * 2
 
 
+@on_sqlite
 def test_methods_are_told(project: bs.Project, heard: Heard) -> None:
     class Model:
         @project.task
@@ -143,7 +147,7 @@ def test_a_peek_that_gives_a_result_is_a_hit(project: bs.Project, heard: Heard) 
     assert heard.kinds == ["keep", "hit"]
 
 
-@pytest.mark.parametrize("project", ["postgres"], indirect=True)  # where it takes a network
+@pytest.mark.parametrize("project_index", ["postgres"])  # where it takes a network
 def test_a_lock_that_is_being_given_back_is_nobody_who_runs(
     project: bs.Project, heard: Heard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -280,6 +284,7 @@ def test_a_listener_of_a_script_is_not_called_in_its_workers(tmp_path: Path) -> 
             file.unlink()
 
 
+@on_sqlite
 def test_a_cached_executor_tells(project: bs.Project, heard: Heard) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
@@ -385,6 +390,7 @@ def test_a_worker_tells_that_it_waited_for_a_budget(tmp_path: Path) -> None:
         assert len(heard) == 2
 
 
+@on_sqlite
 def test_a_listener_is_taken_away_by_what_on_returned(project: bs.Project) -> None:
     heard: list[bs.Event] = []
     task = project.task(double)
@@ -401,6 +407,7 @@ def test_a_listener_is_taken_away_by_what_on_returned(project: bs.Project) -> No
     assert len(heard) == 3
 
 
+@on_sqlite
 def test_a_hit_tells_nothing_before_anybody_listens_nor_once_nobody_does_any_more(
     project: bs.Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -418,22 +425,26 @@ def test_a_hit_tells_nothing_before_anybody_listens_nor_once_nobody_does_any_mor
     assert made == ["hit"]
 
 
+@on_sqlite
 def test_tasks_that_are_made_later_are_told_too(project: bs.Project, heard: Heard) -> None:
     project.task(double)(1)
     assert heard.kinds == ["miss", "run", "keep"]
 
 
+@on_sqlite
 def test_an_unknown_kind_is_refused_with_the_six(project: bs.Project) -> None:
     with pytest.raises(ConfigurationError, match=r"'hits'.*'hit', 'miss', 'run', 'keep', 'error', 'wait'"):
         project.on("hits", print)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("listener", [None, double_later])
+@on_sqlite
 def test_a_listener_that_is_no_plain_function_is_refused(project: bs.Project, listener: Any) -> None:
     with pytest.raises(ConfigurationError, match="a listener is a plain function of one event"):
         project.on("hit", listener)
 
 
+@on_sqlite
 def test_a_listener_that_raises_is_logged_at_length_once(project: bs.Project, caplog: pytest.LogCaptureFixture) -> None:
     def broken(event: bs.Event) -> None:
         raise LookupError("no such metric")
@@ -451,6 +462,7 @@ def test_a_listener_that_raises_is_logged_at_length_once(project: bs.Project, ca
     assert not second.exc_info
 
 
+@on_sqlite
 def test_an_interrupt_in_a_listener_is_one_of_the_program(project: bs.Project) -> None:
     def interrupt(event: bs.Event) -> None:
         raise KeyboardInterrupt
@@ -471,6 +483,7 @@ def test_a_result_is_safe_before_a_listener_hears_of_the_run(project: bs.Project
     assert kept == [True]
 
 
+@on_sqlite
 def test_calls_of_a_listener_are_not_told(project: bs.Project) -> None:
     task = project.task(double)
     heard: list[str] = []
@@ -515,6 +528,7 @@ def test_a_listener_that_makes_the_very_call_it_hears_of_is_told_so(
     assert "RecursionError: a task calls itself" in caplog.text
 
 
+@on_sqlite
 def test_listeners_do_not_travel_with_a_project(project: bs.Project, heard: Heard) -> None:
     project.on("hit", lambda event: None)
     with pickle.loads(pickle.dumps(project)) as copy:

@@ -500,6 +500,7 @@ def test_a_fork_while_another_thread_connects_does_no_harm(storage: S3Storage) -
         assert in_a_child(lambda: storage.load(location, 7) == b"content")
 
 
+@pytest.mark.slow
 def test_many_threads_share_one_storage(storage: S3Storage, tmp_path: Path) -> None:
     for each in (storage, FsspecStorage(f"plainfiles://{tmp_path}/blobs"), FsspecStorage("asyncmemory://u")):
 

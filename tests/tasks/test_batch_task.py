@@ -21,6 +21,7 @@ import pytest
 import beautyspot as bs
 from beautyspot.errors import BatchError, ConfigurationError, NotKeptWarning, UnreadableWarning
 from tests.fanout.test_group_commit import transactions
+from tests.support.marks import on_sqlite
 
 
 class Lengths:
@@ -82,6 +83,7 @@ def test_what_is_no_list_is_refused_and_the_cure_is_named(given: Any) -> None:
             Lengths(project).task()
 
 
+@on_sqlite
 def test_further_arguments_identify_the_call_of_an_item_however_they_are_passed(project: bs.Project) -> None:
     lengths = Lengths(project)
     task: Any = lengths.task
@@ -111,6 +113,7 @@ def test_the_list_is_the_first_argument_that_is_annotated_so_or_the_one_that_is_
         assert named.cached(["m"], texts="b")
 
 
+@on_sqlite
 def test_methods_of_every_kind_are_batch_tasks(project: bs.Project) -> None:
     class Model:
         def __init__(self, factor: int) -> None:
@@ -293,6 +296,7 @@ def test_a_version_and_dependencies_count_for_each_item(project: bs.Project) -> 
     assert len(keys) == 4
 
 
+@on_sqlite
 def test_a_key_of_ones_own_is_asked_about_each_item(project: bs.Project, tmp_path: Path) -> None:
     seen: list[Any] = []
 
@@ -315,6 +319,7 @@ def test_a_key_of_ones_own_is_asked_about_each_item(project: bs.Project, tmp_pat
     assert sizes.cached("b.txt")
 
 
+@on_sqlite
 def test_a_list_where_one_item_is_asked_for_is_an_error(project: bs.Project) -> None:
     @project.batch_task
     def embed(texts: list[str]) -> list[int]:
@@ -453,6 +458,7 @@ def test_a_batch_task_that_travels_keeps_its_keys_and_options(project: bs.Projec
     assert same.cached(2)
 
 
+@on_sqlite
 def test_whoever_listens_is_told_of_each_item(project: bs.Project) -> None:
     told: list[tuple[str, str]] = []
     for kind in ("hit", "miss", "run", "keep", "error"):
@@ -731,6 +737,7 @@ class TestAsync:
         with pytest.raises(TypeError, match=r"same is async: write `await bs.amap\(same, \.\.\.\)`"):
             bs.map(same, [1])  # type: ignore[arg-type]
 
+    @on_sqlite
     def test_a_map_says_what_failed(self, project: bs.Project) -> None:
         @project.batch_task(size=2)
         async def fails(xs: list[int]) -> list[int]:
@@ -784,6 +791,7 @@ class TestMaps:
         assert sorted(bs.imap(same, range(5), ordered=False)) == list(range(5))
 
     @pytest.mark.parametrize("mapped", [bs.map, lambda *args, **options: list(bs.imap(*args, **options))])
+    @on_sqlite
     def test_what_fails_is_dealt_with_as_in_other_maps(self, project: bs.Project, mapped: Callable[..., Any]) -> None:
         calls: list[list[int]] = []
 

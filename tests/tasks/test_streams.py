@@ -23,6 +23,7 @@ import beautyspot as bs
 from beautyspot.errors import NotKeptWarning, SerializationError, UnreadableWarning
 from beautyspot.limiter.gcra import SLACK
 from beautyspot.testing import Count
+from tests.support.marks import on_sqlite
 from tests.support.tampering import change_blob
 
 
@@ -65,6 +66,7 @@ def test_an_async_stream_is_run_once_and_replayed(project: bs.Project, count: Co
     assert count.lines == ["abc", ""]
 
 
+@on_sqlite
 def test_items_reach_the_caller_as_they_come(project: bs.Project) -> None:
     drawn = []
 
@@ -85,6 +87,7 @@ def test_items_reach_the_caller_as_they_come(project: bs.Project) -> None:
     assert numbers.cached(3)
 
 
+@on_sqlite
 def test_items_of_an_async_stream_reach_the_caller_as_they_come(project: bs.Project) -> None:
     drawn = []
 
@@ -172,6 +175,7 @@ def test_a_caller_who_walks_away_leaves_nothing_behind(letters: Any, count: Coun
     assert list(letters.project.db.failures()) == []
 
 
+@on_sqlite
 def test_a_caller_who_walks_away_ends_the_generator(project: bs.Project) -> None:
     ended = []
 
@@ -559,6 +563,7 @@ def test_an_item_that_cannot_be_kept_is_an_error_that_carries_it(project: bs.Pro
     assert not odd.cached()
 
 
+@on_sqlite
 def test_a_function_that_returns_an_iterator_is_told_to_yield(project: bs.Project) -> None:
     @project.task
     def returned() -> Any:
@@ -767,11 +772,13 @@ def test_a_stream_that_reads_itself_is_an_error(project: bs.Project) -> None:
         bs.map(loop, [1])
 
 
+@on_sqlite
 def test_arguments_that_do_not_fit_are_said_by_the_call_itself(letters: Any) -> None:
     with pytest.raises(TypeError, match="unexpected keyword argument 'x'"):
         letters(x=1)
 
 
+@on_sqlite
 def test_methods_may_be_streams(project: bs.Project, count: Count) -> None:
     class Counter:
         def __init__(self, step: int) -> None:
@@ -907,6 +914,7 @@ def test_streams_collected_as_garbage_in_the_middle_of_anything_harm_nobody(proj
         assert next(stream) == 1
 
 
+@on_sqlite
 def test_whoever_listens_is_told_of_streams(letters: Any) -> None:
     project, told = letters.project, []
     for kind in ("hit", "miss", "run", "keep", "error"):

@@ -24,6 +24,7 @@ from beautyspot.db import MemoryTaskDB, SQLiteTaskDB
 from beautyspot.errors import ChangedCodeWarning, ConfigurationError, NotKeptWarning, SerializationError
 from beautyspot.storage import LocalStorage
 from beautyspot.testing import Count
+from tests.support.marks import on_sqlite
 from tests.support.tampering import change_rows
 
 
@@ -98,6 +99,7 @@ def test_an_argument_that_the_function_changes_does_not_change_the_key(project: 
     assert summary.input == "items=[1, 2]"
 
 
+@on_sqlite
 def test_a_task_looks_like_its_function(project: bs.Project) -> None:
     def function(x: int, y: str = "a") -> str:
         """Docstring."""
@@ -111,6 +113,7 @@ def test_a_task_looks_like_its_function(project: bs.Project) -> None:
     assert "function" in repr(task)
 
 
+@on_sqlite
 def test_a_decorator_above_a_task_travels_by_value(project: bs.Project) -> None:
     task = project.task(lambda x: x + 1)
 
@@ -122,6 +125,7 @@ def test_a_decorator_above_a_task_travels_by_value(project: bs.Project) -> None:
     assert (copy(1), task.cached(1)) == (2, True)
 
 
+@on_sqlite
 def test_who_reads_the_signature_of_a_callable_object_finds_the_functions(project: bs.Project) -> None:
     class Reader:
         @project.task
@@ -231,6 +235,7 @@ def test_methods_work_and_know_their_object(project: bs.Project, count: Count) -
     assert bs.map(one.fetch, ["z"]) == ["a/z"]
 
 
+@on_sqlite
 def test_class_methods_know_their_class(project: bs.Project) -> None:
     assert [Base.name(1), Derived.name(1), Derived().name(1)] == ["Base1", "Derived1", "Derived1"]
     assert Base.name.key(1) != Derived.name.key(1)
@@ -278,6 +283,7 @@ def test_an_async_failure_is_noted(project: bs.Project) -> None:
     assert len(list(project.db.failures())) == 1  # type: ignore[attr-defined]
 
 
+@on_sqlite
 def test_async_methods_work(project: bs.Project) -> None:
     class Client:
         def __beautyspot_key__(self) -> str:
@@ -376,6 +382,7 @@ def test_an_expired_result_is_run_again(project: bs.Project, count: Count) -> No
 @pytest.mark.parametrize(
     ("ttl", "seconds"), [("90s", 90), ("12h", 43200), ("30d", 2592000), ("1.5m", 90), (5, 5), (timedelta(1), 86400)]
 )
+@on_sqlite
 def test_a_time_to_live_is_written_in_many_ways(project: bs.Project, ttl: Any, seconds: float) -> None:
     function = project.task(ttl=ttl)(lambda: 1)
     function()
@@ -391,11 +398,13 @@ def test_a_time_to_live_is_written_in_many_ways(project: bs.Project, ttl: Any, s
         {"key": 3}, {"content_type": "markdown"}, {"ignore": ("nothing",)}, {"mmap": True, "save_blob": False},
     ],
 )  # fmt: skip
+@on_sqlite
 def test_an_option_that_cannot_work_is_an_error(project: bs.Project, options: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError):
         project.task(**options)(lambda x: x)
 
 
+@on_sqlite
 def test_an_option_that_does_not_exist_is_an_error(project: bs.Project) -> None:
     with pytest.raises(TypeError, match=r"project\.task has no option 'tll'; did you mean 'ttl'\?"):
         project.task(tll=3)  # type: ignore[call-overload]
@@ -405,12 +414,14 @@ def test_an_option_that_does_not_exist_is_an_error(project: bs.Project) -> None:
         project.batch_task(colour=3)  # type: ignore[call-overload]
 
 
+@on_sqlite
 def test_a_serializer_that_is_none_is_refused(project: bs.Project) -> None:
     for given in (int, 5, object()):
         with pytest.raises(ConfigurationError, match="an object with the methods dumps and loads"):
             project.task(serializer=given)  # type: ignore[call-overload]
 
 
+@on_sqlite
 def test_a_serializer_that_gives_no_bytes_costs_no_result(project: bs.Project) -> None:
     class Refusing:
         def dumps(self, value: Any) -> bytes:
@@ -427,6 +438,7 @@ def test_a_serializer_that_gives_no_bytes_costs_no_result(project: bs.Project) -
         assert raised.value.value == [1]
 
 
+@on_sqlite
 def test_what_is_no_function_is_refused(project: bs.Project) -> None:
     with pytest.raises(ConfigurationError, match="cannot be called"):
         project.task(3)  # type: ignore[call-overload]
@@ -448,6 +460,7 @@ def test_arrays_read_from_a_blob_may_be_written_to(project: bs.Project) -> None:
     assert array(100_000)[0] == 0
 
 
+@on_sqlite
 def test_a_result_that_cannot_be_serialized_is_an_error_that_carries_it(project: bs.Project) -> None:
     @project.task
     def give(x: int) -> Any:
@@ -458,6 +471,7 @@ def test_a_result_that_cannot_be_serialized_is_an_error_that_carries_it(project:
     assert caught.value.value["data"] == 3
 
 
+@on_sqlite
 def test_registered_types_are_kept(project: bs.Project) -> None:
     project.register_type(type_=range, code=10, encoder=lambda r: str(r.stop).encode(), decoder=lambda b: range(int(b)))
     give = project.task(lambda n: [range(n)])
@@ -510,6 +524,7 @@ def test_changed_code_gives_the_kept_result_with_one_warning(tmp_path: Path) -> 
     assert run(_CHANGED) == "2 2 3 []"
 
 
+@on_sqlite
 def test_the_warning_of_changed_code_says_how_to_decide(project: bs.Project) -> None:
     @project.task
     def function(x: int) -> int:
@@ -571,6 +586,7 @@ class Unprintable:
         raise RuntimeError
 
 
+@on_sqlite
 def test_an_argument_that_cannot_be_shown_harms_nobody(project: bs.Project) -> None:
     assert project.task(lambda x: 1)(Unprintable()) == 1
     (summary,) = project.db.summaries()
@@ -684,6 +700,7 @@ task.project.close()
         assert times.peek(2) == 6
 
 
+@on_sqlite
 def test_decorators_below_the_task_are_part_of_the_function(project: bs.Project) -> None:
     def twice(function: Any) -> Any:
         @functools.wraps(function)
