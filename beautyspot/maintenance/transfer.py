@@ -7,7 +7,6 @@ time, blobs before rows. If the process is killed, the same transfer continues w
 from __future__ import annotations
 
 import contextlib
-import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,7 +19,7 @@ from beautyspot.errors import StorageError
 from beautyspot.protocols.index import Entry, Record, TaskDB
 from beautyspot.protocols.serializer import Buffer
 from beautyspot.protocols.storage import BlobStorage
-from beautyspot.results.signing import Signer, is_signed, signer_for
+from beautyspot.results.signing import Signer, is_signed, signer_for, without_signature
 from beautyspot.results.store import is_expired
 
 __all__ = ["TransferEndpoint", "TransferReport", "move"]
@@ -187,7 +186,7 @@ class _Arrivals:
                 return "it is not signed with this secret"
             entry = bare
         if entry.value is not None:
-            whole = len(entry.value) == entry.size and zlib.crc32(entry.value).to_bytes(4, "big") == entry.checksum[:4]
+            whole = len(entry.value) == entry.size and without_signature(entry).is_intact()
             return None if whole else "its row is damaged: its checksum does not fit"
         if blob is None:
             return "its row has neither a value nor a location"

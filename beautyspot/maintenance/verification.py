@@ -7,7 +7,6 @@ once more under the lock of its key, since its call may have run meanwhile.
 from __future__ import annotations
 
 import os
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -21,7 +20,7 @@ from beautyspot.maintenance.pruning import delete_keys
 from beautyspot.protocols.index import Entry, InDirectory, IntegrityCheck, Record
 from beautyspot.protocols.storage import Evicts, MapsBlobs
 from beautyspot.results.codec import Codec
-from beautyspot.results.signing import is_signed
+from beautyspot.results.signing import is_signed, without_signature
 from beautyspot.results.singleflight import SingleFlight
 from beautyspot.results.store import Results, unreferenced
 
@@ -178,8 +177,7 @@ def check_row(entry: Entry) -> None:
     Raises:
         DamagedBlobError: If it differs.
     """
-    value = entry.value or b""
-    if len(value) != entry.size or zlib.crc32(value).to_bytes(4, "big") != entry.checksum[:4]:
+    if len(entry.value or b"") != entry.size or not without_signature(entry).is_intact():
         raise DamagedBlobError("its row is damaged: its checksum does not fit")
 
 

@@ -74,6 +74,11 @@ def signer_for(secret: str | bytes | None) -> Signer | None:
     return None if secret is None else Signer(secret)
 
 
+def without_signature(entry: Entry) -> Entry:
+    """*entry* with its bare checksum, whatever signed it."""
+    return entry._replace(checksum=entry.checksum[:-_LENGTH]) if is_signed(entry) else entry
+
+
 def is_signed(entry: Entry) -> bool:
     """Whether *entry* looks as if some secret had signed it."""
     return len(entry.checksum) == (4 if entry.value is not None else 16) + _LENGTH

@@ -10,7 +10,6 @@ import enum
 import mmap
 import re
 import threading
-import zlib
 from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import islice
 from time import time
@@ -292,7 +291,7 @@ def _intact_value(entry: Entry) -> bytes:
     """The bytes of a result that is stored in the index."""
     if is_signed(entry):
         raise DeserializationError("a result is signed with a secret, and this project has none: give it secret=")
-    if entry.value is None or zlib.crc32(entry.value).to_bytes(4, "big") != entry.checksum:
+    if entry.value is None or not entry.is_intact():
         raise DeserializationError("a row of the index is damaged: its checksum does not fit")
     return entry.value
 

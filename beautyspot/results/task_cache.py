@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Sequence
 from time import perf_counter, time
 from typing import Any, Literal
-from zlib import crc32
 
 from beautyspot._internal.text import of_call
 from beautyspot._internal.warn import warn_once
@@ -70,10 +69,9 @@ class TaskCache:
         """
         if entry.code != self._keyer.code and self._warns_of_changed_code:
             self._warn_of_changed_code(entry)
-        data = entry.value
-        if data is not None and crc32(data).to_bytes(4, "big") == entry.checksum:
+        if entry.value is not None and entry.is_intact():
             try:
-                value = self._loads(data)
+                value = self._loads(entry.value)
             except Exception:  # read once more by `Results`, which reports it
                 value = self.results.read(entry, self.codec)
         else:
