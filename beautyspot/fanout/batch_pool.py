@@ -41,7 +41,7 @@ class _Lists(Generic[CoreT]):
 
     @contextmanager
     def _running(self, calls: Sequence[Call], outcomes: list[Outcome]) -> Iterator[BatchRun | None]:
-        """A run of these calls; afterwards, their *outcomes*. ``None``: nothing more is to start."""
+        """Context: a run of *calls*; at its end, *outcomes* has theirs. ``None`` if no further list may start."""
         if self._failed:
             yield None
             return

@@ -19,8 +19,8 @@ from beautyspot.tasks.core import TaskCore
 from beautyspot.tasks.pickling import by_value
 from beautyspot.tasks.task import Task
 
-_CHUNK_SECONDS = 0.05  # how long a chunk should take: long against what it costs, short against Ctrl-C
-_MAX_CHUNK = 200
+_CHUNK_SECONDS = 0.05  # duration of a chunk to aim at: long compared with its overhead, short enough for Ctrl-C
+_MAX_CHUNK = 200  # calls
 
 
 class EnginePool:
@@ -43,7 +43,7 @@ class EnginePool:
         self._workers = workers
         self._stop = stop
         self._payload = pack_task(task)
-        self._by_value: int | None = None  # the first chunk that was sent with the code of the task's module
+        self._by_value: int | None = None  # number of the first chunk with the code of the task's module
         self._gathered: list[Call] = []
         self._full: deque[tuple[list[Call], bytes]] = deque()  # chunks that wait for a worker
         self._chunks: dict[int, list[Call]] = {}
@@ -158,7 +158,7 @@ class EnginePool:
             self._full.appendleft((left, self._packed(left)))
 
     def _send_code(self, reason: str, number: int) -> None:
-        """A worker could not import the task's module: from now on its code is sent along."""
+        """Send the code of the task's module from now on, since a worker could not import it."""
         if self._by_value is None:
             self._by_value = self._next
             with self._by_value_if_needed():
@@ -166,7 +166,7 @@ class EnginePool:
             self._full = deque((calls, self._packed(calls)) for calls, _ in self._full)
         elif number >= self._by_value:
             raise ConfigurationError(
-                f"workers cannot import what {self._core.name} needs ({reason}): install it where they are"
+                f"workers cannot import what {self._core.name} needs ({reason}): install it where they run"
             )
 
     def _outcome(self, call: Call, reply: CallReply) -> Outcome:

@@ -1,7 +1,6 @@
-"""What an engine is, and what crosses to its workers and back: bytes, and no failure that could harm a worker.
+"""Engine: runs chunks of calls in other processes or on other machines. Only bytes cross.
 
-What fails in a worker comes back as a value, each exception pickled for itself, so that one that cannot travel
-does not take its chunk along.
+A call that fails in a worker never ends the worker: its exception comes back in the reply. See `wire` and `worker`.
 """
 
 from __future__ import annotations
@@ -45,54 +44,54 @@ ENGINES_OF = {
 
 
 class Engine(Protocol):
-    """Runs chunks of inputs somewhere else. Only bytes cross, and one thread talks to it.
+    """Runs chunks of calls somewhere else. Only bytes cross, and one thread calls the engine.
 
-    Every chunk that was submitted comes back once: as bytes, or as the `EngineLost` that says that its
-    outcome is unknown. `run_chunk` is the only function that is ever run there.
+    Every submitted chunk comes back once: as bytes, or as the `EngineLost` that says that its outcome is unknown.
+    `run_chunk` is the only function that ever runs there.
     """
 
     @property
     def width(self) -> int:
-        """How many chunks are worked on at a time."""
+        """How many chunks run at a time."""
         ...
 
     @property
     def ahead(self) -> int:
-        """How many further chunks may wait there for a worker: no more than can be taken back."""
+        """How many further chunks may wait there for a worker: no more than can be cancelled."""
         ...
 
     def submit(self, number: int, payload: bytes, chunk: bytes) -> None:
-        """Begin ``run_chunk(payload, chunk)``, somewhere.
+        """Start ``run_chunk(payload, chunk)`` in a worker.
 
         Args:
-            number: Of the chunk, by which it comes back.
-            payload: What to run; the same for every chunk of a map.
-            chunk: What to run it on.
+            number: The number of the chunk, with which it comes back.
+            payload: The task, pickled; the same for every chunk of a map, unless its code has to be sent too.
+            chunk: The calls, pickled.
 
         Raises:
-            EngineLost: If the engine is gone for good; what was submitted before still comes back.
+            EngineLost: If the engine is gone for good; chunks that were submitted before still come back.
             ConfigurationError: If its owner has closed it.
         """
         ...
 
     def finished(self) -> list[tuple[int, bytes | EngineLost]]:
-        """Chunks that finished since the last call, at least one: waits for it. Some chunk is under way."""
+        """The chunks that finished since the last call, at least one: waits for it. Some chunk has not come back."""
         ...
 
     def cancel(self) -> list[int]:
-        """Take back chunks that have not begun; their numbers, which will not come back."""
+        """Cancel chunks that have not started; returns their numbers, which will not come back."""
         ...
 
     def close(self, now: bool = False) -> None:
-        """Release what the engine made itself; *now*: workers are given a second and then ended."""
+        """Release what the engine made itself; with *now*, workers are killed after a second."""
         ...
 
 
 class Threads(NamedTuple):
-    """What an engine's factory returns where calls are to run in threads of this process.
+    """What the factory of an engine returns if calls are to run in threads of this process.
 
     Attributes:
-        width: How many.
+        width: The number of threads.
     """
 
     width: int

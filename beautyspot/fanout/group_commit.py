@@ -1,7 +1,7 @@
 """CommitGroup: quick calls of one thread, whose results are looked up and committed together.
 
 A commit costs more than a quick call. A group locks the keys of a few calls at once, runs those without a result, and
-commits their results in one transaction: after two milliseconds, when all have run, when the caller of the map looks
+commits their results in one transaction: after two milliseconds, when all have run, when the caller of the map checks
 (after some fifty milliseconds at most), or when one of the calls is about to wait for another task, so that no caller
 waits for a key that the group holds. A result is reported once it is committed, and not before.
 """
@@ -20,11 +20,11 @@ from beautyspot.protocols.index import Summary
 from beautyspot.results.codec import EncodedResult
 from beautyspot.tasks.core import TaskCore
 
-_AGE = 0.002  # seconds
+_AGE = 0.002  # seconds after which results are committed
 
 
 class _Returned(NamedTuple):
-    """What a call returned, not committed yet."""
+    """The result of a call, not committed yet."""
 
     call: Call
     value: Any
@@ -34,12 +34,12 @@ class _Returned(NamedTuple):
 
 
 class CommitGroup:
-    """Runs calls of a task in the thread that makes it.
+    """Runs calls of a task in the calling thread.
 
     Args:
         core: The core of the task.
-        outcomes: Where to append outcomes.
-        stopped: Tells whether no further call may start.
+        outcomes: The queue to which outcomes are appended.
+        stopped: Returns whether no further call may start.
 
     Attributes:
         failed: Whether a call failed, which ends the group.
@@ -96,7 +96,7 @@ class CommitGroup:
             keys = [call.key for call in self._locked]
             try:
                 cached: Collection[bytes] = self._core.cache.results.find_raw(keys) if keys else ()
-            except Exception:  # each call looks for itself, and reports it
+            except Exception:  # raised again, and reported, where each call runs alone
                 cached = set(keys)
             calls = [call for call in self._locked if call.key in cached]
             self._locked = deque(call for call in self._locked if call.key not in cached)
@@ -137,18 +137,18 @@ class CommitGroup:
             self._returned.append(_Returned(call, value, summary, encoded, seconds))
 
     def flush(self) -> None:
-        """Commit what was returned, and release the keys of calls that have not started; from any thread."""
+        """Commit the results so far, and release the keys of calls that have not started; from any thread."""
         self.commit()
         self._outcomes.extend(Outcome(call, again=True) for call in self._release_locked())
 
     def commit(self) -> None:
-        """Commit what was returned in one transaction, and report it; from any thread."""
+        """Commit the results so far in one transaction, and report them; from any thread."""
         with self._lock:
             returned, self._returned = self._returned, []
             if not returned:
                 return
             cache = self._core.cache
-            # A blob is written for itself.
+            # A blob is written by itself.
             if all(one.encoded.value is not None for one in returned) and cache.try_write_group(
                 [cache.record(one.summary, one.encoded, one.seconds) for one in returned]
             ):

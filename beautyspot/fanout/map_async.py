@@ -34,7 +34,7 @@ async def amap(
 
     Args:
         task: The task to call and await.
-        iterables: The inputs; several are taken in step.
+        iterables: The inputs; several are zipped.
         workers: How many calls run at a time.
         progress: A bar: always, never, or (``None``) on a terminal.
         on_error: As for `beautyspot.map`.
@@ -123,7 +123,7 @@ class _TaskPool:
         return [outcome for outcome in outcomes if not isinstance(outcome.error, CallCancelled)]
 
     def stop(self) -> None:
-        """Calls that wait for a budget do not start; no other calls are queued."""
+        """Stop calls that wait for a budget from starting; no other calls are queued."""
         self._stopped = True
 
     async def cancel(self) -> None:

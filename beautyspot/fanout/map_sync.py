@@ -67,7 +67,7 @@ def map(
 
     Args:
         task: The task to call.
-        iterables: The inputs; several are taken in step, as by the built-in ``map``.
+        iterables: The inputs; several are zipped, as by the built-in ``map``.
         workers: How many calls run at a time; 8 threads, or as many as the engine has workers.
         engine: ``"threads"``, ``"processes"``, the name of an installed engine, an executor, or an `Engine`.
         progress: A bar: always, never, or (``None``) on a terminal.
@@ -104,7 +104,7 @@ def imap(
 
     Args:
         task: The task to call.
-        iterables: The inputs; several are taken in step.
+        iterables: The inputs; several are zipped.
         workers: How many calls run at a time.
         engine: As for `map`.
         progress: As for `map`.
@@ -180,7 +180,7 @@ def _outcomes(scheduler: MapScheduler[Pool], block: int | None = None) -> Iterat
                 scheduler.on_read(instruction.call, scheduler.read_ahead(instruction, readers.submit).result())
             else:
                 scheduler.on_read(instruction.call, scheduler.core.cache.read(instruction.entry, instruction.call.key))
-    except GeneratorExit:  # the caller walks away
+    except GeneratorExit:  # the consumer stops before the end
         scheduler.drain()
         raise
     except BaseException as error:
@@ -214,7 +214,7 @@ def _in_order(scheduler: MapScheduler[Pool]) -> Iterator[Any]:
 
 
 def _pool_maker(engine: Any, workers: int | None) -> Callable[[MappedTask, bool], Pool]:
-    """What makes the pool of a map; its options are checked before anything starts."""
+    """A function that makes the pool of a map; the options are checked at once, before anything starts."""
     check_workers(workers)
     return lambda task, stop: make_pool(task, engine, workers, stop)
 
@@ -229,7 +229,7 @@ def in_step(iterables: tuple[Iterable[Any], ...]) -> Iterator[tuple[Any, ...]]:
     """The arguments of each call of a map.
 
     Raises:
-        TypeError: If there are none, or one of them is no iterable.
+        TypeError: If there are no iterables, or one of them is not iterable.
     """
     if not iterables:
         raise TypeError("a map needs at least one iterable of inputs")
@@ -237,14 +237,14 @@ def in_step(iterables: tuple[Iterable[Any], ...]) -> Iterator[tuple[Any, ...]]:
         if not hasattr(given, "__iter__") and not hasattr(given, "__getitem__"):
             shown = of_value(given)
             raise TypeError(
-                f"a map goes through iterables of inputs, and {shown} is none: write [{shown}], or itertools.repeat"
-                f"({shown}) beside another one for what is the same in all calls"
+                f"a map takes iterables of inputs, and {shown} is not iterable: write [{shown}], or itertools.repeat"
+                f"({shown}) beside another iterable, for an argument that is the same in all calls"
             )
     return zip(*iterables, strict=False)
 
 
 def _sync(task: Any, iterables: tuple[Iterable[Any], ...]) -> Any:
-    """*task*, unless it cannot be mapped by blocking."""
+    """*task*, checked not to be async."""
     check_mapped(task, iterables)
     if isinstance(getattr(task, "task", task), AsyncTask | BoundAsyncTask | AsyncBatchTask):
         raise _is_async(task)

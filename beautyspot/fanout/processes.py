@@ -1,6 +1,6 @@
-"""Worker processes of this machine: they end themselves, after the task in hand, when their caller is gone.
+"""Worker processes on this machine: when their caller is gone, they finish the running call and exit.
 
-The pools of the standard library and of others leave orphans behind a killed parent.
+The process pools of the standard library and of other libraries leave orphans when their parent is killed.
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ __all__ = ["UNGUARDED", "become_worker", "check_guarded", "run_for", "run_watche
 T = TypeVar("T")
 
 UNGUARDED = (
-    'Worker processes import the script that started them: put what runs below `if __name__ == "__main__":`, so '
-    "that importing it starts nothing"
+    'Worker processes import the script that started them: put the code that runs below `if __name__ == "__main__":`, '
+    "so that importing it starts nothing"
 )
 
-_GRACE = 1.0  # seconds that a worker is given to finish its task after Ctrl-C
-_GIVE_UP = 0.4  # seconds of it in which a call that waits for a budget gives its place back
-_POLL = 0.25  # seconds between two looks at the caller
+_GRACE = 1.0  # seconds that a worker has to finish its call after Ctrl-C
+_GIVE_UP = 0.4  # of these seconds, those in which a call that waits for a budget leaves the wait queue
+_POLL = 0.25  # seconds between two checks whether the caller lives
 
 
 def check_guarded() -> None:
-    """Refuse to start workers in one that is just now importing the script that started it.
+    """Refuse to start workers in a worker that is importing the script which started it.
 
     Raises:
-        ConfigurationError: If it is; its text says what the script lacks.
+        ConfigurationError: If this is such a worker; the error says what the script lacks.
     """
     if getattr(multiprocessing.current_process(), "_inheriting", False):
         raise ConfigurationError(UNGUARDED)
 
 
 class _RunningChunks(SurvivesFork):
-    """The chunks that run in this process just now, and the callers on whose end it waits."""
+    """The chunks that are running in this process, and the callers with which it exits."""
 
     def __init__(self) -> None:
         self.after_fork_in_child()
@@ -70,7 +70,7 @@ class _RunningChunks(SurvivesFork):
             self._changed.wait_for(lambda: not self._chunks, timeout)
 
     def watch(self, caller: int) -> None:
-        """End this process with the one that made it, if that is the caller."""
+        """Exit when *caller* has exited, if that process made this one."""
         with self._changed:
             new = caller not in self._watched
             self._watched.add(caller)
@@ -83,10 +83,11 @@ _running = _RunningChunks()
 
 
 def run_for(caller: int, payload: bytes, chunk: bytes) -> bytes:
-    """Run a chunk in a worker of anyone's pool.
+    """Run a chunk in a worker of any process pool.
 
     Args:
-        caller: The process id of who waits for it. The worker ends with him if he made it.
+        caller: The ID of the process that waits for the chunk. If that process made the worker, the worker exits with
+            it.
         payload: As for `run_chunk`.
         chunk: As for `run_chunk`.
     """
@@ -96,23 +97,23 @@ def run_for(caller: int, payload: bytes, chunk: bytes) -> bytes:
 
 
 def run_watched(caller: int, function: Callable[[], T]) -> T:
-    """Call *function* in a worker that ends at once with its caller, for whom alone the result is.
+    """Call *function* in a worker that exits at once with its caller, since only the caller needs the result.
 
     Args:
-        caller: The process id of who waits for it.
-        function: What to call.
+        caller: The ID of the process that waits for the result.
+        function: The function.
     """
     _running.watch(caller)
     return function()
 
 
 def become_worker(stop: Connection, greeting: Connection, caller: int) -> None:
-    """Make this process a worker of a pool of ours: Ctrl-C is its caller's to handle.
+    """Make this process a worker of beautyspot's own process pool: it leaves Ctrl-C to its caller.
 
     Args:
-        stop: Readable when the worker is to end, within a second.
-        greeting: Told once that a worker came up.
-        caller: The process id of the pool's owner.
+        stop: A pipe that becomes readable when the worker is to exit, within a second.
+        greeting: A pipe to which the worker writes that it has started.
+        caller: The ID of the process that owns the pool.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     greeting.send_bytes(b"up")
@@ -121,13 +122,13 @@ def become_worker(stop: Connection, greeting: Connection, caller: int) -> None:
 
 
 def _exit_with(caller: int) -> None:
-    # Under forkserver the parent is the server, which ends with the caller; a pipe would not show it, since
-    # forked siblings hold its other end.
+    # Under forkserver the parent is the server, which exits with the caller. A pipe would not show that, since forked
+    # siblings hold its other end.
     first = os.getppid()
     while os.getppid() == first and _is_alive(caller):
         time.sleep(_POLL)
     stopping.set()
-    _running.wait()  # the task in hand is finished and kept
+    _running.wait()  # the running call is finished and its result stored
     os._exit(1)
 
 
@@ -135,7 +136,7 @@ def _exit_on_stop(stop: Connection) -> None:
     with contextlib.suppress(OSError):  # the pipe may be gone
         stop.poll(None)
     stopping.set()
-    # The pool ends all its workers as soon as one is gone: none is until those who wait for a budget gave up.
+    # The pool kills all its workers once one has exited: so none exits before calls that wait for a budget gave up.
     time.sleep(_GIVE_UP)
     _running.wait(_GRACE - _GIVE_UP)
     os._exit(1)

@@ -1,6 +1,6 @@
 """MapScheduler: decides which calls of a map run, and when.
 
-The scheduler yields instructions and is told their results. `map_sync` carries them out by blocking, `map_async` by
+The scheduler yields instructions and receives their results. `map_sync` carries them out by blocking, `map_async` by
 awaiting.
 """
 
@@ -106,14 +106,14 @@ class MapScheduler(Generic[PoolT]):
         self.failures: dict[int, BaseException] = {}
 
     def read_ahead(self, instruction: ReadBlob, submit: Callable[..., Any]) -> Any:
-        """Start reading a blob with *submit*, and the next few along with it; what *submit* returned for the first."""
+        """Start reading a blob and the next few with *submit*; returns what *submit* returned for the first."""
         for each in (instruction, *islice(self._ready, AHEAD)):
             if isinstance(each, ReadBlob) and each.call.number not in self._reading:
                 self._reading[each.call.number] = submit(self.core.cache.read, each.entry, each.call.key)
         return self._reading.pop(instruction.call.number)
 
     def close(self, now: bool = False) -> None:
-        """Close the pool and the bar, once; with *now*, running calls have a second."""
+        """Close the pool and the bar, once; with *now*, running calls have a second to finish."""
         self.progress.close()
         pool, self.pool = self.pool, None
         if pool is not None:

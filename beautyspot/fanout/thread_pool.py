@@ -17,7 +17,7 @@ from beautyspot.tasks.core import TaskCore
 
 _GRACE = 1.0  # seconds that running calls are given after Ctrl-C
 _REPORT = 0.002  # seconds between two reports of a thread about finished calls
-_POLL = 0.05  # seconds after which the caller looks without a report, at the latest
+_POLL = 0.05  # seconds after which the caller checks without a report, at the latest
 _QUICK = 0.0005  # seconds; quicker calls run in commit groups
 _GROUP = 63  # further calls that a thread takes at a time if calls are quick
 _MAX_QUEUED = 512  # calls that are queued if calls are quick
@@ -29,16 +29,16 @@ _outer_executors: contextvars.ContextVar[frozenset[int]] = contextvars.ContextVa
 
 
 class ThreadPool:
-    """Runs calls in threads: daemons of its own, which do not hold up the end of the program, or those of an executor.
+    """Runs calls in threads: daemons of its own, which do not keep the program alive, or those of an executor.
 
-    Waking another thread costs more than many a call. So threads take calls from one queue, report what they finished
+    Waking another thread costs more than a quick call. So threads take calls from one queue, report what they finished
     every few milliseconds, and are started only while calls wait for longer than that.
 
     Args:
         runner: Runs one call.
         width: How many calls run at a time.
         stop: Whether no call starts after the first failure.
-        executor: An executor of the user, or ``None`` for threads of our own.
+        executor: The user's executor; ``None``: the pool starts threads of its own.
     """
 
     def __init__(self, runner: Runner, width: int, stop: bool, executor: Executor | None = None) -> None:
@@ -49,7 +49,7 @@ class ThreadPool:
         self._executor = None if id(executor) in _outer_executors.get() else executor
         self._queue: queue.SimpleQueue[Call | None] = queue.SimpleQueue()
         self._done: deque[Outcome] = deque()
-        self._reports: queue.SimpleQueue[None] = queue.SimpleQueue()  # one item: look into ``_done``
+        self._reports: queue.SimpleQueue[None] = queue.SimpleQueue()  # an item says: check ``_done``
         self._groups: set[CommitGroup] = set()
         self._threads: list[threading.Thread] = []
         self._workers = 0
@@ -162,7 +162,7 @@ class ThreadPool:
             self._seconds = monotonic() - began
             return Outcome(call, error=error)
         if computed.encoded is not None:
-            # A slow index is a reason to commit in groups; a blob, which is written for itself, is not.
+            # A slow index is a reason to commit in groups; a blob, which is written by itself, is not.
             is_blob = computed.encoded.value is None
             self._seconds = monotonic() - began if is_blob or computed.seconds is None else computed.seconds
         return Outcome(call, computed.value)
@@ -229,8 +229,8 @@ class ThreadPool:
             for thread in self._threads:
                 thread.join(max(0.0, deadline - monotonic()))
             for thread in self._threads:
-                # What is in Python code ends here; what is in a system call ends when that returns, and as
-                # a daemon it does not keep the program.
+                # A thread in Python code ends here. One in a system call ends when that returns, and does not keep the
+                # program alive, being a daemon.
                 ctypes.pythonapi.PyThreadState_SetAsyncExc(
                     ctypes.c_ulong(thread.ident or 0), ctypes.py_object(KeyboardInterrupt)
                 )

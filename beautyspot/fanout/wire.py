@@ -1,6 +1,6 @@
 """What crosses between a map and its workers: tasks, chunks of calls, and replies. Only bytes cross.
 
-An exception is pickled for itself, so that one that cannot travel does not take its chunk along.
+Each exception is pickled by itself, so that one that cannot be pickled does not cost the other replies of its chunk.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from beautyspot.tasks.pickling import dumps
 
 
 class CallReply(NamedTuple):
-    """What a worker says of one call.
+    """The reply of a worker for one call.
 
     Attributes:
         entry: The entry of the result; ``None`` if there is none.
@@ -64,7 +64,7 @@ class Payload(NamedTuple):
 
     Attributes:
         task: The task.
-        directories: Where its index and its blobs are, if they are in directories.
+        directories: The directories of its index and its blobs; those on a server have none.
         identities: These directories, as the caller sees them.
         code: Fingerprints of the task's code.
         has_listeners: Whether the caller listens to events.
@@ -84,7 +84,7 @@ def pack_task(task: BaseTask[..., Any]) -> bytes:
         ConfigurationError: If its project is of a kind that cannot be sent to another process.
     """
     project = task.core.project
-    dumps(project)  # an index that cannot be sent raises now; a forked worker would store for itself alone
+    dumps(project)  # an index that cannot be sent raises now; a forked worker would store results in a copy of its own
     directories = directories_of(task)
     identities = list(map(identity_of, directories))
     return dumps(tuple(Payload(task, directories, identities, code_of(task), project.events.active)))
@@ -122,10 +122,10 @@ def unpack_error(data: bytes) -> BaseException:
 
 
 def pack_error(error: BaseException) -> bytes:
-    """An exception and its traceback, pickled; a `RemoteError` in place of one that cannot travel."""
+    """An exception and its traceback, pickled; a `RemoteError` in place of one that cannot be pickled."""
     try:
         pickled = dumps(error)
-        pickle.loads(pickled)  # noqa: S301 - an exception whose constructor refuses its own arguments shows here
+        pickle.loads(pickled)  # noqa: S301 - an exception whose constructor refuses its own arguments fails here
     except Exception:
         kind = type(error)
         pickled = pickle.dumps(RemoteError(f"{kind.__module__}.{kind.__qualname__}", str(error)[:2000]))
@@ -135,8 +135,8 @@ def pack_error(error: BaseException) -> bytes:
 class DirectoryIdentity(NamedTuple):
     """A directory as one process sees it.
 
-    An SQLite index in WAL mode, and its locks, work among the processes of one kernel. So a directory is known by the
-    machine and by what its path leads to there; one that two machines share over a network has two identities.
+    An SQLite index in WAL mode, and its locks, work among the processes of one kernel. So a directory is identified by
+    the machine and by what its path leads to there; one that two machines share over a network has two identities.
 
     Attributes:
         machine: The kernel, and its boot.

@@ -34,7 +34,7 @@ from beautyspot.results.events import Event
 from beautyspot.tasks.core import TaskCore
 from beautyspot.tasks.task import Task
 
-stopping = threading.Event()  # set in a worker that is to end: calls that wait for a budget do not start
+stopping = threading.Event()  # set in a worker that is to exit: calls that wait for a budget do not start
 
 
 def run_chunk(payload: bytes, chunk: bytes, stopped: Callable[[], bool] = stopping.is_set) -> bytes:
@@ -43,7 +43,7 @@ def run_chunk(payload: bytes, chunk: bytes, stopped: Callable[[], bool] = stoppi
     Args:
         payload: A task, from `pack_task`.
         chunk: Calls, from `pack_chunk`.
-        stopped: Tells whether no further call may start.
+        stopped: Returns whether no further call may start.
     """
     return contextvars.copy_context().run(_run_chunk, payload, chunk, stopped)
 
@@ -82,7 +82,7 @@ def _run_chunk(payload: bytes, chunk: bytes, stopped: Callable[[], bool]) -> byt
 
 
 def _packed_events(events: list[Event]) -> tuple[tuple[Event, bytes | None], ...]:
-    """The events since the last call, and their exceptions, as they travel."""
+    """The events since the last call, each with its exception, pickled."""
     collected, events[:] = list(events), []
     return tuple(
         (dataclasses.replace(event, error=None), None if event.error is None else pack_error(event.error))
@@ -101,12 +101,12 @@ def _load(payload: bytes) -> tuple[Task[..., Any], bool, bool]:
         raise DifferentTask(f"{core.name} has other code there")
     if not index_unreachable and directories_of(task) != loaded.directories:
         raise DifferentTask(
-            f"its project is in {directories_of(task)[0]} there; an absolute path as db= is one everywhere"
+            f"its project is in {directories_of(task)[0]} there; give an absolute path as db=, the same everywhere"
         )
     if index_unreachable and core.limiters and core.project.budgets_are_local:
         raise ConfigurationError(
             f"calls of {core.name} are limited, and this worker does not reach the file of "
-            'their budget: name a store that all reach, as in Project(limiter_uri="redis://host:6379/0")'
+            'their budget: give a store that all workers reach, as in Project(limiter_uri="redis://host:6379/0")'
         )
     return task, index_unreachable, loaded.has_listeners
 

@@ -19,7 +19,7 @@ class EncodedResult(NamedTuple):
         value: Its bytes, if it is stored in the index; ``None`` for a blob.
         parts: The parts of its blob.
         checksum: CRC-32 of *value* (4 bytes), or the digest of the blob (16 bytes).
-        size: In bytes.
+        size: Its size in bytes.
     """
 
     value: bytes | None
@@ -33,12 +33,12 @@ class Codec:
     """How one task's results become bytes and come back; made by `Results.codec_for`.
 
     Attributes:
-        serializer: Of the task, or of its project.
+        serializer: The serializer of the task, or of its project.
         save_blob: ``True``: each result is a blob; ``False``: none is; ``None``: those above *blob_threshold*.
         mmap: Whether blobs are mapped into memory instead of read.
-        blob_threshold: In bytes.
-        hasher: Makes the hash of a blob from the blob's size in bytes.
-        buffers: The serializer, if it stores buffers apart.
+        blob_threshold: The size in bytes above which a result becomes a blob by itself.
+        hasher: Makes a hash object for a blob, given the blob's size in bytes.
+        buffers: The serializer, if it stores buffers separately.
         item_serializer: The serializer, if it decodes the items of a list one by one.
     """
 

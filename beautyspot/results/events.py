@@ -1,6 +1,6 @@
 """Events: what happens to the calls of a project, for its listeners.
 
-Without a listener, a call pays for one look at a flag. A listener that raises is logged, and the call goes on.
+Without a listener, a call only checks a flag. If a listener raises, that is logged, and the call goes on.
 """
 
 from __future__ import annotations
@@ -99,13 +99,13 @@ class Events(SurvivesFork):
     def __init__(self, project: str) -> None:
         self._project = project
         self._listeners: dict[Kind, _Listeners] = {}
-        self._collecting = 0  # chunks whose caller has listeners
+        self._collecting = 0  # number of running chunks whose caller has listeners
         self.active = False
         self._lock = threading.Lock()
         self.survive_forks()
 
     def after_fork_in_child(self) -> None:
-        """Go on with the same listeners."""
+        """Keep the listeners, under a new lock."""
         self._lock = threading.Lock()
 
     def on(self, kind: Kind, listener: Listener) -> Callable[[], None]:
@@ -125,7 +125,7 @@ class Events(SurvivesFork):
             self.active = bool(self._listeners or self._collecting)
 
     def emit(self, kind: Kind, function: str, key: bytes | None, **more: Any) -> None:
-        """Make an `Event` of a call, if its kind has a listener."""
+        """Deliver an event of a call, if its kind has a listener."""
         if self._collecting or kind in self._listeners:
             self.deliver(Event(kind, self._project, function, "" if key is None else key.hex(), **more))
 
@@ -170,7 +170,7 @@ class Events(SurvivesFork):
 
 
 class Observable(Protocol):
-    """What has events to listen to: a project."""
+    """Has events to listen to: a project."""
 
     def on(self, kind: Kind, listener: Listener) -> Callable[[], None]:
         """Add a listener; see `Project.on`."""

@@ -1,4 +1,4 @@
-"""Why a call is kept or not, in words."""
+"""Explanation: whether a call is cached and, if not, why."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from beautyspot.results.store import MISSING, Results
 
 __all__ = ["Explanation"]
 
-_MAX_CANDIDATES = 5000  # kept calls among which the nearest is looked for, newest first
+_MAX_CANDIDATES = 5000  # cached calls among which the nearest is searched for, newest first
 
 Reason = Literal["kept", "expired", "unreadable", "failed", "version", "arguments", "never run"]
 
@@ -27,10 +27,10 @@ class Explanation:
     """What `Task.explain` found.
 
     Attributes:
-        kept: Whether a usable result is kept.
-        reason: In one word.
-        text: In a sentence.
-        different: Names of the arguments in which the nearest kept call differs.
+        kept: Whether a usable result is cached.
+        reason: The reason, in a word or two.
+        text: The reason, in a sentence.
+        different: Names of the arguments in which the nearest cached call differs.
         nearest: The input of that call, as viewers show it.
     """
 
@@ -48,7 +48,7 @@ class Explanation:
 
 
 def explain(results: Results, codec: Codec, keyer: Keyer, call: Summary) -> Explanation:
-    """Explain a *call* that was described and not run."""
+    """Explain whether *call* is cached and, if not, why; nothing runs."""
     entry = results.entry(call.key)
     if entry is not None:
         return _explain_entry(results, codec, entry)
@@ -66,9 +66,9 @@ def explain(results: Results, codec: Codec, keyer: Keyer, call: Summary) -> Expl
     nearest = min(calls, key=lambda other: len(_different_names(keyer, call, other)))
     names = _different_names(keyer, call, nearest)
     if not names:
-        earlier = "or an earlier code of it"
+        earlier = "or an earlier version of its code"
         if keyer.version == "auto":
-            earlier = "or other code of it, of what it calls or of its deps, which its version follows"
+            earlier = "or other code, its own or that of what it calls or of its deps, which its version follows"
         text = f"not kept: kept for the same arguments, but for another function of this name {earlier}"
         return Explanation(False, "version", text, nearest=nearest.input)
     text = f"not kept: the nearest kept call differs in {', '.join(names)}; it was ({nearest.input})"
@@ -76,11 +76,11 @@ def explain(results: Results, codec: Codec, keyer: Keyer, call: Summary) -> Expl
 
 
 def nearest_to(call: Summary, others: Iterable[Summary]) -> str:
-    """Which other kept call of a function is the nearest to a kept one, and in what it differs; a sentence.
+    """A sentence: which other cached call of the same function is nearest to *call*, and in what it differs.
 
     Args:
-        call: A kept call.
-        others: Kept calls of its function, newest first; it may be among them.
+        call: A cached call.
+        others: Cached calls of the same function, newest first; *call* may be among them.
     """
     candidates = [other for other in itertools.islice(others, _MAX_CANDIDATES) if other.key != call.key]
     if not candidates:
@@ -90,7 +90,7 @@ def nearest_to(call: Summary, others: Iterable[Summary]) -> str:
     parts = [names[i] if i < len(names) else f"argument {i + 1}" for i in positions]
     if nearest.version != call.version:
         parts.append(f"the version ({nearest.version or 'none'} and not {call.version or 'none'})")
-    what = ", ".join(parts) or "nothing that is listed: it is of another function of this name, or of an earlier code"
+    what = ", ".join(parts) or "nothing that is listed: its function is another one of this name, or had other code"
     return f"the nearest other kept call is {nearest.key.hex()[:12]} ({nearest.input}); it differs in {what}"
 
 
@@ -101,7 +101,7 @@ def _different_positions(call: Summary, other: Summary) -> list[int]:
 
 
 def _names_in(text: str) -> list[str]:
-    """Names of the arguments in a readable input; none where it was cut short."""
+    """Names of the arguments in a readable input; empty if the input was cut short."""
     try:
         call = ast.parse(f"f({text})", mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -113,19 +113,22 @@ def _explain_entry(results: Results, codec: Codec, entry: Entry) -> Explanation:
     if entry.expires is not None and entry.expires <= time():
         return Explanation(False, "expired", f"not kept: it expired {_when(entry.expires)}")
     if results.read(entry, codec) is MISSING:
-        return Explanation(False, "unreadable", "not kept: what was kept cannot be read any more and will run again")
+        return Explanation(
+            False, "unreadable", "not kept: its result cannot be read any more, and the call will run again"
+        )
     place = "in the index" if entry.location is None else f"in the blob {entry.location}"
     return Explanation(True, "kept", f"kept: {entry.size} bytes {place}")
 
 
 def _different_names(keyer: Keyer, call: Summary, other: Summary) -> tuple[str, ...]:
-    """Names of the arguments whose fingerprints, four bytes each, are not the same."""
+    """Names of the arguments whose fingerprints differ."""
     pairs = zip(_fingerprints(call.arguments), _fingerprints(other.arguments), strict=False)
     names = tuple(name for name, (a, b) in zip(keyer.part_names(), pairs, strict=False) if a != b)
     return names if len(call.arguments) == len(other.arguments) else (*names, "the number of arguments")
 
 
 def _fingerprints(data: bytes) -> list[bytes]:
+    """The fingerprints of arguments, four bytes each."""
     return [data[i : i + 4] for i in range(0, len(data), 4)]
 
 

@@ -1,4 +1,4 @@
-"""When results were last used, as far as this process knows, until that is written."""
+"""AccessRecorder: when this process last used results, noted in memory and written to the index now and then."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from beautyspot._internal.warn import log
 from beautyspot.errors import ConfigurationError
 from beautyspot.protocols.index import AccessLog, TaskDB
 
-_EVERY = 60.0  # seconds between two writes of uses; of each result, one use is noted meanwhile
-_MANY = 10_000  # uses that are written without waiting any longer
+_EVERY = 60.0  # seconds between two writes; meanwhile one use of each result is noted
+_MANY = 10_000  # noted results that are written without waiting any longer
 
 RunIO = Callable[..., Any]
 
 
 class AccessRecorder(SurvivesFork):
-    """Which results this process used, until that is written.
+    """Notes which results this process uses, and writes that to the index.
 
     Args:
-        db: Where it is written.
-        run_io: Runs a function in a thread: an event loop is not held up by an index that is locked just now.
+        db: The index, which stores when results were last used.
+        run_io: Runs a function in a thread, so that an index that is locked does not block an event loop.
     """
 
     def __init__(self, db: AccessLog, run_io: RunIO) -> None:
@@ -38,18 +38,17 @@ class AccessRecorder(SurvivesFork):
         _live.add(self)
 
     def _reset(self) -> None:
-        self._lock = (
-            threading.RLock()
-        )  # a stream that is collected as garbage may use results in a thread that is in here
+        # Reentrant: a stream that is collected as garbage may use results in a thread that holds the lock.
+        self._lock = threading.RLock()
         self._new: dict[bytes, float] = {}
         self._due = monotonic() + _EVERY
 
     def after_fork_in_child(self) -> None:
-        """Begin anew: what the parent used it writes itself."""
+        """Start empty: the parent writes the uses that it noted."""
         self._reset()
 
     def note(self, keys: Collection[bytes]) -> None:
-        """Note that the results of *keys* are used just now; when it is time, write what was noted."""
+        """Note that the results of *keys* are being used; if a write is due, write all noted uses."""
         if monotonic() < self._due and all(map(self._new.__contains__, keys)):
             return
         now = time()
@@ -63,12 +62,12 @@ class AccessRecorder(SurvivesFork):
             try:
                 self._run_io(self._write, new)
                 return
-            except RuntimeError:  # its executor is shut down, or the interpreter ends
+            except RuntimeError:  # its executor is shut down, or the interpreter exits
                 pass
         self._write(new)
 
     def write(self) -> None:
-        """Write what was noted."""
+        """Write the noted uses."""
         self._write(self._take_new())
 
     def _take_new(self) -> dict[bytes, float]:
@@ -77,28 +76,28 @@ class AccessRecorder(SurvivesFork):
             return new
 
     def _write(self, new: dict[bytes, float]) -> None:
-        """Write *new*; where that fails, these results count as unused for longer, and it is said once."""
+        """Write *new*; if that fails, these results count as unused for longer, and one warning says so."""
         try:
             if new:
                 self._db.record_access(new)
         except Exception as error:
             if not self._has_warned:
                 self._has_warned = True
-                log("WARNING", "it cannot be noted in %r which results were used: %s", self._db, error)
+                log("WARNING", "cannot record in %r which results were used: %s", self._db, error)
 
 
 _live: weakref.WeakSet[AccessRecorder] = weakref.WeakSet()
 
 
-@atexit.register  # a program that closes no project would lose what the last minute used
+@atexit.register  # else a program that closes no project would lose the uses of its last minute
 def _write_at_exit() -> None:
-    """Write what projects noted that nobody has closed."""
+    """Write the uses that were noted in projects which were not closed."""
     for accesses in list(_live):
         accesses.write()
 
 
 def _runs_event_loop() -> bool:
-    asyncio = sys.modules.get("asyncio")  # without it there is none, and it is slow to import
+    asyncio = sys.modules.get("asyncio")  # if it is not imported no event loop runs, and importing it is slow
     if asyncio is None:
         return False
     try:
@@ -109,14 +108,14 @@ def _runs_event_loop() -> bool:
 
 
 def access_log(db: TaskDB) -> AccessLog:
-    """What remembers which results were used.
+    """*db*, checked to store when results were last used.
 
     Raises:
-        ConfigurationError: If *db* does not.
+        ConfigurationError: If it does not.
     """
     if not isinstance(db, AccessLog):
         raise ConfigurationError(
-            f"max_bytes drops what was longest unused, and {db!r} does not remember uses: give rules of ttl instead, "
-            "or an index that is a AccessLog"
+            f"max_bytes evicts the results unused for longest, and {db!r} does not remember uses: give rules of ttl "
+            "instead, or an index that is an AccessLog"
         )
     return db

@@ -1,8 +1,9 @@
-"""Seal: what a project with a secret puts on its results, and looks for before it takes one for its own.
+"""Signer: signs the results of a project that has a secret, and verifies them before they are used.
 
-A blob is known by its keyed BLAKE3 digest. A row has one over all that a hit gives: its key, its value or its blob's
-digest, its size, expiry and code. So nobody without the secret can make a result, change one, or pass one call's for
-another's. Not covered: what viewers list, where a blob lies, and that a result is gone or an older one is back.
+The checksum of a signed blob is a keyed BLAKE3 digest. The signature of an entry is one over all that a hit uses: the
+key, the value or the blob's digest, the size, the expiry and the code. So nobody without the secret can make a result,
+change one, or pass one call's result for another's. Not covered: what viewers list, where a blob is stored, and that a
+result was deleted or replaced by an older one.
 """
 
 from __future__ import annotations
@@ -19,17 +20,17 @@ from beautyspot.protocols.index import Entry
 
 _LENGTH = 16  # bytes of a signature
 _MIN_SECRET = 16  # bytes of a secret
-_CONTEXT = "beautyspot 2026-11-25 kept results"  # tells our key apart from any other made of the same secret
+_CONTEXT = "beautyspot 2026-11-25 kept results"  # keeps the key apart from others derived from the same secret
 
 
 class Signer:
-    """Signs entries, and tells those that were signed.
+    """Signs entries, and verifies signatures.
 
     Args:
         secret: At least 16 bytes that nobody can guess, such as those of ``secrets.token_hex(32)``.
 
     Raises:
-        ConfigurationError: If it is too short, or neither text nor bytes.
+        ConfigurationError: If the secret is too short, or neither text nor bytes.
     """
 
     def __init__(self, secret: str | bytes) -> None:
@@ -48,15 +49,15 @@ class Signer:
         return "Signer(…)"
 
     def hasher(self, size: int) -> Any:
-        """A hasher for a blob of *size* bytes, whose digest nobody else can make."""
+        """A hasher for a blob of *size* bytes; its digest cannot be made without the secret."""
         return hasher(size, self._key)
 
     def signed(self, key: bytes, entry: Entry) -> Entry:
-        """*entry* with a signature after its checksum."""
+        """*entry* with its signature appended to the checksum."""
         return entry._replace(checksum=entry.checksum + self._signature(key, entry))
 
     def verified(self, key: bytes, entry: Entry) -> Entry | None:
-        """*entry* without its signature; ``None`` where that is not ours."""
+        """*entry* without its signature; ``None`` if that was not made with this secret."""
         bare = entry._replace(checksum=entry.checksum[:-_LENGTH])
         if hmac.compare_digest(self._signature(key, bare), entry.checksum[-_LENGTH:]):
             return bare
@@ -70,7 +71,7 @@ class Signer:
 
 
 def signer_for(secret: str | bytes | None) -> Signer | None:
-    """The seal of a secret, where there is one."""
+    """The signer for *secret*; ``None`` without a secret."""
     return None if secret is None else Signer(secret)
 
 
@@ -80,5 +81,5 @@ def without_signature(entry: Entry) -> Entry:
 
 
 def is_signed(entry: Entry) -> bool:
-    """Whether *entry* looks as if some secret had signed it."""
+    """Whether *entry* has a signature, made with whatever secret."""
     return len(entry.checksum) == (4 if entry.value is not None else 16) + _LENGTH

@@ -1,7 +1,8 @@
-"""One execution per key at a time: over threads and async tasks here, over processes by the index's locks.
+"""SingleFlight: one execution per key at a time, over threads and async tasks, and over processes by the index's locks.
 
-Who comes first takes the key and runs; the others wait for him, look again, and the first of them runs if
-he failed. Nothing on disk says that someone runs: the right ends with its owner, however he ends.
+The first caller acquires the key and runs the function. The others wait, then look the result up again; if the function
+failed, the first of them runs it. No row says that a key is in flight: a lock ends with the process that holds it,
+however that ends.
 """
 
 from __future__ import annotations
@@ -23,45 +24,45 @@ from beautyspot.protocols.locks import BulkLocks, KeyLocks
 if TYPE_CHECKING:
     import asyncio
 
-_LOOP_ITERATIONS = 3  # of an event loop, after which the end of an async stream that was dropped has begun
+_LOOP_ITERATIONS = 3  # of an event loop, in which it starts to close an async stream that is garbage
 _READ_BY_CALLER = (
-    "a stream of the same call is being read here and has not come to its end: to wait for it would be to wait for "
-    "oneself. Read it to its end first, or close it"
+    "a stream of the same call is being read here and has not ended: waiting for it would never end. Read it to its "
+    "end first, or close it"
 )
 
 
 class _InFlight:
-    """One key under way. Its lock is held until it has released; those who cannot block leave a callback."""
+    """One key in flight. *lock* is held until the key is released; a caller that must not block leaves a callback."""
 
     __slots__ = ("callbacks", "is_releasing", "lock", "reader", "released")
 
     def __init__(self) -> None:
-        self.reader: Reader | None = None  # of a stream that is between two items
+        self.reader: Reader | None = None  # of a stream that is paused between two items
         self.lock = threading.Lock()
         self.lock.acquire()
-        self.released = self.is_releasing = False  # is_releasing: its run is over, and its lock is being given back
+        self.released = self.is_releasing = False  # is_releasing: the function has returned
         self.callbacks: list[Callable[[], None]] = []
 
     def is_read_by_caller(self) -> bool:
-        """Whether it is a stream that goes on only when the code that runs just now reads on."""
-        # A mark in the context, and not the thread: a thread of a pool draws items for many, and what a reader has
-        # started, as the threads of a map, may be what it waits for.
+        """Whether the holder is a stream that goes on only when the running code reads on."""
+        # Readers are marked in the context and not by their thread: a pool's thread reads items for many readers, and a
+        # reader may wait for what it has started, such as the threads of a map.
         return self.reader is not None and self.reader in current_readers.get()
 
     def set_reader(self, reader: Reader | None) -> None:
-        """Note who is to ask the stream for its next item, if anyone."""
+        """Set the reader that will ask the stream for its next item; ``None``: the stream is running."""
         if self.reader is not None:
             self.reader.is_gone = True
         self.reader = reader
 
 
 class SingleFlight(SurvivesFork):
-    """The keys under way in this process.
+    """The keys in flight in this process.
 
     Args:
-        locks: Of the index, if it has any: they keep other processes out.
-        run_io: Runs a function in a thread, for those who await, where the locks are asked over a network;
-            ``None``: they answer in microseconds.
+        locks: The locks of the index, which exclude other processes; ``None`` if it has none.
+        run_io: Runs a function in a thread, so that locks on a server do not block an event loop; ``None``: the locks
+            answer in microseconds.
     """
 
     def __init__(self, locks: KeyLocks | None, run_io: Callable[..., asyncio.Future[Any]] | None = None) -> None:
@@ -69,22 +70,25 @@ class SingleFlight(SurvivesFork):
         self._bulk = locks if isinstance(locks, BulkLocks) else None
         self._run_io = run_io
         self._in_flight: dict[bytes, _InFlight] = {}
-        self._releasing = (
-            threading.RLock()
-        )  # a stream that is collected as garbage is released in whatever thread runs then
+        # Reentrant: a stream that is garbage is released in whatever thread runs when it is collected.
+        self._releasing = threading.RLock()
         self.survive_forks()
 
     def after_fork_in_child(self) -> None:
-        """Forget the keys of the parent process, whose threads are not here."""
+        """Forget the keys of the parent process, whose threads do not exist here."""
         self._in_flight = {}
         self._releasing = threading.RLock()
 
     def acquire(self, key: bytes, wait: bool = True) -> float:
-        """Take *key*, waiting for whoever has it; how many seconds that was, 0 where nobody ran it.
+        """Acquire *key*; returns the seconds that the running code waited for another execution, 0 if there was none.
+
+        Args:
+            key: The key.
+            wait: Whether to wait while another caller holds the key.
 
         Raises:
-            RecursionError: If the code that asks has it itself, or reads the stream that has it.
-            KeyBusy: If someone has it who is not to be waited for.
+            RecursionError: If the running code holds the key itself, or reads the stream that holds it.
+            KeyBusy: With ``wait=False``, if another caller holds the key.
         """
         flush_current_group()
         began = 0.0
@@ -109,10 +113,15 @@ class SingleFlight(SurvivesFork):
         return began and perf_counter() - began
 
     def try_acquire(self, key: bytes, require_index: bool = False) -> bool:
-        """Take *key* if nobody has it; the code that runs from here on does not have it yet.
+        """Acquire *key* if it is free, without marking it as held by the running code; returns whether it was.
+
+        Args:
+            key: The key.
+            require_index: Whether to raise if the index cannot be reached; else the key is acquired in this process
+                only.
 
         Raises:
-            IndexUnavailableError: If nobody can tell, and it must be had *require_index*.
+            IndexUnavailableError: With *require_index*, if the index cannot be reached.
         """
         if self._acquire_local(key) is not None:
             return False
@@ -126,7 +135,7 @@ class SingleFlight(SurvivesFork):
         return locked
 
     def _release_failed(self, key: bytes, error: BaseException) -> None:
-        """Release a *key* that could not be had; an interrupt may have come just after its lock was taken."""
+        """Release a *key* whose acquisition failed; after an interrupt, the lock of the index may be held as well."""
         if isinstance(error, Exception):
             self._release_local(key)
         else:
@@ -135,12 +144,15 @@ class SingleFlight(SurvivesFork):
     def try_acquire_many(
         self, keys: Sequence[bytes], require_index: bool = False, allow_local: bool = False
     ) -> set[bytes]:
-        """As `try_acquire`, for many keys in few questions; those that were taken.
+        """As `try_acquire`, for many keys in few queries; returns the keys that were acquired.
 
         Args:
-            keys: Which.
-            require_index: Where nobody can tell, raise.
-            allow_local: Where nobody can tell, take what is free in this process, as `try_acquire` does.
+            keys: The keys.
+            require_index: Whether to raise if the index cannot be reached.
+            allow_local: Whether keys are then acquired in this process only, as by `try_acquire`; else none is.
+
+        Raises:
+            IndexUnavailableError: With *require_index*, if the index cannot be reached.
         """
         if self._bulk is None:
             return self._try_acquire_each(keys, require_index)
@@ -153,7 +165,7 @@ class SingleFlight(SurvivesFork):
             locked = self._bulk.try_lock_many(acquired)
         except RejectedIndexError:
             raise
-        except IndexUnavailableError:  # each is asked for by itself then, as in `_try_locks`
+        except IndexUnavailableError:  # each call then acquires its key by itself, as in `_try_locks`
             if require_index:
                 raise
             locked = set(acquired) if allow_local else set()
@@ -175,9 +187,9 @@ class SingleFlight(SurvivesFork):
         return locked
 
     async def acquire_async(self, key: bytes, wait: bool = True) -> float:
-        """As `acquire`, without blocking the event loop; cancelling it harms no other waiter."""
+        """As `acquire`, without blocking the event loop; cancelling it does not affect other waiters."""
         flush_current_group()
-        import asyncio  # half of the time that importing beautyspot may take
+        import asyncio  # takes half of the time that importing beautyspot may take
 
         began = 0.0
         while (holder := self._acquire_local(key)) is not None:
@@ -195,7 +207,7 @@ class SingleFlight(SurvivesFork):
             while not await self._try_locks_async(key):
                 if not wait:
                     raise KeyBusy
-                # Another process runs it. A thread that blocks in the kernel could not be cancelled.
+                # Another process holds it. Poll: a thread that blocks in the kernel could not be cancelled.
                 began = began or perf_counter()
                 await asyncio.sleep(pause)
                 pause = min(pause * 1.5, 0.05)
@@ -214,50 +226,50 @@ class SingleFlight(SurvivesFork):
         try:
             return bool(await asyncio.shield(self._run_io(self._try_locks_in_thread, key, race)))
         except asyncio.CancelledError:
-            if race.comes_second():  # it was taken, for nobody
+            if race.comes_second():  # the thread has acquired the lock and left it to this side
                 self._run_io(self._unlock, key)
             raise
 
     def _try_locks_in_thread(self, key: bytes, race: CancelRace) -> bool:
         locked = self._try_locks(key)
-        if locked and race.comes_second():  # who asked has left
+        if locked and race.comes_second():  # the waiter was cancelled
             self._unlock(key)
         return locked
 
     def release_current(self, key: bytes) -> None:
-        """Give *key* back and wake those who wait for it."""
+        """Release *key*, which the running code holds, and wake its waiters."""
         self.unmark_held(key)
         self.release(key)
 
     def mark_held(self, key: bytes) -> None:
-        """Say that the code which runs from here on has *key*."""
+        """Mark *key* as held by the running code."""
         held_keys.set((*held_keys.get(), key))
 
     def unmark_held(self, key: bytes) -> None:
-        """Say that the code which runs from here on does not have *key*; someone will `release` it."""
+        """Mark *key* as not held by the running code any more; it still has to be released."""
         held_keys.set(tuple([held for held in held_keys.get() if held != key]))
 
     def pause_stream(self, key: bytes) -> None:
-        """Say that the stream which has *key* goes on when the code that runs from here on asks for the next item."""
+        """Mark the stream that holds *key* as paused until the running code asks for the next item."""
         self.unmark_held(key)
         flight = self._in_flight.get(key)
-        if flight is not None:  # else a fork copied the stream, and the key is the parent's
+        if flight is not None:  # else this is a forked child with a copy of the stream, and the parent holds the key
             new = Reader()
             flight.set_reader(new)
             current_readers.set((*[reader for reader in current_readers.get() if not reader.is_gone], new))
 
     def resume_stream(self, key: bytes) -> None:
-        """Say that the stream which has *key* goes on now, to its next item or to its end."""
+        """Mark the stream that holds *key* as running, to its next item or to its end."""
         flight = self._in_flight.get(key)
-        if flight is not None:  # as above
+        if flight is not None:  # as in `pause_stream`
             flight.set_reader(None)
         self.mark_held(key)
 
     def check_not_reading(self, key: bytes) -> None:
-        """Refuse to have anybody wait for a stream that goes on only when the code that runs just now reads on.
+        """Refuse to wait for a stream that goes on only when the running code reads on.
 
         Raises:
-            RecursionError: If *key* is held by such a stream.
+            RecursionError: If such a stream holds *key*.
         """
         flight = self._in_flight.get(key)
         if flight is not None and flight.is_read_by_caller():
@@ -266,7 +278,7 @@ class SingleFlight(SurvivesFork):
     def _check_may_block(self, flight: _InFlight) -> None:
         reader = flight.reader
         if flight.is_read_by_caller() or (reader and reader.thread == threading.get_ident() and _runs_event_loop()):
-            gc.collect()  # nobody can read on what is garbage
+            gc.collect()  # a stream that is garbage is never read on: collecting it releases the key
             if not flight.released:
                 raise RecursionError(_READ_BY_CALLER)
 
@@ -281,16 +293,16 @@ class SingleFlight(SurvivesFork):
                 raise RecursionError(_READ_BY_CALLER)
 
     def check_not_held(self, key: bytes) -> None:
-        """Refuse to wait for what the code that runs just now is to bring.
+        """Refuse to wait for a key that the running code holds itself.
 
         Raises:
-            RecursionError: If it has *key* itself.
+            RecursionError: If it holds *key*.
         """
         if key in held_keys.get():
             raise RecursionError("a task calls itself with the arguments that it is running with")
 
     def mark_held_many(self, keys: Sequence[bytes]) -> None:
-        """As `own`, for many keys."""
+        """As `mark_held`, for many keys."""
         held_keys.set((*held_keys.get(), *keys))
 
     def unmark_held_many(self, keys: Sequence[bytes]) -> None:
@@ -299,16 +311,16 @@ class SingleFlight(SurvivesFork):
         held_keys.set(tuple([held for held in held_keys.get() if held not in released]))
 
     def release(self, key: bytes) -> None:
-        """Wake those who wait for *key*; from any thread."""
+        """Release *key* and wake its waiters; from any thread."""
         if self._locks is not None:
-            try:  # noqa: SIM105 - a context would cost every miss a microsecond
+            try:  # noqa: SIM105 - a context manager would cost every miss a microsecond
                 self._locks.unlock(key)
-            except IndexUnavailableError:  # then it has no lock of ours either
+            except IndexUnavailableError:  # then it holds no lock for this process either
                 pass
         self._release_local(key)
 
     def release_many(self, keys: Sequence[bytes]) -> None:
-        """As `release`, for many keys in one question to the index."""
+        """As `release`, for many keys in one query."""
         if self._bulk is None:
             for key in keys:
                 self.release(key)
@@ -319,7 +331,7 @@ class SingleFlight(SurvivesFork):
             self._release_local(key)
 
     def release_async(self, key: bytes) -> None:
-        """As `release`, without holding up the event loop: where that takes a network, it is done in a thread."""
+        """As `release`, without blocking the event loop: locks on a server are released in a thread."""
         self.release_many_async([key])
 
     def release_many_async(self, keys: Sequence[bytes]) -> None:
@@ -337,7 +349,7 @@ class SingleFlight(SurvivesFork):
                 self._locks.unlock(key)
 
     def _acquire_local(self, key: bytes) -> _InFlight | None:
-        """Take *key* in this process; if someone has it, the flight to wait for."""
+        """Acquire *key* in this process; if it is held, returns its holder, to wait for."""
         self.check_not_held(key)
         new = _InFlight()
         holder = self._in_flight.setdefault(key, new)
@@ -351,7 +363,7 @@ class SingleFlight(SurvivesFork):
         except IndexUnavailableError:
             if require_index:
                 raise
-            # Where no lock can be taken nothing can be kept either, which is said when it is tried.
+            # Without its locks the index cannot store anything either: a warning says so when that is tried.
             return True
 
     def _wait_for_locks(self, key: bytes) -> None:

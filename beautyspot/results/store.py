@@ -1,7 +1,7 @@
-"""Results: the index and the blobs of a project, in step. A result exists from its row's commit.
+"""Results: the index and the blobs of a project, kept consistent. A result exists once its row is committed.
 
-A result that cannot be read counts as a miss: one warning says so, and the call runs again. A result that cannot be
-written raises: the caller decides what to do with the value.
+A result that cannot be read counts as a miss: one warning says so, and the call runs again. If a result cannot be
+written, that raises: the caller decides what to do with the value.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from beautyspot.protocols.storage import BlobStorage, Evicts, MapsBlobs
 from beautyspot.results.codec import Codec, EncodedResult
 from beautyspot.results.signing import Signer, is_signed
 
-_CHUNK = 1 << 24  # bytes that are checked at a time
+_CHUNK = 1 << 24  # bytes that are hashed at a time
 _KEY = re.compile(r"[0-9a-f]{32}")
 _MANY = 1000  # blobs that are looked up together
 
 
 class Missing(enum.Enum):
-    """Stands where no result is, since ``None`` is one."""
+    """Stands for a result that does not exist, since ``None`` can be one."""
 
     MISSING = "MISSING"
 
@@ -137,10 +137,10 @@ class Results:
         return found
 
     def codec_for(self, serializer: Serializer, save_blob: bool | None = None, mmap: bool = False) -> Codec:
-        """How results become bytes here.
+        """The codec of a task.
 
         Args:
-            serializer: Of a task, or of the project.
+            serializer: The serializer of the task, or of the project.
             save_blob: ``True``: each result is a blob; ``False``: none is; ``None``: by size.
             mmap: Whether blobs are mapped into memory instead of read.
         """
@@ -178,7 +178,7 @@ class Results:
         """The bytes of the blob of *entry*.
 
         Args:
-            entry: Of a result that is stored as a blob.
+            entry: The entry of a result that is stored as a blob.
             mmap: Whether to map the blob into memory, if the storage can.
 
         Raises:
@@ -197,7 +197,7 @@ class Results:
         return blob
 
     def _check(self, blob: Buffer, location: str, checksum: bytes, once: bool) -> None:
-        """Compare the checksum of a blob; of a mapped one *once* a process, giving its pages back."""
+        """Compare the checksum of a blob; of a mapped one *once* a process, returning its pages to the system."""
         if once and location in self._checked:
             return
         view, digest = memoryview(blob), self._hasher(len(blob))
@@ -250,12 +250,12 @@ class Results:
         self.db.upsert(records)
 
     def location(self, key: bytes) -> str | None:
-        """The current location of the blob of *key*, expired or not, whatever signed it; ``None`` without a blob."""
+        """The current location of the blob of *key*, expired or not, signed or not; ``None`` if it has no blob."""
         entry = self._get(key)
         return None if entry is None else entry.location
 
     def delete(self, key: bytes) -> bool:
-        """Delete the result of *key*, first the row, then the blob; whether there was one."""
+        """Delete the result of *key*, first the row, then the blob; returns whether there was one."""
         location = self.location(key)
         deleted = self.db.delete([key]) > 0
         if location is not None:

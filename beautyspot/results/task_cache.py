@@ -33,8 +33,8 @@ class TaskCache:
     Args:
         results: The results of the project.
         keyer: The keyer of the task.
-        codec: How the task's results become bytes.
-        content_type: How viewers show them.
+        codec: The codec of the task.
+        content_type: The content type of the results, by which viewers show them.
         ttl: Seconds until a result expires, or ``None``.
         on_save_error: ``"warn"`` or ``"raise"``, for a result that cannot be written.
         events: The events of the project.
@@ -65,7 +65,8 @@ class TaskCache:
 
         Args:
             entry: The entry to read.
-            key: The key under which the entry was found; ``None``: reading it is no hit, and no event says so.
+            key: The key under which the entry was found; ``None``: the read does not count as a hit, and emits no
+                event.
         """
         if entry.code != self._keyer.code and self._warns_of_changed_code:
             self._warn_of_changed_code(entry)
@@ -95,7 +96,7 @@ class TaskCache:
         return MISSING if entry is None else self.read(entry, key)
 
     def has(self, key: bytes) -> bool:
-        """Whether a usable result of *key* is cached; asking is no hit."""
+        """Whether a usable result of *key* is cached; this does not count as a hit."""
         entry = self.results.find(key)
         return entry is not None and self.read(entry) is not MISSING
 
@@ -107,8 +108,8 @@ class TaskCache:
         warn_once(
             ("changed", repr(self.results.db), name),
             f"the code of {name} has changed since some of its results were kept, and its version has not: they "
-            'are still given. Set version="2" (any new value) to run anew, version="auto" to follow the code from '
-            "now on, or forget() what no longer holds",
+            'are still returned. Set version="2" (any new value) to run anew, version="auto" to follow the code from '
+            "now on, or forget() results that no longer hold",
             ChangedCodeWarning,
         )
 
@@ -169,12 +170,12 @@ class TaskCache:
     def store(
         self, summary: Summary, value: Any, seconds: float | None, replaced: str | None = None
     ) -> tuple[Entry | None, EncodedResult]:
-        """Serialize and write what a run returned: see `encode` and `write`.
+        """Serialize and write what the function returned: see `encode` and `write`.
 
         Args:
             summary: The call, from `describe`.
             value: What the function returned.
-            seconds: How long it ran; ``None`` where that is unknown.
+            seconds: How long the function ran; ``None`` if that is unknown.
             replaced: The location of the blob that this result replaces.
 
         Raises:
@@ -228,9 +229,9 @@ class TaskCache:
         return Record(entry, summary)
 
     def try_write_group(self, records: Sequence[Record]) -> bool:
-        """Commit records from `record` in one transaction; whether that worked.
+        """Commit records from `record` in one transaction; returns whether that succeeded.
 
-        Where it did not, each is to be written for itself: one of them may be the reason, and `write` reports it.
+        If it did not, the caller writes each result by itself: one of them may be the reason, and `write` reports it.
         """
         try:
             if records:
@@ -256,7 +257,7 @@ class TaskCache:
         return entry
 
     def on_miss(self, summary: Summary) -> float:
-        """The function is about to run: emit ``miss``; the time on `time.perf_counter`."""
+        """Emit ``miss``, since the function is about to run; returns the time by `time.perf_counter`."""
         if self._events.active:
             self._emit("miss", summary)
         return perf_counter()
@@ -300,12 +301,12 @@ class TaskCache:
             self._try_to_record(lambda: db.note_map(progress))
 
     def _try_to_record(self, write: Callable[[], None]) -> None:
-        """Write what only viewers need; a failure must not hold up the job, and one warning says so."""
+        """Write what only viewers need; if that fails, the job goes on, and one warning says so."""
         try:
             write()
         except Exception as cause:
             db = repr(self.results.db)
-            warn_once(("not noted", db), f"nothing can be noted for viewers in {db}: {cause}", NotKeptWarning)
+            warn_once(("not noted", db), f"nothing can be recorded for viewers in {db}: {cause}", NotKeptWarning)
 
     def _emit_hit(self, entry: Entry, key: bytes | None, value: Any) -> None:
         if key is not None and value is not MISSING:

@@ -28,7 +28,7 @@ S = TypeVar("S")
 
 
 class _AsyncStreamLock(StreamLock):
-    """As `StreamLock`; it also ends if the stream is collected after its event loop, which cannot close it."""
+    """As `StreamLock`; also released if the stream is collected after its event loop, which can no longer close it."""
 
     _is_released = False
 
@@ -68,15 +68,15 @@ class AsyncStreamTask(AsyncTask[P, list[T]]):
         return AsyncStreamCore(*parts._replace(function=items))
 
     def _mark_as_coroutine_function(self) -> None:
-        """An async stream is none: what it returns is iterated over, not awaited."""
+        """Do nothing: what an async stream returns is iterated over, not awaited."""
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[T, None]:  # type: ignore[override]
-        """The items, as the function yields them, or from the cache. Nothing runs before the first is asked for."""
+        """The items, as the function yields them, or from the cache. Nothing runs before the first one is requested."""
         self.core.keyer.values(args, kwargs)  # arguments that do not fit raise now, as with the function itself
         return self._stream(args, kwargs, fresh=False)
 
     def refresh(self, *args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[T, None]:  # type: ignore[override]
-        """The items of a new run, which replaces the cached result when it has come to its end."""
+        """The items of a new run, which replaces the cached result when it ends."""
         self.core.keyer.values(args, kwargs)
         return self._stream(args, kwargs, fresh=True)
 

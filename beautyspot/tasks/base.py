@@ -51,8 +51,8 @@ class BaseTask(Generic[P, T]):
         options: The options of ``@project.task``, checked.
 
     Attributes:
-        core: The inside of the task: what `bs.map` and worker processes run.
-        binds: What looking the task up as a method binds it to.
+        core: The core of the task: what `bs.map` and worker processes run.
+        binds: What the task is bound to when it is looked up as a method.
     """
 
     # functools.wraps copies a __dict__: our attributes stay out of it, and out of the pickles of what wraps a task.
@@ -104,11 +104,11 @@ class BaseTask(Generic[P, T]):
 
     def __setstate__(self, pickled: Any) -> None:
         if hasattr(self, "_token"):
-            return  # this process has it already
+            return  # this process already has the task
         parts, identity, names, (self._token, self.binds) = unpickle_state(pickled)
         self.__dict__.update(names)
         self._setup(*parts)
-        # Its function has another module here, or no source: the task keeps its identity.
+        # In this process the function may have another module, or no source: the task keeps its identity.
         self.core.keyer.__dict__.update(identity)
 
     def __repr__(self) -> str:
@@ -162,8 +162,8 @@ class BaseTask(Generic[P, T]):
             value: The result.
 
         Raises:
-            SerializationError: If it cannot be serialized.
-            StorageError, IndexUnavailableError: If it cannot be written.
+            SerializationError: If *value* cannot be serialized.
+            StorageError, IndexUnavailableError: If the result cannot be written.
         """
         self.core.put(*arguments(args), value)
 

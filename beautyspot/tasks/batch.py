@@ -36,9 +36,9 @@ class ListParameter:
 
     Attributes:
         name: Its name.
-        position: Its position in a call; behind all others if it is given by name only.
+        position: Its position in a call; after all others if it is given by name only.
         default: Its default, or `inspect.Parameter.empty`.
-        takes_scalars: Whether its items are known to be numbers or texts, so that a list is no item.
+        takes_scalars: Whether its items are known to be numbers or texts, so that a list cannot be an item.
     """
 
     name: str
@@ -87,7 +87,7 @@ class _Core(BaseCore):
         return kwargs.get(name, self.parameter.default), lambda value: (args, {**kwargs, name: value})
 
     def list_run(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[BatchRun, list[Item]]:
-        """A run for the list of a call, and its items, equal ones together."""
+        """A run for the list of a call, and its items, with equal ones merged."""
         given, call = self._split(args, kwargs)
         if not isinstance(given, Iterable) or isinstance(given, str | bytes | Mapping):
             raise TypeError(
@@ -130,7 +130,7 @@ class BatchCore(_Core):
 
         Args:
             run: The list.
-            wait: Whether to wait for keys that other callers have locked; else these items are left.
+            wait: Whether to wait for keys that other callers have locked; else these items stay without results.
 
         Raises:
             Exception: What the function raised.
@@ -144,7 +144,7 @@ class BatchCore(_Core):
             finally:
                 if keys := run.release():
                     self.locks.release_many(keys)
-            # Wait while holding nothing: whatever has the key stores its result, or fails and leaves it to this run.
+            # Wait while holding no key: the key's holder stores the result, or fails and leaves it to this run.
             if run.is_over() or not wait:
                 return
             summary = run.waits_for()
@@ -168,7 +168,7 @@ class AsyncBatchCore(_Core):
     __slots__ = ()
 
     async def finish(self, run: BatchRun, wait: bool = True) -> None:
-        """As `BatchCore.finish`. Cancelled while a thread locks keys or stores results, it releases them after that."""
+        """As `BatchCore.finish`. If it is cancelled while a thread locks or stores, it releases the keys after that."""
         import asyncio  # takes half of the time that importing beautyspot may take
 
         run_io = self.project.run_io
@@ -295,24 +295,24 @@ class AsyncBatchTask(_Batching[A, Q, R]):
 
 
 class BoundBatchTask(Bound[Any, Any]):
-    """A batch task with its object: what a method is when it is looked up on an instance."""
+    """A batch task bound to an object."""
 
     task: BatchTask[Any, ..., Any] | AsyncBatchTask[Any, ..., Any]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """The results of all items; to be awaited where the method is."""
+        """The results of all items; awaitable if the method is a coroutine function."""
         return self.task(self.instance, *args, **kwargs)
 
     def refresh(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the method for one item and replace its kept result; to be awaited where the method is."""
+        """Run the method for one item and replace its cached result; awaitable as the results of a call are."""
         return self.task.refresh(self.instance, *args, **kwargs)
 
 
 def check_mapped(task: BaseTask[..., Any] | Bound[..., Any], iterables: tuple[Iterable[Any], ...]) -> None:
-    """Refuse a map of a batch task that gives anything but the items of its list.
+    """Refuse a map of a batch task over anything but the items of its list.
 
     Raises:
-        TypeError: Saying what to write.
+        TypeError: If it is one; the error says what to write.
     """
     core, before = (task.task.core, 1) if isinstance(task, BoundBatchTask) else (getattr(task, "core", None), 0)
     if isinstance(core, _Core) and (len(iterables) > 1 or core.parameter.position != before):
@@ -323,12 +323,12 @@ def check_mapped(task: BaseTask[..., Any] | Bound[..., Any], iterables: tuple[It
 
 
 def size_of(core: BaseCore) -> int:
-    """How many inputs of a map are one call of the function at most."""
+    """How many inputs of a map share one call of the function at most."""
     return core.size if isinstance(core, _Core) else 1
 
 
 def calls_of(core: BaseCore, calls: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    """The arguments of the calls of the function that a map would make for *calls*."""
+    """The arguments with which a map of *calls* would call the function."""
     if not isinstance(core, _Core):
         return list(calls)
     lists = [calls[i : i + core.size] for i in range(0, len(calls), core.size)]

@@ -1,8 +1,8 @@
 """BatchRun: one list of a batch task while it is processed.
 
-Items without a cached result run in batches. A batch takes the locks of its items' keys without waiting, so that two
-lists with common items never wait for each other in a circle; a key that another caller has locked is waited for while
-this list holds none. `batch` drives it, in a thread that blocks or on an event loop.
+Items without a cached result run in batches. A batch locks the keys of its items without waiting, so that two lists
+with common items never deadlock; the list waits for a key that another caller has locked only while it holds none
+itself. `batch` drives the run, in a thread that blocks or on an event loop.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Tasks bound to their object: what a method is when it is looked up on an instance."""
+"""Bound tasks: what looking up a method that is a task returns, on an instance."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ T = TypeVar("T")
 
 
 class Bound(Generic[P, T]):
-    """A task with its object: what a method is when it is looked up on an instance."""
+    """A task bound to an object: what looking up a method that is a task returns, on an instance."""
 
     def __init__(self, task: BaseTask[..., Any], instance: Any) -> None:
-        self.task: Any = task  # of the kind that the subclass says: declared so, type checkers would bind it once more
+        self.task: Any = task  # of the subclass's kind; declared as such, type checkers would bind it once more
         self.instance = instance
         self.__doc__ = task.__doc__
 
@@ -75,10 +75,10 @@ class Bound(Generic[P, T]):
 
 
 class BoundTask(Bound[P, T]):
-    """A `Task` with its object."""
+    """A `Task` bound to an object."""
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
-        """The cached result; after a miss the method's, which is stored."""
+        """The cached result; after a miss, the method runs and its result is stored."""
         value: T = self.task(self.instance, *args, **kwargs)
         return value
 
@@ -89,7 +89,7 @@ class BoundTask(Bound[P, T]):
 
 
 class BoundStreamTask(BoundTask[P, list[T]]):
-    """A `StreamTask` with its object."""
+    """A `StreamTask` bound to an object."""
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Generator[T, None, None]:  # type: ignore[override]
         """The items, as the method yields them, or from the cache."""
@@ -103,10 +103,10 @@ class BoundStreamTask(BoundTask[P, list[T]]):
 
 
 class BoundAsyncTask(Bound[P, T]):
-    """An `AsyncTask` with its object."""
+    """An `AsyncTask` bound to an object."""
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, T]:
-        """The cached result; after a miss the method's, which is stored."""
+        """The cached result; after a miss, the method runs and its result is stored."""
         coroutine: Coroutine[Any, Any, T] = self.task(self.instance, *args, **kwargs)
         return coroutine
 
@@ -117,7 +117,7 @@ class BoundAsyncTask(Bound[P, T]):
 
 
 class BoundAsyncStreamTask(BoundAsyncTask[P, list[T]]):
-    """An `AsyncStreamTask` with its object."""
+    """An `AsyncStreamTask` bound to an object."""
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[T, None]:  # type: ignore[override]
         """The items, as the method yields them, or from the cache."""

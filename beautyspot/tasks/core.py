@@ -70,12 +70,12 @@ class Services(Protocol):
         ...
 
     def fan_out(self, task: Any, *iterables: Any, **options: Any) -> list[Any]:
-        """``bs.map`` for tasks, which stand below it."""
+        """``bs.map``, for tasks, whose modules cannot import it."""
         ...
 
 
 class ComputedResult(NamedTuple):
-    """What a call that took the lock of its key came to.
+    """The outcome of a call that acquired the lock of its key.
 
     Attributes:
         value: The result.
@@ -151,8 +151,8 @@ class BaseCore:
         """Store a value that was computed elsewhere, under the key's lock.
 
         Raises:
-            SerializationError: If it cannot be serialized.
-            StorageError, IndexUnavailableError: If it cannot be written.
+            SerializationError: If *value* cannot be serialized.
+            StorageError, IndexUnavailableError: If the result cannot be written.
         """
         call = self.call(args, kwargs)
         summary = self.cache.describe(call)

@@ -1,4 +1,4 @@
-"""Calls that someone else runs: looked up before, and stored after."""
+"""ExternalCall: a call that a framework runs; beautyspot looks it up before and stores its result after."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ __all__ = ["ExternalCall", "warn_uncached"]
 
 
 class ExternalCall:
-    """A call of a task whose function someone else runs.
+    """A call of a task whose function a framework runs.
 
-    The call is described here and now: the function may change its arguments.
+    The call is described when this is made, since the function may change its arguments.
 
     Args:
         task: The task.
@@ -26,7 +26,7 @@ class ExternalCall:
 
     Raises:
         UnkeyableError: If an argument cannot be part of a key.
-        TypeError: If the arguments do not fit.
+        TypeError: If the arguments do not fit the function.
     """
 
     def __init__(self, task: BaseTask[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
@@ -46,7 +46,7 @@ class ExternalCall:
         """Store what the function returned; if it cannot be written, warn or raise as the project says.
 
         Raises:
-            SerializationError: If it cannot be serialized.
+            SerializationError: If *value* cannot be serialized.
         """
         self._cache.store(self._summary, value, None, self._cache.results.location(self._summary.key))
 

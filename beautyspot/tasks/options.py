@@ -83,7 +83,7 @@ def batch_options(function: Any, options: Options, size: int, batch: str | None)
 
 
 def _batch_of(function: str, signature: inspect.Signature, given: str | None) -> str:
-    """The parameter that takes the list: the one that was named, the first that is annotated so, or the first."""
+    """The parameter that takes the list: the given one, else the first that is annotated as a list, else the first."""
     closed = [p for p in signature.parameters.values() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     if closed and closed[0].name in ("self", "cls"):
         closed = closed[1:]
@@ -103,7 +103,7 @@ def _is_list(annotation: Any) -> bool:
 
 
 def item_type(annotation: Any) -> str:
-    """What a list's annotation says of its items: ``"str"`` for ``list[str]``."""
+    """The item type in the annotation of a list: ``"str"`` for ``list[str]``."""
     if isinstance(annotation, str):
         return annotation.strip("\"' ").partition("[")[2].removesuffix("]")
     return "".join(getattr(item, "__name__", "") for item in get_args(annotation))

@@ -1,10 +1,10 @@
-"""Sending tasks to other processes: by reference where they can be imported there, by value elsewhere.
+"""Pickling of tasks for other processes: by reference if they can be imported there, else by value.
 
-A task of an importable module travels as its name. A task of a script, a notebook, or one that was made
-inside a function travels by value, with its name beside it: where that name leads to a task already (a forked
-or spawned child of the script), this one is taken, and the value is not even opened. A process makes one
-task, with one project, however often it receives it. Classes and functions of a script, of which arguments and
-exceptions are made, travel the same way (`dumps`); and so does a module's, to a worker that cannot import it.
+A task of an importable module is pickled as its name. A task of a script or a notebook, or one made inside a function,
+is pickled by value, along with its name: if that name leads to a task in the receiver (a forked or spawned child of the
+script), the receiver uses that task and does not even unpickle the value. However often a process receives a task, it
+makes one task of it, with one project. Classes and functions of a script, which arguments and exceptions are made of,
+are pickled the same way (`dumps`), and so are those of a module for a worker that cannot import it.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from beautyspot._internal.fork_safety import after_fork_in_child
 from beautyspot._internal.names import MAIN, find, module_name, stands_for
 from beautyspot.errors import ConfigurationError
 
-_by_value: set[str] = set()  # packages that cannot be imported where things are being sent to just now
+_by_value: set[str] = set()  # packages that the receiver of the current pickle cannot import
 _registering = threading.Lock()
-_being_pickled = threading.local()  # tokens of what this thread is just now pickling by value
+_being_pickled = threading.local()  # the tokens of the tasks that this thread is pickling by value
 _received_tasks: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
 _own_tasks: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
-# What a forked child finds captured may have been assigned anew in its parent since.
+# A forked child has the captured variables as they were at the fork; its parent may have changed them since.
 after_fork_in_child(_own_tasks.clear)
 
 
 class ByValue:
-    """Carries an object that plain pickle may refuse (a lambda, a function that was decorated)."""
+    """Carries an object that plain pickle may refuse: a lambda, a decorated function."""
 
     def __init__(self, value: Any) -> None:
         self.value = value
@@ -46,7 +46,7 @@ class ByValue:
 
         try:
             return ByValue._unopened, (cloudpickle.dumps(self.value),)
-        except Exception as error:  # only matters where the value is really needed
+        except Exception as error:  # raised where the value is needed, if it is
             return PicklingFailure, (f"{type(error).__name__}: {error}",)
 
     @staticmethod
@@ -55,24 +55,24 @@ class ByValue:
 
 
 class PickledValue:
-    """What travelled by value, not opened yet."""
+    """An object that was sent by value, not unpickled yet."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
 
     def __call__(self) -> Any:
-        """The object."""
+        """Unpickle the object."""
         return pickle.loads(self._data)  # noqa: S301 - from our own caller, never from an index
 
 
 class PicklingFailure:
-    """What could not be pickled; an error where it is needed."""
+    """Stands for an object that could not be pickled, and raises where the object is needed."""
 
     def __init__(self, reason: str) -> None:
         self._reason = reason
 
     def __call__(self) -> Any:
-        """Raises."""
+        """Raise a `pickle.PicklingError`."""
         raise pickle.PicklingError(
             f"the task cannot be sent to this process ({self._reason}); put it into a module that can be imported here"
         )
@@ -80,10 +80,10 @@ class PicklingFailure:
 
 @contextmanager
 def by_value(module: str) -> Iterator[None]:
-    """Within, what belongs to the package of *module* is sent by value.
+    """Context: pickle the classes, functions and tasks of *module*'s package by value.
 
     Raises:
-        ConfigurationError: If it is an installed package, which belongs to where the workers are.
+        ConfigurationError: If the package is an installed one, which workers must have installed too.
     """
     package = module.partition(".")[0]
     file = getattr(sys.modules.get(package), "__file__", None) or ""
@@ -109,34 +109,35 @@ def _travels_by_value(module: str | None) -> bool:
 
 
 def _lookup_module(module: str | None) -> str:
-    """Where the receiver looks first; nowhere, where what he may have is not ours."""
+    """The module in which the receiver looks first; empty if its module of that name may be another one."""
     return module_name(module) if module in MAIN or not _travels_by_value(module) else ""
 
 
 def register_task(task: Any, token: str) -> None:
-    """Say that *task* was made in this process: where it comes back to it, it is this one."""
+    """Register *task* as made in this process: if it is sent back here, it is unpickled as this object."""
     _own_tasks[token] = task
 
 
 def reduce_task(task: Any, token: str, captured: bytes, state: Callable[[], tuple[Any, ...]]) -> str | tuple[Any, ...]:
-    """What a task's ``__reduce__`` returns.
+    """The value of a task's ``__reduce__``.
 
     Args:
         task: The task, with ``__module__`` and ``__qualname__`` of its function.
-        token: What tells this task from all others, in every process.
-        captured: What its function captured, as it is now: when that has changed, it is sent anew.
-        state: Gives what the task is made of; asked only where it travels by value.
+        token: A text that identifies the task in every process.
+        captured: A digest of the variables that its function captured: if they have changed, the receiver makes a new
+            task.
+        state: Returns what the task is made of; called only if the task is pickled by value.
     """
     name = (_lookup_module(task.__module__), getattr(task, "__qualname__", ""))  # a partial has no name
     if not _travels_by_value(task.__module__) and stands_for(task):
-        # Looking a class method up gives it bound to its class, which pickle would not take for it.
+        # Looking a class method up returns it bound to its class, which pickle would refuse as a different object.
         return str(task.__qualname__) if _lookup(*name) is task else (_import_task, name)
     sending = _being_pickled.__dict__.setdefault("tokens", set())
     if token in sending:  # its function refers to itself
         return _receive_task, (type(task), token, captured, *name)
     sending.add(token)
     try:
-        # Pickled here and now, while the token says that we are inside.
+        # Pickled at once, while the token marks the task as being pickled.
         pickled = ByValue(state()).__reduce__()
     finally:
         sending.discard(token)
@@ -148,15 +149,15 @@ def _lookup(module: str, qualname: str) -> Any:
 
 
 def _import_task(module: str, qualname: str) -> Any:
-    """The task of a name that the sender knows can be imported."""
+    """The task of a name that the sender could import."""
     importlib.import_module(module)
     return find(module, qualname)
 
 
 def _receive_task(kind: type, token: str, captured: bytes, module: str, qualname: str) -> Any:
-    """The task of that name or token if there is one here, else an empty one that its state will fill."""
+    """The task of that name or token, if this process has it; else an empty one, which its state will fill."""
     found: Any = _own_tasks.get(token) or find(module, qualname)
-    # In a notebook, a cell may have been run anew.
+    # In a notebook, a cell may have run again and made another task of that name.
     if type(found) is not kind or (module in MAIN and getattr(found, "_token", None) != token):
         identity = f"{token}:{captured.hex()}"
         found = _received_tasks.get(identity)
@@ -166,9 +167,9 @@ def _receive_task(kind: type, token: str, captured: bytes, module: str, qualname
 
 
 def dumps(value: Any) -> bytes:
-    """Pickled, for another process, which need not have imported our script.
+    """*value* pickled for another process, which need not have imported the script of this one.
 
-    What plain pickle refuses (a lambda, a class inside a function) travels by value.
+    What plain pickle refuses (a lambda, a class inside a function) is pickled by value.
     """
     try:
         return _dump(_Pickler, value)
@@ -195,7 +196,7 @@ def _dump(pickler: Callable[..., Any], value: Any) -> bytes:
 
 
 def _reduce_by_value(obj: Any) -> Any:
-    """How a class or a function of the main module travels: with its name, and by value."""
+    """Reduce a class or function of the main module to its name and its value."""
     if not isinstance(obj, type | types.FunctionType) or not _travels_by_value(obj.__module__) or not stands_for(obj):
         return NotImplemented
     return _find_or_unpickle, (_lookup_module(obj.__module__), obj.__qualname__, id(obj), *ByValue(obj).__reduce__())
@@ -203,13 +204,13 @@ def _reduce_by_value(obj: Any) -> Any:
 
 def _find_or_unpickle(module: str, qualname: str, address: int, make: Callable[..., Any], args: tuple[Any, ...]) -> Any:
     found = find(module, qualname)
-    # In a notebook a cell may have been run anew: only a forked child has the very same object.
+    # In a notebook, a cell may have run again: only a forked child has the very same object, at the same address.
     if found is None or (module in MAIN and id(found) != address):
         return make(*args)()
     return found
 
 
 def unpickle_state(state: tuple[Callable[..., Any], tuple[Any, ...]]) -> Any:
-    """What `reduce` was given as state."""
+    """The state that was given to `reduce_task`."""
     make, args = state
     return make(*args)()

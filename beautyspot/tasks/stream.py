@@ -1,8 +1,8 @@
 """StreamTask: a generator whose items reach the caller as they come; the list of them is cached at its end.
 
 A stream holds its key from its first item to its end: another caller of the key waits, and then replays the cached
-items, or runs the function itself if the first reader has walked away. `peek` gives the list, `put` takes it, maps
-return it and viewers show it.
+items, or runs the function itself if the first reader stopped before the end. `peek` returns the list, `put` takes it,
+maps return it and viewers show it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ S = TypeVar("S")
 
 
 class Recording:
-    """The items that a stream has yielded, each serialized as it was then. As a context manager, it adds up time.
+    """The items that a stream has yielded, each serialized when it was yielded. As a context manager, it adds up time.
 
     Args:
         cache: The cache of the task.
@@ -62,7 +62,7 @@ class Recording:
         """Record an item.
 
         Raises:
-            SerializationError: If it cannot be serialized; the error carries *value*.
+            SerializationError: If *value* cannot be serialized; the error carries it.
         """
         self._items.append(self._cache.encode_item(value, len(self._items)))
 
@@ -85,15 +85,15 @@ class StreamLock:
         self._process = os.getpid()
 
     def pause(self) -> None:
-        """An item is handed out: the stream holds the key, and the code that reads the item does not."""
+        """Pause after an item: the stream holds the key, and the code that reads the item does not."""
         self._single_flight.pause_stream(self._key)
 
     def resume(self) -> None:
-        """The reader wants the next item, or the end."""
+        """Go on, since the reader asks for the next item or closes the stream."""
         self._single_flight.resume_stream(self._key)
 
     def release(self, release_key: Callable[[bytes], None]) -> None:
-        """Release the key; in a forked child, where the stream is a copy, the parent holds it."""
+        """Release the key with *release_key*, but not in a forked child: its stream is a copy, the parent holds it."""
         self._single_flight.unmark_held(self._key)
         if self._process == os.getpid():
             release_key(self._key)
@@ -118,12 +118,12 @@ class StreamTask(Task[P, list[T]]):
         return StreamCore(*parts._replace(function=lambda *args, **kwargs: list(parts.function(*args, **kwargs))))
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Generator[T, None, None]:  # type: ignore[override]
-        """The items, as the function yields them, or from the cache. Nothing runs before the first is asked for."""
+        """The items, as the function yields them, or from the cache. Nothing runs before the first one is requested."""
         self.core.keyer.values(args, kwargs)  # arguments that do not fit raise now, as with the function itself
         return self._stream(args, kwargs, fresh=False)
 
     def refresh(self, *args: P.args, **kwargs: P.kwargs) -> Generator[T, None, None]:  # type: ignore[override]
-        """The items of a new run, which replaces the cached result when it has come to its end."""
+        """The items of a new run, which replaces the cached result when it ends."""
         self.core.keyer.values(args, kwargs)
         return self._stream(args, kwargs, fresh=True)
 
