@@ -90,7 +90,16 @@ class Together(LoadScopeScheduling):
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Together:
+    config.option.loadscopereorder = False  # by the number of tests, which says little: the browser's are few and long
     return Together(config, log)
+
+
+# What takes a minute each begins first, and pages of the documentation are last: no process waits long for the other.
+FIRST = ["test_dashboard.py", "test_remote.py", "test_postgres.py", "test_adapters.py", "test_engines.py"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: FIRST.index(item.path.name) if item.path.name in FIRST else len(FIRST))
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
