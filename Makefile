@@ -9,19 +9,28 @@ unexport PYTHONDONTWRITEBYTECODE
 # Two tests at a time: most wait for a process, a server or a browser. `tests/conftest.py` says which stay together.
 AT_ONCE := -n 2
 
-.PHONY: demo test check unit slow docs bench lock clean
+.PHONY: demo test check ruff mypy pyright unit slow docs bench lock clean
 
 # The main job on real input: a first run, a second one, one that is killed half-way, and its resumption.
 demo: $(VENV)/ready
 	$(BIN)/python examples/demo.py
 
-# Linter, types, the whole test suite with the documentation's code, and the documentation itself.
-test: check unit docs
+# Linter, types, the documentation, and the whole test suite with the documentation's code. What uses one core each
+# is done two at a time; the tests alone, since they watch the clock.
+test: $(VENV)/ready
+	$(MAKE) -j 2 --output-sync=target mypy pyright $(VENV)/debian docs ruff
+	$(MAKE) unit
 
-check: $(VENV)/ready
+check: ruff mypy pyright
+
+ruff: $(VENV)/ready
 	$(BIN)/ruff check beautyspot adapters tests examples docs
 	$(BIN)/ruff format --check beautyspot adapters tests examples docs
+
+mypy: $(VENV)/ready
 	$(BIN)/mypy
+
+pyright: $(VENV)/ready
 	$(BIN)/pyright --warnings
 
 unit: $(VENV)/ready $(VENV)/debian

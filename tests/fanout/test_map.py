@@ -449,11 +449,12 @@ class TestAmap:
         assert isinstance(asyncio.run(bs.amap(fetch, [1, 0, 2], on_error="return"))[1], ZeroDivisionError)
 
     def test_cancelling_it_cancels_what_runs(self, project: bs.Project) -> None:
-        cancelled = 0
+        running = cancelled = 0
 
-        @project.task(ignore=("cancelled",))
+        @project.task(ignore=("running", "cancelled"))
         async def fetch(x: int) -> int:
-            nonlocal cancelled
+            nonlocal running, cancelled
+            running += 1
             try:
                 await asyncio.sleep(30)
             except asyncio.CancelledError:
@@ -462,8 +463,12 @@ class TestAmap:
             return x
 
         async def main() -> None:
-            with pytest.raises(TimeoutError):
-                await asyncio.wait_for(bs.amap(fetch, range(10), workers=4), 0.3)
+            mapping = asyncio.ensure_future(bs.amap(fetch, range(10), workers=4))
+            while running < 4:
+                await asyncio.sleep(0.01)
+            mapping.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await mapping
 
         asyncio.run(main())
         assert cancelled == 4

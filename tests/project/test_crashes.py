@@ -57,9 +57,7 @@ DAMAGES: dict[str, Callable[[bytes], bytes | None]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-@pytest.mark.parametrize(
-    ("project", "mmap"), [("sqlite", False), ("sqlite", True), ("postgres", False)], indirect=["project"]
-)
+@pytest.mark.parametrize(("project_index", "mmap"), [("sqlite", False), ("sqlite", True), ("postgres", False)])
 def test_a_damaged_blob_is_run_again_with_one_warning(
     project: bs.Project, count: Count, damage: str, mmap: bool
 ) -> None:
