@@ -383,7 +383,7 @@ def test_a_map_of_nothing_is_empty(project: bs.Project) -> None:
 @on_sqlite
 def test_a_map_of_what_is_no_iterable_says_what_to_write(project: bs.Project) -> None:
     task = project.task(lambda x, y=0: x + y)
-    with pytest.raises(TypeError, match=r"5 is none: write \[5\], or itertools\.repeat\(5\)"):
+    with pytest.raises(TypeError, match=r"5 is not iterable: write \[5\], or itertools\.repeat\(5\)"):
         bs.map(task, [1, 2], 5)  # type: ignore[arg-type]
     assert bs.map(task, [1, 2], itertools.repeat(5)) == [6, 7]
 
