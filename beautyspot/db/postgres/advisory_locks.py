@@ -40,13 +40,12 @@ _STATEMENT = """
 class _Request:
     """Keys whose locks one thread wants to acquire or to release, and those that it acquired."""
 
-    __slots__ = ("acquires", "done", "error", "granted", "keys")
+    __slots__ = ("acquires", "error", "granted", "keys")
 
     def __init__(self, keys: Iterable[bytes], acquires: bool) -> None:
         self.keys = list(keys)
         self.acquires = acquires
         self.granted: set[bytes] = set()
-        self.done = False
         self.error: Exception | None = None
 
 
@@ -63,7 +62,9 @@ class PostgresLocks(SurvivesFork):
         self.survive_forks()
 
     def _reset(self) -> None:
-        self._sending = threading.Lock()
+        # A stream that is collected as garbage releases its key in whatever thread runs then, in here as well.
+        self._sending = threading.RLock()
+        self._is_sending = False
         self._session: Connection[Any] | None = None
         self._process = 0  # the id of the server process that runs the session
         self._held: set[bytes] = set()
@@ -100,7 +101,12 @@ class PostgresLocks(SurvivesFork):
         self._waiting.append(request)
         try:
             with self._sending:
-                if not request.done:
+                if self._is_sending:  # in the middle of a statement of this thread, after which a release is sent
+                    if request.acquires:
+                        self._waiting.remove(request)
+                        raise IndexUnavailableError("no lock can be acquired while this thread acquires another one")
+                    return request
+                while self._waiting:
                     self._send_all()
         except BaseException:  # interrupted: no one else would release what is acquired for this request
             request.keys = []
@@ -116,6 +122,7 @@ class PostgresLocks(SurvivesFork):
         """Send the requests of all threads in one statement."""
         requests: list[_Request] = []
         before = set(self._held)
+        self._is_sending = True
         while self._waiting:
             requests.append(self._waiting.popleft())
         try:
@@ -135,8 +142,8 @@ class PostgresLocks(SurvivesFork):
                 request.granted.clear()
             self._waiting.extend(requests)
             raise
-        for request in requests:
-            request.done = True
+        finally:
+            self._is_sending = False
 
     def _grant(self, requests: list[_Request]) -> None:
         # Releases come first, since another thread may want to acquire the same lock.
