@@ -1,8 +1,10 @@
-"""One decorator makes a function's results durable.
+"""A cache on disk for the results of Python functions, made for batches that take hours or cost money.
 
-A call becomes a key (`keys`), a result becomes bytes (`serializer`), and both meet in an index (`db`) with
-large results beside it (`storage`). `results` keeps the two in step, `flight` lets one run at a time, `task`
-is what the decorator makes, `fanout` calls it many times, and `project` owns it all.
+A call becomes a key (`keys`), a result becomes bytes (`serialization`), and both are stored in an index (`db`), large
+results beside it (`storage`). `results` is the cache itself, where each key runs once at a time. `tasks` are what the
+decorators make, `limiter` paces their calls, `fanout` makes many, `maintenance` checks, moves and deletes results, and
+`project` builds the parts. All of them use `errors`, `protocols` and `_internal`; on top are `dashboard`, `cli`,
+`testing` and `adapters`.
 """
 
 from __future__ import annotations
