@@ -325,7 +325,7 @@ def _waits(thread: threading.Thread) -> bool:
     frame = sys._current_frames().get(thread.ident or 0)
     if frame is None:
         return False
-    return linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip() == "other.lock.acquire()"
+    return linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip() == "holder.lock.acquire()"
 
 
 def test_async_calls_that_wait_for_another_emit_wait_events(project: bs.Project, events: Events) -> None:
