@@ -1,4 +1,4 @@
-"""Quick calls of a map are kept together, and nobody notices but the clock."""
+"""Commit groups: quick calls of a map share a transaction, with the same results and errors as single calls."""
 
 import itertools
 import subprocess
@@ -16,7 +16,7 @@ from beautyspot.fanout.thread_pool import ThreadPool
 
 
 def transactions(project: bs.Project) -> list[int]:
-    """Numbers of records that are written together, from now on."""
+    """Return a list to which each write from now on appends its number of records."""
     sizes: list[int] = []
     upsert = project.db.upsert
 
@@ -37,35 +37,35 @@ def test_quick_calls_share_transactions(project: bs.Project) -> None:
     assert all(task.cached(x) for x in range(3000))
 
 
-def test_slow_calls_are_kept_one_by_one(project: bs.Project) -> None:
+def test_slow_calls_are_stored_one_by_one(project: bs.Project) -> None:
     sizes = transactions(project)
     bs.map(project.task(lambda x: time.sleep(0.01)), range(40), workers=4)
     assert sizes == [1] * 40
 
 
-def test_a_result_is_kept_before_it_is_handed_out(project: bs.Project) -> None:
+def test_a_result_is_stored_before_it_is_returned(project: bs.Project) -> None:
     task = project.task(lambda x: x)
     for x in bs.imap(task, range(2000), workers=3):
         assert task.cached(x)
 
 
-def test_quick_results_are_kept_while_a_slow_call_follows_them(project: bs.Project) -> None:
-    all_seen = threading.Event()
+def test_quick_results_are_stored_while_a_slow_call_follows_them(project: bs.Project) -> None:
+    all_read = threading.Event()
 
     def function(x: int) -> int:
         if x == 700:
-            assert all_seen.wait(30)
+            assert all_read.wait(30)
         return x
 
-    task = project.task(ignore=("all_seen",))(function)
+    task = project.task(ignore=("all_read",))(function)
     results = bs.imap(task, range(701), workers=2, ordered=False)
     assert sorted(itertools.islice(results, 700)) == list(range(700))
     assert all(task.cached(x) for x in range(700))
-    all_seen.set()
+    all_read.set()
     assert list(results) == [700]
 
 
-def test_calls_of_a_batch_that_a_slow_one_holds_up_run_elsewhere(project: bs.Project) -> None:
+def test_calls_held_up_by_a_slow_one_run_in_another_thread(project: bs.Project) -> None:
     others_done = threading.Event()
 
     def function(x: int) -> int:
@@ -100,26 +100,26 @@ def test_maps_inside_quick_maps_do_not_wait_for_each_other(project: bs.Project) 
 
 
 @pytest.mark.timeout(60)
-def test_threads_inside_quick_calls_do_not_wait_for_the_batch(project: bs.Project) -> None:
+def test_threads_inside_quick_calls_do_not_wait_for_the_commit_group(project: bs.Project) -> None:
     def function(x: int) -> int:
-        if x % 50 == 49:  # asks, in another thread, for what its own batch may hold
-            asked: list[int] = []
+        if x % 50 == 49:  # calls, in another thread, for a result that its own group may hold
+            results: list[int] = []
             context = __import__("contextvars").copy_context()
-            thread = threading.Thread(target=lambda: asked.append(context.run(task, x - 1)))
+            thread = threading.Thread(target=lambda: results.append(context.run(task, x - 1)))
             thread.start()
             thread.join()
-            return asked[0] + 1
+            return results[0] + 1
         return x
 
     task = project.task(ignore=("task",))(function)
     assert bs.map(task, range(1000), workers=2) == list(range(1000))
 
 
-def test_the_first_failure_stops_a_batch(project: bs.Project) -> None:
+def test_the_first_failure_stops_a_commit_group(project: bs.Project) -> None:
     ran = []
 
     def function(x: int) -> int:
-        ran.append(x)  # calls of a batch that is slow all at once are handed on, and run out of order
+        ran.append(x)  # calls of a group that becomes slow move to other threads, and run out of order
         if x >= 1000:
             raise ValueError(x)
         return x
@@ -133,7 +133,7 @@ def test_the_first_failure_stops_a_batch(project: bs.Project) -> None:
     assert not project.single_flight._in_flight
 
 
-def test_failures_in_a_batch_harm_no_other_call(project: bs.Project) -> None:
+def test_failures_in_a_commit_group_affect_no_other_call(project: bs.Project) -> None:
     task = project.task(lambda x: 1 / (x % 10))
     results = bs.map(task, range(1000), workers=2, on_error="return")
     assert sum(isinstance(result, ZeroDivisionError) for result in results) == 100
@@ -141,7 +141,7 @@ def test_failures_in_a_batch_harm_no_other_call(project: bs.Project) -> None:
     assert len(list(project.db.failures())) == 100  # type: ignore[attr-defined]
 
 
-def test_large_and_unkeepable_results_are_sorted_out(project: bs.Project) -> None:
+def test_large_and_unserializable_results_may_be_among_quick_ones(project: bs.Project) -> None:
     def function(x: int) -> object:
         return bytes(100_000) if x == 300 else (lambda: 1) if x == 301 else x
 
@@ -153,7 +153,7 @@ def test_large_and_unkeepable_results_are_sorted_out(project: bs.Project) -> Non
     assert len(list(project.storage.blobs())) == 1
 
 
-def test_results_that_cannot_be_written_are_handed_out_with_one_warning(tmp_path: Path) -> None:
+def test_results_that_cannot_be_written_are_returned_with_one_warning(tmp_path: Path) -> None:
     with bs.Project("p", db=tmp_path / "p.db") as project:
         task = project.task(lambda x: x)
         task(-1)
@@ -188,7 +188,7 @@ assert bs.map(outer, inputs, workers=4) == [(x * 7) % 400 + (x * 3) % 400 for x 
 
 
 @pytest.mark.timeout(30)
-def test_an_index_that_becomes_another_programs_ends_the_map_with_its_error(project: bs.Project) -> None:
+def test_an_index_that_becomes_foreign_ends_the_map_with_its_error(project: bs.Project) -> None:
     task = project.task(lambda x: x)
     bs.map(task, range(500), workers=2)
 

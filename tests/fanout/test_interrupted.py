@@ -1,4 +1,4 @@
-"""Ctrl-C, and the death of a caller, a worker or a cluster: what was running at most is lost, and nobody is left."""
+"""Interrupted maps: Ctrl-C or the death of the caller costs at most the calls in flight, and no process is left."""
 
 import contextlib
 import os
@@ -18,11 +18,11 @@ from tests.support.clusters import DaskCluster
 JOB = """
 import os, sys, time
 import beautyspot as bs
-PLACE = os.getcwd()
+DIRECTORY = os.getcwd()
 project = bs.Project("p", storage_path="blobs")
 @project.task(version="1")
 def work(x):
-    with open(f"{PLACE}/started/{x}", "w"): pass
+    with open(f"{DIRECTORY}/started/{x}", "w"): pass
     if LONG and x >= 20: time.sleep(60)
     time.sleep(0.02)
     return x
@@ -33,8 +33,8 @@ if __name__ == "__main__":
     except KeyboardInterrupt:
         print("interrupted", flush=True)
 """
-# Seconds from Ctrl-C to the end, many times what it takes: two for Ray, less than one for the others. Calls that are
-# long last a minute.
+# Seconds from Ctrl-C to the end, far above the usual time: two for Ray, less than one for the others. Long calls last a
+# minute.
 SOON = 30
 ENGINES = ("threads", "processes", "joblib", "dask", "dask cluster", "ray", "ray cluster")
 
@@ -56,8 +56,8 @@ def name(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def start(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> Any:
-    """Starts the job, and waits until some twenty calls have begun."""
-    setup, engine = "import polars", name  # which handles Ctrl-C too, and has waits without an end go on after it
+    """Return a function that starts the job and waits until some twenty calls have begun."""
+    setup, engine = "import polars", name  # polars handles Ctrl-C too: then waits without a timeout go on after it
     if name == "dask cluster":
         engine = request.getfixturevalue("four_workers").address
     elif name == "ray cluster":
@@ -83,14 +83,16 @@ def start(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> Any:
     return started
 
 
-def kept_in(place: Path) -> int:
-    check_index(place / "p.db")
-    with bs.Project("p", db=place / "p.db") as project:
+def count_cached(directory: Path) -> int:
+    check_index(directory / "p.db")
+    with bs.Project("p", db=directory / "p.db") as project:
         return len(list(project.db.summaries()))
 
 
 @pytest.mark.parametrize("long", [False, True])
-def test_ctrl_c_ends_soon_and_keeps_what_finished(start: Any, name: str, long: bool, tmp_path: Path) -> None:
+def test_ctrl_c_ends_a_map_soon_and_finished_calls_stay_cached(
+    start: Any, name: str, long: bool, tmp_path: Path
+) -> None:
     process = start(long)
     os.killpg(process.pid, signal.SIGINT)
     interrupted = time.monotonic()
@@ -98,32 +100,32 @@ def test_ctrl_c_ends_soon_and_keeps_what_finished(start: Any, name: str, long: b
     assert time.monotonic() - interrupted < SOON, err
     assert out == "interrupted\n", err
     wait_for_the_end_of({process.pid})  # no worker is left
-    time.sleep(0.5 if "cluster" in name else 0)  # whose workers are no children of the job
+    time.sleep(0.5 if "cluster" in name else 0)  # the workers of a cluster are no children of the job
     started = len(list((tmp_path / "started").iterdir()))
     assert started < 100
-    assert kept_in(tmp_path) >= started - 4 - (0 if long else 4)
+    assert count_cached(tmp_path) >= started - 4 - (0 if long else 4)
 
 
-def test_a_caller_that_was_killed_leaves_no_worker_and_goes_on_where_it_was(
+def test_a_killed_caller_leaves_no_worker_and_resumes_when_it_is_restarted(
     start: Any, name: str, tmp_path: Path
 ) -> None:
     process = start(False)
     process.kill()
     process.communicate()
-    if name == "ray":  # its workers end; its agents look after their parent, which a container may not bury
+    if name == "ray":  # its workers end; its agents wait for their parent, which a container may never reap
         time.sleep(4)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
     wait_for_the_end_of({process.pid})
     time.sleep(1 if "cluster" in name else 0)
     before = {path.name: path.stat().st_mtime for path in (tmp_path / "started").iterdir()}
-    kept = kept_in(tmp_path)
-    assert kept >= len(before) - 8
+    cached = count_cached(tmp_path)
+    assert cached >= len(before) - 8
     done = subprocess.run(
         [sys.executable, "job.py"], cwd=tmp_path, capture_output=True, text=True, timeout=60,
         env={**os.environ, "RAY_AUTH_MODE": "disabled"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert kept_in(tmp_path) == 400
-    again = [n for n, then in before.items() if (tmp_path / "started" / n).stat().st_mtime != then]
-    assert len(again) <= len(before) - kept  # nothing ran after the death of its caller, and nothing twice
+    assert count_cached(tmp_path) == 400
+    ran_again = [n for n, began in before.items() if (tmp_path / "started" / n).stat().st_mtime != began]
+    assert len(ran_again) <= len(before) - cached  # nothing ran after the caller's death, and no cached call again

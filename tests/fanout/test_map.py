@@ -1,4 +1,4 @@
-"""Maps: what is kept is recalled in bulk, equal inputs run once, and everything finished is kept."""
+"""Maps: cached results are read in bulk, equal inputs run once, and every finished call is stored."""
 
 import asyncio
 import concurrent.futures
@@ -89,10 +89,12 @@ def test_two_processes_that_map_the_same_inputs_share_the_work(tmp_path: Path) -
     assert [job.communicate()[1] for job in jobs] == ["", ""]
     shares = [len((tmp_path / f"ran{i}").read_text()) for i in range(2)]
     assert sum(shares) == 100
-    assert min(shares) > 20  # without passing what the other one runs, one of them waits most of the time
+    assert min(shares) > 20  # a process that did not skip the calls of the other one would wait most of the time
 
 
-def test_an_amap_passes_what_someone_else_runs_and_comes_back_to_it(project: bs.Project, count: Count) -> None:
+def test_an_amap_skips_a_call_that_another_coroutine_runs_and_comes_back_to_it(
+    project: bs.Project, count: Count
+) -> None:
     async def main() -> list[int]:
         last_has_run = asyncio.Event()
 
@@ -116,14 +118,16 @@ def test_an_amap_passes_what_someone_else_runs_and_comes_back_to_it(project: bs.
     assert sorted(map(int, count.lines)) == list(range(6))
 
 
-def test_an_imap_waits_for_what_someone_else_runs_when_its_turn_comes(project: bs.Project, count: Count) -> None:
-    gate = threading.Event()
+def test_an_imap_waits_for_a_call_that_another_thread_runs_when_its_turn_comes(
+    project: bs.Project, count: Count
+) -> None:
+    go_on = threading.Event()
 
-    @project.task(ignore="gate")
+    @project.task(ignore="go_on")
     def work(x: int) -> int:
         count(x)
         if x == 0:
-            assert gate.wait(30)
+            assert go_on.wait(30)
         return x
 
     other = threading.Thread(target=work, args=(0,))
@@ -131,16 +135,16 @@ def test_an_imap_waits_for_what_someone_else_runs_when_its_turn_comes(project: b
     while not len(count):
         time.sleep(0.01)
     results = bs.imap(work, itertools.count(), workers=2)
-    threading.Timer(0.3, gate.set).start()
+    threading.Timer(0.3, go_on.set).start()
     assert list(itertools.islice(results, 300)) == list(range(300))
     results.close()  # type: ignore[attr-defined]
     other.join()
     lines = list(map(int, count.lines))
     assert len(lines) == len(set(lines))
-    assert len(lines) < 300 + 200 + 20  # not far ahead of what was asked for
+    assert len(lines) < 300 + 200 + 20  # not far ahead of what was read
 
 
-def test_a_script_without_a_guard_is_told_what_is_missing(tmp_path: Path) -> None:
+def test_a_script_without_a_main_guard_gets_an_error_that_names_it(tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(
         "import multiprocessing\nmultiprocessing.set_start_method('spawn', force=True)\n"
         "import beautyspot as bs\nproject = bs.Project('p')\ntask = project.task(lambda x: x)\n"
@@ -199,7 +203,7 @@ def test_maps_inside_processes_work(project: bs.Project) -> None:
 
 
 @on_sqlite
-def test_workers_bounds_how_many_run_at_a_time(project: bs.Project) -> None:
+def test_workers_limits_the_calls_that_run_at_a_time(project: bs.Project) -> None:
     running, most, lock = 0, 0, threading.Lock()
 
     @project.task(ignore=("lock", "running", "most"))
@@ -234,11 +238,11 @@ def test_many_keys_are_looked_up_in_few_statements(project: bs.Project) -> None:
     reader.set_trace_callback(statements.append)
     assert bs.map(task, range(10_000)) == list(range(10_000))
     reader.set_trace_callback(None)
-    assert len(statements) <= 100  # some twenty; a block is the longer, the quicker the one before it was read
+    assert len(statements) <= 100  # some twenty: a block that was read quickly is followed by a longer one
 
 
 @pytest.mark.parametrize("project_index", ["sqlite"])
-def test_kept_blobs_are_read_one_at_a_time(project: bs.Project) -> None:
+def test_cached_blobs_are_read_one_at_a_time(project: bs.Project) -> None:
     task = project.task(lambda x: bytes([x]) * 100_000)
     list(bs.imap(task, range(50)))
     blobs = 0
@@ -257,21 +261,21 @@ def test_kept_blobs_are_read_one_at_a_time(project: bs.Project) -> None:
 
 
 @pytest.mark.parametrize("project_index", ["postgres"])
-def test_kept_blobs_come_several_at_a_time_over_a_network(project: bs.Project) -> None:
+def test_cached_blobs_are_read_several_at_a_time_over_a_network(project: bs.Project) -> None:
     task = project.task(lambda x: bytes([x]) * 100_000)
     expected = bs.map(task, range(40))
     load, lock = project.storage.load, threading.Lock()
-    under_way = most = begun = 0
+    reading = most = begun = 0
 
     def counted(location: str, size: int) -> bytearray:
-        nonlocal under_way, most, begun
+        nonlocal reading, most, begun
         with lock:
-            under_way, begun = under_way + 1, begun + 1
-            most = max(most, under_way)
+            reading, begun = reading + 1, begun + 1
+            most = max(most, reading)
         time.sleep(0.02)
         content = load(location, size)
         with lock:
-            under_way -= 1
+            reading -= 1
         return content
 
     project.storage.load = counted  # type: ignore[method-assign]
@@ -292,23 +296,23 @@ def test_kept_blobs_come_several_at_a_time_over_a_network(project: bs.Project) -
     assert 3 <= most <= 8
 
 
-def test_a_kept_result_is_handed_out_before_the_next_input_is_asked_for(project: bs.Project) -> None:
-    asked = []
+def test_a_cached_result_is_returned_before_the_next_input_is_read(project: bs.Project) -> None:
+    read = []
 
     def inputs() -> Iterator[int]:
         for i in range(3):
-            asked.append(i)
+            read.append(i)
             yield i
 
     task = project.task(lambda x: x)
     task(0)
     results = bs.imap(task, inputs())
     assert next(results) == 0
-    assert asked == [0]
+    assert read == [0]
     assert list(results) == [1, 2]
 
 
-def test_an_ordered_imap_is_not_far_ahead_of_a_slow_head(project: bs.Project) -> None:
+def test_an_ordered_imap_does_not_run_far_ahead_of_a_slow_first_call(project: bs.Project) -> None:
     started: list[int] = []
 
     def function(x: int) -> int:
@@ -323,7 +327,7 @@ def test_an_ordered_imap_is_not_far_ahead_of_a_slow_head(project: bs.Project) ->
     results.close()  # type: ignore[attr-defined]
 
 
-def test_walking_away_keeps_what_was_running(project: bs.Project) -> None:
+def test_calls_that_run_when_an_imap_is_abandoned_are_stored(project: bs.Project) -> None:
     def function(x: int) -> int:
         time.sleep(0.05)
         return x
@@ -336,12 +340,12 @@ def test_walking_away_keeps_what_was_running(project: bs.Project) -> None:
     import gc
 
     gc.collect()
-    kept = sum(task.cached(x) for x in range(100))
-    assert 4 <= kept <= 16
+    cached = sum(task.cached(x) for x in range(100))
+    assert 4 <= cached <= 16
 
 
 @on_sqlite
-def test_a_plain_function_is_told_how_to_become_a_task(project: bs.Project) -> None:
+def test_mapping_a_plain_function_is_an_error_that_names_the_cure(project: bs.Project) -> None:
     def function(x: int) -> int:
         return x
 
@@ -351,7 +355,7 @@ def test_a_plain_function_is_told_how_to_become_a_task(project: bs.Project) -> N
 
 
 @on_sqlite
-def test_an_async_task_is_told_where_it_belongs(project: bs.Project) -> None:
+def test_mapping_a_task_of_the_wrong_kind_is_an_error_that_names_the_cure(project: bs.Project) -> None:
     @project.task
     async def fetch(x: int) -> int:
         return x
@@ -366,7 +370,7 @@ def test_an_async_task_is_told_where_it_belongs(project: bs.Project) -> None:
     "options", [{"workers": 0}, {"workers": 2.5}, {"on_error": "ignore"}, {"engine": "fibres"}, {"engine": 3}]
 )
 @on_sqlite
-def test_an_option_that_cannot_work_is_an_error(project: bs.Project, options: dict[str, Any]) -> None:
+def test_an_invalid_option_is_an_error(project: bs.Project, options: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError):
         bs.map(project.task(lambda x: x), [1], **options)
 
@@ -381,7 +385,7 @@ def test_a_map_of_nothing_is_empty(project: bs.Project) -> None:
 
 
 @on_sqlite
-def test_a_map_of_what_is_no_iterable_says_what_to_write(project: bs.Project) -> None:
+def test_mapping_over_no_iterable_is_an_error_that_names_the_cure(project: bs.Project) -> None:
     task = project.task(lambda x, y=0: x + y)
     with pytest.raises(TypeError, match=r"5 is not iterable: write \[5\], or itertools\.repeat\(5\)"):
         bs.map(task, [1, 2], 5)  # type: ignore[arg-type]
@@ -389,7 +393,7 @@ def test_a_map_of_what_is_no_iterable_says_what_to_write(project: bs.Project) ->
 
 
 @on_sqlite
-def test_an_input_that_raises_ends_the_map(project: bs.Project) -> None:
+def test_an_input_iterator_that_raises_ends_the_map(project: bs.Project) -> None:
     def inputs() -> Iterator[int]:
         yield 1
         raise OSError("input broke")
@@ -398,8 +402,8 @@ def test_an_input_that_raises_ends_the_map(project: bs.Project) -> None:
         list(bs.imap(project.task(lambda x: x), inputs()))
 
 
-def until_free(project: bs.Project) -> None:
-    """Wait until no key is under way; over a network it is given back a moment later."""
+def wait_until_all_released(project: bs.Project) -> None:
+    """Wait until no key is in flight; over a network, locks are released a moment after the call."""
     end = time.monotonic() + 30
     while project.single_flight._in_flight and time.monotonic() < end:
         time.sleep(0.01)
@@ -407,7 +411,7 @@ def until_free(project: bs.Project) -> None:
 
 
 class TestAmap:
-    def test_results_stand_in_the_order_of_the_inputs(self, project: bs.Project, count: Count) -> None:
+    def test_results_are_in_the_order_of_the_inputs(self, project: bs.Project, count: Count) -> None:
         @project.task
         async def fetch(x: int) -> int:
             count()
@@ -419,7 +423,7 @@ class TestAmap:
         assert len(count) == 25
 
     @on_sqlite
-    def test_workers_bounds_how_many_run(self, project: bs.Project) -> None:
+    def test_workers_limits_the_calls_that_run_concurrently(self, project: bs.Project) -> None:
         running = most = 0
 
         @project.task(ignore=("running", "most"))
@@ -448,7 +452,7 @@ class TestAmap:
         assert caught.value.results == {0: 1.0, 2: 0.5}
         assert isinstance(asyncio.run(bs.amap(fetch, [1, 0, 2], on_error="return"))[1], ZeroDivisionError)
 
-    def test_cancelling_it_cancels_what_runs(self, project: bs.Project) -> None:
+    def test_cancelling_it_cancels_the_running_calls(self, project: bs.Project) -> None:
         running = cancelled = 0
 
         @project.task(ignore=("running", "cancelled"))
@@ -472,10 +476,10 @@ class TestAmap:
 
         asyncio.run(main())
         assert cancelled == 4
-        until_free(project)
+        wait_until_all_released(project)
 
 
-def test_a_plan_tells_what_a_map_would_do(project: bs.Project) -> None:
+def test_a_plan_counts_what_a_map_would_run(project: bs.Project) -> None:
     def function(x: int) -> int:
         time.sleep(0.02)
         if x == 9:
@@ -493,7 +497,9 @@ def test_a_plan_tells_what_a_map_would_do(project: bs.Project) -> None:
 
 
 @on_sqlite
-def test_the_bar_counts_kept_run_and_failed(project: bs.Project, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_progress_bar_counts_cached_run_and_failed_calls(
+    project: bs.Project, capsys: pytest.CaptureFixture[str]
+) -> None:
     task = project.task(lambda x: 1 / x)
     bs.map(task, range(1, 6), progress=False)
     assert capsys.readouterr().err == ""
@@ -502,11 +508,11 @@ def test_the_bar_counts_kept_run_and_failed(project: bs.Project, capsys: pytest.
     assert "10/10" in last
     assert "kept=5, run=4, failed=1" in last
     bs.map(task, range(1, 6))
-    assert capsys.readouterr().err == ""  # this is no terminal
+    assert capsys.readouterr().err == ""  # standard error is no terminal here
 
 
 @on_sqlite
-def test_kept_inputs_do_not_distort_the_time_left(project: bs.Project) -> None:
+def test_hits_do_not_distort_the_time_left(project: bs.Project) -> None:
     from beautyspot.fanout.progress import Progress
 
     progress = Progress(project.task(lambda x: x).core, 1000, True)
@@ -519,7 +525,7 @@ def test_kept_inputs_do_not_distort_the_time_left(project: bs.Project) -> None:
     progress.close()
 
 
-def test_the_progress_of_a_long_map_is_noted_for_viewers(project: bs.Project) -> None:
+def test_the_progress_of_a_long_map_is_recorded_for_viewers(project: bs.Project) -> None:
     seen = []
 
     def function(x: int) -> int:
@@ -529,9 +535,9 @@ def test_the_progress_of_a_long_map_is_noted_for_viewers(project: bs.Project) ->
 
     task = project.task(ignore=("seen", "project"))(function)
     bs.map(task, range(8), workers=2)
-    (noted,) = project.db.maps()  # type: ignore[attr-defined]
-    assert (noted.total, noted.run, noted.failed) == (8, 8, 0)
-    assert noted.ended is not None
+    (recorded,) = project.db.maps()  # type: ignore[attr-defined]
+    assert (recorded.total, recorded.run, recorded.failed) == (8, 8, 0)
+    assert recorded.ended is not None
     assert seen
     assert seen[0].ended is None
 
@@ -550,7 +556,7 @@ def test_processes_start_with_the_method_of_multiprocessing() -> None:
 
 
 @on_sqlite
-def test_a_failure_names_the_input_that_made_it(project: bs.Project) -> None:
+def test_a_failure_names_its_input(project: bs.Project) -> None:
     @project.task
     def divide(a: int, b: int = 3) -> float:
         return b / a
@@ -563,7 +569,7 @@ def test_a_failure_names_the_input_that_made_it(project: bs.Project) -> None:
 
 
 @on_sqlite
-def test_an_engine_that_is_misspelt_is_told_the_name_that_is_meant(project: bs.Project) -> None:
+def test_a_misspelt_engine_is_an_error_that_suggests_a_name(project: bs.Project) -> None:
     with pytest.raises(
         ConfigurationError, match=r"known as 'process', did you mean 'processes'\? Known are dask, joblib, p"
     ):

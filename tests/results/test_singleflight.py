@@ -1,4 +1,4 @@
-"""One execution per key at a time, over threads, tasks and processes, however its owner ends."""
+"""Single flight: one execution per key at a time across threads, coroutines and processes, however it ends."""
 
 import asyncio
 import os
@@ -18,6 +18,7 @@ from beautyspot.testing import Count
 
 
 def in_threads(number: int, function: Any) -> list[Any]:
+    """Call a function in several threads at once; return their results and exceptions."""
     results: list[Any] = [None] * number
 
     def run(i: int) -> None:
@@ -34,9 +35,9 @@ def in_threads(number: int, function: Any) -> list[Any]:
     return results
 
 
-@pytest.mark.parametrize("place", ["p.db", "memory://"])
-def test_threads_that_ask_together_share_one_run(place: str, count: Count) -> None:
-    with bs.Project("p", db=place) as project:
+@pytest.mark.parametrize("db", ["p.db", "memory://"])
+def test_concurrent_threads_share_one_run(db: str, count: Count) -> None:
+    with bs.Project("p", db=db) as project:
 
         @project.task
         def slow(x: int) -> list[int]:
@@ -50,7 +51,7 @@ def test_threads_that_ask_together_share_one_run(place: str, count: Count) -> No
         assert len(count) == 1
 
 
-def test_coroutines_that_ask_together_share_one_run(project: bs.Project, count: Count) -> None:
+def test_concurrent_coroutines_share_one_run(project: bs.Project, count: Count) -> None:
     @project.task
     async def slow(x: int) -> int:
         count()
@@ -75,7 +76,7 @@ def test_event_loops_in_threads_share_one_run(project: bs.Project, count: Count)
     assert len(count) == 1
 
 
-def test_a_runner_that_fails_lets_the_next_one_run(project: bs.Project, count: Count) -> None:
+def test_when_a_call_fails_a_waiting_one_runs(project: bs.Project, count: Count) -> None:
     @project.task
     def flaky(x: int) -> int:
         count()
@@ -90,7 +91,7 @@ def test_a_runner_that_fails_lets_the_next_one_run(project: bs.Project, count: C
     assert len(count) == 3
 
 
-def test_cancelling_one_waiter_harms_no_other(project: bs.Project, count: Count) -> None:
+def test_cancelling_a_waiting_call_affects_no_other(project: bs.Project, count: Count) -> None:
     @project.task
     async def slow(x: int) -> int:
         count()
@@ -109,7 +110,7 @@ def test_cancelling_one_waiter_harms_no_other(project: bs.Project, count: Count)
     assert len(count) == 1
 
 
-def test_cancelling_the_runner_lets_the_next_one_run(project: bs.Project, count: Count) -> None:
+def test_when_the_running_call_is_cancelled_a_waiting_one_runs(project: bs.Project, count: Count) -> None:
     @project.task
     async def slow(x: int) -> int:
         count()
@@ -130,7 +131,7 @@ def test_cancelling_the_runner_lets_the_next_one_run(project: bs.Project, count:
     assert len(count) == 2
 
 
-def test_a_result_is_kept_although_its_caller_was_cancelled_while_it_was_written(project: bs.Project) -> None:
+def test_a_result_is_stored_though_its_caller_is_cancelled_during_the_write(project: bs.Project) -> None:
     @project.task
     async def large(x: int) -> bytes:
         return bytes(30_000_000)
@@ -164,7 +165,7 @@ def test_a_task_that_calls_itself_with_its_own_arguments_is_an_error(project: bs
         endless(1)
 
 
-def test_a_task_may_call_another_one_and_itself(project: bs.Project) -> None:
+def test_a_task_may_call_itself_with_other_arguments(project: bs.Project) -> None:
     @project.task
     def fibonacci(n: int) -> int:
         return n if n < 2 else fibonacci(n - 1) + fibonacci(n - 2)
@@ -201,7 +202,7 @@ def wait_for_lines(path: Path, number: int, seconds: float = 60) -> None:
     raise AssertionError(f"{path} has not {number} lines after {seconds} s")
 
 
-def test_processes_that_ask_together_share_one_run(tmp_path: Path) -> None:
+def test_concurrent_processes_share_one_run(tmp_path: Path) -> None:
     processes = [start("print(slow(1, 1.0))", tmp_path) for _ in range(5)]
     for process in processes:
         out, err = process.communicate(timeout=60)
@@ -233,31 +234,31 @@ asyncio.run(main())
     assert len((tmp_path / "count.txt").read_text().splitlines()) == 1
 
 
-def test_a_killed_owner_is_replaced_at_once(tmp_path: Path) -> None:
-    owner = start("slow(1, 60)", tmp_path)
+def test_the_lock_of_a_killed_process_is_released_at_once(tmp_path: Path) -> None:
+    holder = start("slow(1, 60)", tmp_path)
     wait_for_lines(tmp_path / "count.txt", 1)
     waiter = start("import time; s = time.monotonic(); print(slow(1, seconds=60) if 0 else slow(1, 60))", tmp_path)
     time.sleep(0.5)
     assert waiter.poll() is None
     killed = time.monotonic()
-    os.kill(owner.pid, signal.SIGKILL)
-    owner.communicate()
+    os.kill(holder.pid, signal.SIGKILL)
+    holder.communicate()
     wait_for_lines(tmp_path / "count.txt", 2)
     assert time.monotonic() - killed < 20  # of the minute that the call lasts
     waiter.kill()
     waiter.communicate()
 
 
-def test_a_living_owner_is_waited_for(tmp_path: Path) -> None:
-    owner = start("slow(1, 3)", tmp_path)
+def test_a_call_waits_while_another_process_holds_the_lock(tmp_path: Path) -> None:
+    holder = start("slow(1, 3)", tmp_path)
     wait_for_lines(tmp_path / "count.txt", 1)
     waiter = start("print(slow(1, 3))", tmp_path)
     assert waiter.communicate(timeout=60)[0] == "1\n"
-    owner.communicate()
+    holder.communicate()
     assert len((tmp_path / "count.txt").read_text().splitlines()) == 1
 
 
-def test_a_child_that_is_forked_while_a_call_runs_does_not_hold_its_key(tmp_path: Path) -> None:
+def test_a_child_forked_while_a_call_runs_does_not_hold_its_lock(tmp_path: Path) -> None:
     code = """
 import threading, os, time
 thread = threading.Thread(target=slow, args=(1, 0.5)); thread.start()
@@ -275,7 +276,7 @@ os.kill(pid, 9)
     assert again.communicate(timeout=30)[0] == "1\n"
 
 
-def test_an_index_is_used_by_parent_and_child_after_a_fork(project: bs.Project) -> None:
+def test_parent_and_child_can_use_the_index_after_a_fork(project: bs.Project) -> None:
     @project.task
     def double(x: int) -> int:
         return 2 * x
@@ -298,7 +299,7 @@ def test_an_index_is_used_by_parent_and_child_after_a_fork(project: bs.Project) 
     assert all(double.cached(i) for i in range(60))
 
 
-def test_forks_in_the_middle_of_writing_threads_harm_nobody(project: bs.Project) -> None:
+def test_a_process_can_be_forked_while_its_threads_write(project: bs.Project) -> None:
     double = project.task(lambda x: 2 * x)
     stop = threading.Event()
 
@@ -330,7 +331,7 @@ def test_forks_in_the_middle_of_writing_threads_harm_nobody(project: bs.Project)
             thread.join()
 
 
-def test_a_child_that_is_forked_while_a_key_is_computed_for_the_first_time_computes_it_too(tmp_path: Path) -> None:
+def test_a_child_forked_while_the_first_key_is_computed_can_compute_it_too(tmp_path: Path) -> None:
     script = textwrap.dedent("""
         import os, threading
         import beautyspot as bs

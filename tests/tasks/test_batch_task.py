@@ -1,4 +1,4 @@
-"""A batch task is called with what is not kept, and each item's result is kept under its own input."""
+"""A batch task runs with the items that are not cached, and the result of each item is cached under its own key."""
 
 import asyncio
 import pickle
@@ -25,7 +25,7 @@ from tests.support.marks import on_sqlite
 
 
 class Lengths:
-    """A batch task that gives lengths, and the lists with which its function was called."""
+    """A batch task that returns lengths, and the lists that its function was called with."""
 
     def __init__(self, project: bs.Project, **options: Any) -> None:
         self.lists: list[list[str]] = []
@@ -38,7 +38,7 @@ class Lengths:
         self.task = lengths
 
 
-def test_only_what_is_not_kept_runs_in_lists_of_at_most_size(project: bs.Project) -> None:
+def test_only_misses_run_in_lists_of_at_most_size_items(project: bs.Project) -> None:
     lengths = Lengths(project, size=3)
     assert lengths.task(["a", "bb"]) == [1, 2]
     assert lengths.task(["ccc", "a", "dd", "bb", "e", "ffff", "g"]) == [3, 1, 2, 2, 1, 4, 1]
@@ -47,7 +47,7 @@ def test_only_what_is_not_kept_runs_in_lists_of_at_most_size(project: bs.Project
     assert len(lengths.lists) == 3
 
 
-def test_equal_items_run_once_and_give_results_of_their_own(project: bs.Project) -> None:
+def test_equal_items_run_once_and_get_separate_results(project: bs.Project) -> None:
     seen: list[int] = []
 
     @project.batch_task(ignore="seen")
@@ -67,7 +67,7 @@ def test_equal_items_run_once_and_give_results_of_their_own(project: bs.Project)
     [("a", "bb"), (x for x in ["a", "bb"]), np.array(["a", "bb"]), pd.Series(["a", "bb"]), {"a": 0, "bb": 1}.keys()],
     ids=lambda given: type(given).__name__,
 )
-def test_any_iterable_is_taken_in_and_given_as_a_list(given: Any, tmp_path: Path) -> None:
+def test_any_iterable_is_passed_on_as_a_list(given: Any, tmp_path: Path) -> None:
     with bs.Project("p") as project:
         lengths = Lengths(project)
         assert lengths.task(given) == [1, 2]
@@ -75,7 +75,7 @@ def test_any_iterable_is_taken_in_and_given_as_a_list(given: Any, tmp_path: Path
 
 
 @pytest.mark.parametrize("given", ["text", b"bytes", {"a": 1}, 3, None])
-def test_what_is_no_list_is_refused_and_the_cure_is_named(given: Any) -> None:
+def test_an_argument_that_is_no_list_is_an_error_that_names_the_cure(given: Any) -> None:
     with bs.Project("p") as project:
         with pytest.raises(TypeError, match=r"takes a list of items as 'texts' and got .*write lengths\(\[\.\.\.\]\)"):
             Lengths(project).task(given)
@@ -84,7 +84,7 @@ def test_what_is_no_list_is_refused_and_the_cure_is_named(given: Any) -> None:
 
 
 @on_sqlite
-def test_further_arguments_identify_the_call_of_an_item_however_they_are_passed(project: bs.Project) -> None:
+def test_other_arguments_are_part_of_the_key_of_each_item(project: bs.Project) -> None:
     lengths = Lengths(project)
     task: Any = lengths.task
     assert task(["a"], 2) == task(["a"], scale=2) == task(texts=["a"], scale=2) == task(scale=2, texts=["a"]) == [2]
@@ -92,7 +92,7 @@ def test_further_arguments_identify_the_call_of_an_item_however_they_are_passed(
     assert lengths.lists == [["a"], ["a"]]
 
 
-def test_the_list_is_the_first_argument_that_is_annotated_so_or_the_one_that_is_named() -> None:
+def test_the_list_is_the_first_argument_annotated_as_one_or_the_one_named_by_batch() -> None:
     with bs.Project("p") as project:
 
         @project.batch_task
@@ -114,7 +114,7 @@ def test_the_list_is_the_first_argument_that_is_annotated_so_or_the_one_that_is_
 
 
 @on_sqlite
-def test_methods_of_every_kind_are_batch_tasks(project: bs.Project) -> None:
+def test_methods_of_every_kind_can_be_batch_tasks(project: bs.Project) -> None:
     class Model:
         def __init__(self, factor: int) -> None:
             self.factor = factor
@@ -193,9 +193,7 @@ def test_the_other_methods_take_one_item_in_place_of_the_list(project: bs.Projec
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_what_is_not_one_result_for_each_item_is_an_error_and_nothing_of_it_is_kept(
-    returned: Any, message: str
-) -> None:
+def test_anything_but_one_result_for_each_item_is_an_error_and_not_cached(returned: Any, message: str) -> None:
     with bs.Project("p") as project:
 
         @project.batch_task(ignore="returned")
@@ -221,7 +219,7 @@ def test_an_array_of_rows_is_one_result_for_each_item(project: bs.Project) -> No
         assert {row.dtype for row in results} == {np.dtype("float32")}
 
 
-def test_what_earlier_batches_gave_is_kept_when_one_fails(project: bs.Project) -> None:
+def test_results_of_earlier_batches_stay_cached_when_one_fails(project: bs.Project) -> None:
     error = ValueError("the third batch")
 
     @project.batch_task(size=2, ignore="error")
@@ -240,7 +238,7 @@ def test_what_earlier_batches_gave_is_kept_when_one_fails(project: bs.Project) -
     project.single_flight.release_many([bytes.fromhex(fails.key(x)) for x in range(8)])
 
 
-def test_each_batch_is_kept_in_one_transaction_before_the_next_begins(project: bs.Project) -> None:
+def test_each_batch_is_stored_in_one_transaction_before_the_next_begins(project: bs.Project) -> None:
     sizes = transactions(project)
     kept: list[bool] = []
 
@@ -255,7 +253,7 @@ def test_each_batch_is_kept_in_one_transaction_before_the_next_begins(project: b
     assert kept == [True] * 3
 
 
-def test_large_results_are_blobs_and_go_when_they_are_replaced(project: bs.Project) -> None:
+def test_large_results_are_blobs_that_are_deleted_when_replaced(project: bs.Project) -> None:
     @project.batch_task(ttl=1000)
     def large(xs: list[int]) -> list[bytes]:
         return [bytes([x]) * (10 if x < 2 else 200_000) for x in xs]
@@ -272,7 +270,7 @@ def test_large_results_are_blobs_and_go_when_they_are_replaced(project: bs.Proje
     assert len(list(project.storage.blobs())) == 2
 
 
-def test_an_item_whose_time_is_over_runs_again(project: bs.Project) -> None:
+def test_an_expired_item_runs_again(project: bs.Project) -> None:
     lengths = Lengths(project, ttl=0.2)
     lengths.task(["a", "bb"])
     time.sleep(0.3)
@@ -280,7 +278,7 @@ def test_an_item_whose_time_is_over_runs_again(project: bs.Project) -> None:
     assert lengths.lists == [["a", "bb"]] * 2
 
 
-def test_a_version_and_dependencies_count_for_each_item(project: bs.Project) -> None:
+def test_version_and_dependencies_are_part_of_the_key_of_each_item(project: bs.Project) -> None:
     def helper(x: int) -> int:
         return x
 
@@ -297,7 +295,7 @@ def test_a_version_and_dependencies_count_for_each_item(project: bs.Project) -> 
 
 
 @on_sqlite
-def test_a_key_of_ones_own_is_asked_about_each_item(project: bs.Project, tmp_path: Path) -> None:
+def test_a_key_function_is_called_with_each_item(project: bs.Project, tmp_path: Path) -> None:
     seen: list[Any] = []
 
     @project.batch_task(key=lambda users: users["id"], ignore="seen")
@@ -320,7 +318,7 @@ def test_a_key_of_ones_own_is_asked_about_each_item(project: bs.Project, tmp_pat
 
 
 @on_sqlite
-def test_a_list_where_one_item_is_asked_for_is_an_error(project: bs.Project) -> None:
+def test_a_list_where_one_item_is_expected_is_an_error(project: bs.Project) -> None:
     @project.batch_task
     def embed(texts: list[str]) -> list[int]:
         return [len(text) for text in texts]
@@ -348,7 +346,7 @@ def test_a_list_where_one_item_is_asked_for_is_an_error(project: bs.Project) -> 
     assert total.cached([1, 2])
 
 
-def test_one_result_that_cannot_be_serialized_costs_none_of_the_others(project: bs.Project) -> None:
+def test_the_other_results_are_cached_when_one_cannot_be_serialized(project: bs.Project) -> None:
     @project.batch_task
     def some(xs: list[int]) -> list[Any]:
         return [threading.Lock() if x == 2 else x for x in xs]
@@ -360,7 +358,7 @@ def test_one_result_that_cannot_be_serialized_costs_none_of_the_others(project: 
     assert [some.cached(x) for x in (1, 2, 3)] == [True, False, True]
 
 
-def test_results_that_cannot_be_written_are_returned_all_the_same(tmp_path: Path) -> None:
+def test_results_that_cannot_be_written_are_returned_with_a_warning(tmp_path: Path) -> None:
     Path("in_the_way").write_text("")
     with bs.Project("p", storage_path="in_the_way") as project:
 
@@ -372,7 +370,7 @@ def test_results_that_cannot_be_written_are_returned_all_the_same(tmp_path: Path
             assert same([1, 2, 1]) == [1, 2, 1]
 
 
-def test_an_index_that_cannot_be_reached_does_not_break_up_the_batches() -> None:
+def test_batches_stay_whole_when_the_index_is_unreachable() -> None:
     with bs.Project("p", db="postgresql://nobody@127.0.0.1:9/none?timeout=0.1", storage_path="blobs") as project:
         lengths = Lengths(project, size=4)
         with pytest.warns(bs.BeautyspotWarning):
@@ -380,7 +378,7 @@ def test_an_index_that_cannot_be_reached_does_not_break_up_the_batches() -> None
         assert lengths.lists == [["a", "b", "c", "d"], ["e"]]
 
 
-def test_an_item_that_cannot_be_keyed_is_named_by_its_place() -> None:
+def test_an_unkeyable_item_is_named_by_its_position() -> None:
     with bs.Project("p") as project:
         task: Any = Lengths(project).task
         with pytest.raises(bs.UnkeyableError, match=r"lengths, argument 'texts'\[1\]\['lock'\]: a _thread.lock"):
@@ -400,7 +398,7 @@ def test_an_item_that_cannot_be_keyed_is_named_by_its_place() -> None:
         ({"deps": [len], "version": "auto"}, "deps names <built-in function len>"),
     ],
 )
-def test_options_that_cannot_apply_are_refused(options: dict[str, Any], message: str) -> None:
+def test_invalid_options_are_errors(options: dict[str, Any], message: str) -> None:
     def function(texts: list[str], model: str = "", more: str = "", *rest: str) -> list[str]:
         return texts
 
@@ -408,7 +406,7 @@ def test_options_that_cannot_apply_are_refused(options: dict[str, Any], message:
         project.batch_task(**options)(function)
 
 
-def test_functions_that_take_or_give_no_list_are_refused() -> None:
+def test_functions_that_take_or_return_no_list_are_refused() -> None:
     def generator(texts: list[str]) -> Any:
         yield from texts
 
@@ -421,7 +419,7 @@ def test_functions_that_take_or_give_no_list_are_refused() -> None:
         make(3)
 
 
-def test_a_limiter_below_is_asked_once_a_list_and_gets_the_list() -> None:
+def test_a_limiter_below_is_charged_once_per_list() -> None:
     with bs.Project("p", tpm=60_000_000, limiter_uri="memory://") as project:
         costs: list[int] = []
 
@@ -442,7 +440,7 @@ def test_a_limiter_below_is_asked_once_a_list_and_gets_the_list() -> None:
         assert costs == [2, 1]
 
 
-def test_a_batch_task_that_travels_keeps_its_keys_and_options(project: bs.Project) -> None:
+def test_a_pickled_batch_task_has_the_same_keys_and_options(project: bs.Project) -> None:
     @project.batch_task(size=3)
     def same(xs: list[int]) -> list[int]:
         return xs
@@ -459,10 +457,10 @@ def test_a_batch_task_that_travels_keeps_its_keys_and_options(project: bs.Projec
 
 
 @on_sqlite
-def test_whoever_listens_is_told_of_each_item(project: bs.Project) -> None:
-    told: list[tuple[str, str]] = []
+def test_events_are_emitted_for_each_item(project: bs.Project) -> None:
+    emitted: list[tuple[str, str]] = []
     for kind in ("hit", "miss", "run", "keep", "error"):
-        project.on(kind, lambda event: told.append((event.kind, event.key)))  # type: ignore[arg-type]
+        project.on(kind, lambda event: emitted.append((event.kind, event.key)))  # type: ignore[arg-type]
 
     @project.batch_task
     def same(xs: list[int]) -> list[Any]:
@@ -470,20 +468,20 @@ def test_whoever_listens_is_told_of_each_item(project: bs.Project) -> None:
 
     same([1, 2])
     keys = [same.key(x) for x in (1, 2, 3)]
-    assert [key for kind, key in told if kind == "miss"] == keys[:2]
-    assert [key for kind, key in told if kind == "run"] == keys[:2]
-    assert [key for kind, key in told if kind == "keep"] == keys[:2]
-    told.clear()
+    assert [key for kind, key in emitted if kind == "miss"] == keys[:2]
+    assert [key for kind, key in emitted if kind == "run"] == keys[:2]
+    assert [key for kind, key in emitted if kind == "keep"] == keys[:2]
+    emitted.clear()
     same([2, 2])
-    assert told == [("hit", keys[1])] * 2
-    told.clear()
+    assert emitted == [("hit", keys[1])] * 2
+    emitted.clear()
     with pytest.raises(bs.SerializationError):
         same([3])
-    assert told == [("miss", keys[2]), ("error", keys[2])]
+    assert emitted == [("miss", keys[2]), ("error", keys[2])]
 
 
-class TestTogether:
-    """Lists that have items in common, at one time."""
+class TestConcurrency:
+    """Concurrent calls whose lists share items."""
 
     def test_threads_with_lists_in_any_order_run_each_item_once(self, project: bs.Project) -> None:
         ran: Counter[int] = Counter()
@@ -536,16 +534,16 @@ class TestTogether:
         assert outputs == ["True\n"] * 3
         assert Counter((tmp_path / "ran.txt").read_text().split()) == Counter(map(str, range(60)))
 
-    def test_who_waits_runs_what_another_one_failed_at(self, project: bs.Project) -> None:
-        began, waits = threading.Event(), threading.Event()
+    def test_a_waiting_call_runs_the_items_that_failed_in_another_call(self, project: bs.Project) -> None:
+        began, go_on = threading.Event(), threading.Event()
         calls: list[list[int]] = []
 
-        @project.batch_task(ignore=("began", "waits", "calls"))
+        @project.batch_task(ignore=("began", "go_on", "calls"))
         def fails_first(xs: list[int]) -> list[int]:
             calls.append(xs)
             if len(calls) == 1:
                 began.set()
-                assert waits.wait(30)
+                assert go_on.wait(30)
                 raise ValueError("the first one")
             return xs
 
@@ -560,14 +558,14 @@ class TestTogether:
         thread = threading.Thread(target=first)
         thread.start()
         assert began.wait(30)
-        threading.Timer(0.1, waits.set).start()
+        threading.Timer(0.1, go_on.set).start()
         assert fails_first([3, 2, 4]) == [3, 2, 4]
         thread.join()
         assert len(errors) == 1
         assert calls[0] == [1, 2, 3]
         assert sorted(x for xs in calls[1:] for x in xs) == [2, 3, 4]
 
-    def test_a_batch_that_asks_for_an_item_of_its_own_is_told_and_not_left_waiting(self, project: bs.Project) -> None:
+    def test_a_batch_that_needs_its_own_item_raises_instead_of_waiting(self, project: bs.Project) -> None:
         task: Any = None
 
         @project.batch_task(ignore="task")
@@ -579,7 +577,7 @@ class TestTogether:
             again([1, 2])
         assert again([3, 1]) == [3, 1]
 
-    def test_keys_that_were_taken_before_one_that_cannot_be_are_given_back(self, project: bs.Project) -> None:
+    def test_locks_acquired_before_one_that_fails_are_released(self, project: bs.Project) -> None:
         first, second = b"1" * 16, b"2" * 16
         project.single_flight.acquire(second)
         with pytest.raises(RecursionError):
@@ -623,7 +621,7 @@ project.close()
 
 
 @pytest.mark.parametrize("how", ["direct", "map"])
-def test_a_run_that_was_killed_goes_on_after_its_last_batch(how: str, tmp_path: Path) -> None:
+def test_a_killed_run_resumes_after_its_last_batch(how: str, tmp_path: Path) -> None:
     (tmp_path / "job.py").write_text(_KILLED)
     for kill, code, output in (("35", -signal.SIGKILL, ""), ("none", 0, "True\n")):
         done = subprocess.run(
@@ -634,9 +632,9 @@ def test_a_run_that_was_killed_goes_on_after_its_last_batch(how: str, tmp_path: 
 
 
 class TestAsync:
-    """A coroutine function of a list."""
+    """A batch task of a coroutine function."""
 
-    def test_it_is_awaited_and_each_item_is_kept(self, project: bs.Project) -> None:
+    def test_each_item_is_cached(self, project: bs.Project) -> None:
         lists: list[list[int]] = []
 
         @project.batch_task(size=2, ignore="lists")
@@ -652,7 +650,7 @@ class TestAsync:
         assert asyncio.run(same.refresh(4)) == 4
         assert lists == [[1, 2], [3], [4], [4]]
 
-    def test_what_fails_reaches_the_caller_and_earlier_batches_are_kept(self, project: bs.Project) -> None:
+    def test_an_error_reaches_the_caller_and_earlier_batches_stay_cached(self, project: bs.Project) -> None:
         @project.batch_task(size=2)
         async def fails(xs: list[int]) -> list[int]:
             if 3 in xs:
@@ -666,7 +664,7 @@ class TestAsync:
         assert [fails.cached(x) for x in (1, 2, 3, 5)] == [True, True, False, False]
         assert fails.explain(3).reason == "failed"
 
-    def test_one_that_is_cancelled_gives_its_keys_back(self, project: bs.Project) -> None:
+    def test_a_cancelled_call_releases_its_keys(self, project: bs.Project) -> None:
         calls: list[list[int]] = []
 
         @project.batch_task(ignore="calls")
@@ -687,7 +685,7 @@ class TestAsync:
 
         assert asyncio.run(main()) == [2, 1]
 
-    def test_what_ran_is_kept_though_its_waiter_is_cancelled_while_it_is_written(self, project: bs.Project) -> None:
+    def test_results_are_stored_though_the_call_is_cancelled_during_the_write(self, project: bs.Project) -> None:
         writing, go_on = threading.Event(), threading.Event()
         write_records = project.results.write_records
 
@@ -715,16 +713,16 @@ class TestAsync:
         asyncio.run(main())
         assert same.cached(1)
 
-    def test_a_map_runs_lists_at_a_time_and_gives_results_in_order(self, project: bs.Project) -> None:
+    def test_a_map_runs_lists_concurrently_and_returns_results_in_order(self, project: bs.Project) -> None:
         lists: list[int] = []
-        at_once: list[int] = []
+        concurrent: list[int] = []
         running = 0
 
-        @project.batch_task(size=10, ignore=("lists", "running", "at_once"))
+        @project.batch_task(size=10, ignore=("lists", "running", "concurrent"))
         async def same(xs: list[int]) -> list[int]:
             nonlocal running
             running += 1
-            at_once.append(running)
+            concurrent.append(running)
             lists.append(len(xs))
             await asyncio.sleep(0.05)
             running -= 1
@@ -733,12 +731,12 @@ class TestAsync:
         xs = [*range(35), *range(20)]
         assert asyncio.run(bs.amap(same, xs, workers=2)) == xs
         assert sorted(lists) == [5, 10, 10, 10]
-        assert max(at_once) == 2
+        assert max(concurrent) == 2
         with pytest.raises(TypeError, match=r"same is async: write `await bs.amap\(same, \.\.\.\)`"):
             bs.map(same, [1])  # type: ignore[arg-type]
 
     @on_sqlite
-    def test_a_map_says_what_failed(self, project: bs.Project) -> None:
+    def test_a_map_treats_failures_as_on_error_says(self, project: bs.Project) -> None:
         @project.batch_task(size=2)
         async def fails(xs: list[int]) -> list[int]:
             if 3 in xs:
@@ -753,9 +751,9 @@ class TestAsync:
 
 
 class TestMaps:
-    """Maps of a batch task run lists in threads."""
+    """Maps of a batch task, which run lists in threads."""
 
-    def test_lists_run_at_a_time_and_results_come_in_order(self, project: bs.Project) -> None:
+    def test_lists_run_concurrently_and_results_are_in_order(self, project: bs.Project) -> None:
         barrier = threading.Barrier(3)
         lists: list[list[int]] = []
 
@@ -772,7 +770,7 @@ class TestMaps:
         assert same.map(range(36), workers=2) == list(range(36))
         assert lists[4:] == [[35]]
 
-    def test_imap_reads_as_it_goes(self, project: bs.Project) -> None:
+    def test_imap_reads_its_input_lazily(self, project: bs.Project) -> None:
         read: list[int] = []
 
         @project.batch_task(size=200)
@@ -792,7 +790,7 @@ class TestMaps:
 
     @pytest.mark.parametrize("mapped", [bs.map, lambda *args, **options: list(bs.imap(*args, **options))])
     @on_sqlite
-    def test_what_fails_is_dealt_with_as_in_other_maps(self, project: bs.Project, mapped: Callable[..., Any]) -> None:
+    def test_failures_are_treated_as_in_other_maps(self, project: bs.Project, mapped: Callable[..., Any]) -> None:
         calls: list[list[int]] = []
 
         @project.batch_task(size=2, ignore="calls")
@@ -840,7 +838,7 @@ class TestMaps:
         plan = bs.plan(lengths.task, ["a", "b", "c", "c"])
         assert (plan.total, plan.kept, plan.to_run) == (4, 2, 1)
 
-    def test_what_a_map_cannot_say_is_refused(self) -> None:
+    def test_unsupported_arguments_of_a_map_are_errors(self) -> None:
         with bs.Project("p") as project:
             lengths = Lengths(project)
             with pytest.raises(TypeError, match="a map of a batch task takes one iterable, the items of its first arg"):

@@ -1,4 +1,4 @@
-"""What an editor shows of a task: a language server, as editors start it, is asked."""
+"""What editors show about a task: the tests query a language server that is started as editors start it."""
 
 import json
 import subprocess
@@ -59,51 +59,53 @@ Model().judge(
 
 
 class Server:
-    """A language server that has a script open.
+    """A language server with one script open.
 
     Args:
-        place: The directory of the script.
+        directory: The directory of the script.
     """
 
-    def __init__(self, place: Path) -> None:
-        self._file = place / "job.py"
+    def __init__(self, directory: Path) -> None:
+        self._file = directory / "job.py"
         self._file.write_text(SCRIPT)
         command = [str(Path(sys.executable).with_name("pyright-langserver")), "--stdio"]
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
-        self._asked = 0
-        folder = [{"uri": place.as_uri(), "name": "app"}]
-        able = {"workspace": {"configuration": True, "workspaceFolders": True}}
-        self._ask("initialize", processId=None, rootUri=place.as_uri(), workspaceFolders=folder, capabilities=able)
+        self._request_id = 0
+        folder = [{"uri": directory.as_uri(), "name": "app"}]
+        capabilities = {"workspace": {"configuration": True, "workspaceFolders": True}}
+        self._request(
+            "initialize", processId=None, rootUri=directory.as_uri(), workspaceFolders=folder, capabilities=capabilities
+        )
         self._send(method="initialized", params={})
         document = {"uri": self._file.as_uri(), "languageId": "python", "version": 1, "text": SCRIPT}
         self._send(method="textDocument/didOpen", params={"textDocument": document})
 
     def hover(self, call: str) -> str:
-        """What is shown where the pointer is over the name that is called."""
+        """Return the text shown when the pointer is over the name of the called function."""
         answer = self._at("textDocument/hover", call, len(call) - 2)
         return str(answer["contents"]["value"])
 
     def signature(self, call: str) -> str:
-        """What is shown behind the opened parenthesis."""
+        """Return the signature shown after the opening parenthesis."""
         answer = self._at("textDocument/signatureHelp", call, len(call))
         return str(answer["signatures"][0]["label"])
 
     def signatures(self, call: str) -> list[str]:
-        """All of them, where a function has several."""
+        """Return all signatures shown after the opening parenthesis: an overloaded function has several."""
         return [str(each["label"]) for each in self._at("textDocument/signatureHelp", call, len(call))["signatures"]]
 
     def _at(self, method: str, call: str, character: int) -> Any:
-        place = {"line": SCRIPT.splitlines().index(call), "character": character}
-        return self._ask(method, textDocument={"uri": self._file.as_uri()}, position=place)
+        position = {"line": SCRIPT.splitlines().index(call), "character": character}
+        return self._request(method, textDocument={"uri": self._file.as_uri()}, position=position)
 
-    def _ask(self, method: str, **params: Any) -> Any:
-        self._asked += 1
-        self._send(id=self._asked, method=method, params=params)
+    def _request(self, method: str, **params: Any) -> Any:
+        self._request_id += 1
+        self._send(id=self._request_id, method=method, params=params)
         while True:
-            message = self._received()
-            if "method" not in message and message["id"] == self._asked:
+            message = self._receive()
+            if "method" not in message and message["id"] == self._request_id:
                 return message["result"]
             if "method" in message and "id" in message:  # the server asks how it is configured
                 here = {"extraPaths": [str(Path(__file__).parent.parent.parent)]}
@@ -118,7 +120,7 @@ class Server:
         self._process.stdin.write(b"Content-Length: %d\r\n\r\n%b" % (len(content), content))
         self._process.stdin.flush()
 
-    def _received(self) -> Any:
+    def _receive(self) -> Any:
         assert self._process.stdout is not None
         length = 0
         while (line := self._process.stdout.readline().strip()) or not length:
@@ -127,7 +129,7 @@ class Server:
         return json.loads(self._process.stdout.read(length))
 
     def stop(self) -> None:
-        """End it."""
+        """Kill the server."""
         self._process.kill()
         self._process.communicate()
 

@@ -1,4 +1,4 @@
-"""Streams: what a generator yields reaches the caller as it comes, and is kept when the generator came to its end."""
+"""Streams: the items of a generator reach the caller as they are yielded, and are cached when the generator ends."""
 
 import asyncio
 import contextlib
@@ -67,7 +67,7 @@ def test_an_async_stream_is_run_once_and_replayed(project: bs.Project, count: Co
 
 
 @on_sqlite
-def test_items_reach_the_caller_as_they_come(project: bs.Project) -> None:
+def test_items_reach_the_caller_as_they_are_yielded(project: bs.Project) -> None:
     drawn = []
 
     @project.task(ignore="drawn")
@@ -88,7 +88,7 @@ def test_items_reach_the_caller_as_they_come(project: bs.Project) -> None:
 
 
 @on_sqlite
-def test_items_of_an_async_stream_reach_the_caller_as_they_come(project: bs.Project) -> None:
+def test_items_of_an_async_stream_reach_the_caller_as_they_are_yielded(project: bs.Project) -> None:
     drawn = []
 
     @project.task(ignore="drawn")
@@ -103,14 +103,14 @@ def test_items_of_an_async_stream_reach_the_caller_as_they_come(project: bs.Proj
         assert drawn == []
         assert await anext(stream) == 0
         await asyncio.sleep(0.05)
-        assert drawn == [0]  # what nobody asked for is not drawn
+        assert drawn == [0]  # items are drawn only on request
         assert [item async for item in stream] == [1, 2]
         assert numbers.cached(3)
 
     asyncio.run(main())
 
 
-def test_a_replay_decodes_items_when_they_are_asked_for(project: bs.Project) -> None:
+def test_a_replay_decodes_items_lazily(project: bs.Project) -> None:
     decoded = []
 
     def decode(data: bytes) -> Word:
@@ -132,7 +132,7 @@ def test_a_replay_decodes_items_when_they_are_asked_for(project: bs.Project) -> 
 
 
 @pytest.mark.parametrize("size", [3, 100_000])
-def test_items_come_back_as_they_were_yielded(project: bs.Project, size: int) -> None:
+def test_items_are_replayed_as_they_were_yielded(project: bs.Project, size: int) -> None:
     import numpy as np
 
     items = [None, (1, 2), {3}, {"x": [b"y" * size]}, np.arange(size), "z" * size]
@@ -164,7 +164,7 @@ def test_an_item_that_is_changed_after_it_was_yielded_is_replayed_as_it_was(proj
     assert list(growing(3)) == [[0], [1], [2]]
 
 
-def test_a_caller_who_walks_away_leaves_nothing_behind(letters: Any, count: Count) -> None:
+def test_an_abandoned_stream_is_neither_cached_nor_a_failure(letters: Any, count: Count) -> None:
     for _ in range(2):
         for letter in letters("abc"):
             assert letter == "a"
@@ -176,7 +176,7 @@ def test_a_caller_who_walks_away_leaves_nothing_behind(letters: Any, count: Coun
 
 
 @on_sqlite
-def test_a_caller_who_walks_away_ends_the_generator(project: bs.Project) -> None:
+def test_abandoning_a_stream_closes_its_generator(project: bs.Project) -> None:
     ended = []
 
     @project.task(ignore="ended")
@@ -197,7 +197,7 @@ def test_a_caller_who_walks_away_ends_the_generator(project: bs.Project) -> None
     assert ended == [5, 6]
 
 
-def test_an_async_caller_who_walks_away_leaves_nothing_behind(project: bs.Project) -> None:
+def test_abandoning_an_async_stream_closes_its_generator(project: bs.Project) -> None:
     began: list[int] = []
     ended: list[int] = []
 
@@ -234,22 +234,22 @@ def test_an_async_caller_who_walks_away_leaves_nothing_behind(project: bs.Projec
 
 
 def in_thread(stream: Iterator[Any]) -> tuple[threading.Thread, list[Any]]:
-    """A thread that reads a stream to its end, and what it got."""
+    """Start a thread that reads a stream to its end; return it and a list to which it appends the items."""
     got: list[Any] = []
     thread = threading.Thread(target=lambda: got.append(list(stream)))
     thread.start()
     return thread, got
 
 
-def test_a_second_reader_waits_for_the_end_and_replays(project: bs.Project, count: Count) -> None:
+def test_a_second_reader_waits_for_the_first_and_replays_its_items(project: bs.Project, count: Count) -> None:
     @project.task
     def rows(to: int) -> Iterator[list[int]]:
         count()
         for i in range(to):
             yield [i]
 
-    told: list[bs.Event] = []
-    project.on("wait", told.append)
+    events: list[bs.Event] = []
+    project.on("wait", events.append)
     first = rows(4)
     live = [next(first)]
     waiting, got = in_thread(rows(4))
@@ -261,13 +261,11 @@ def test_a_second_reader_waits_for_the_end_and_replays(project: bs.Project, coun
     assert got == [live]
     assert got[0][0] is not live[0]
     assert len(count) == 1
-    assert [event.seconds > 0.05 for event in told if event.seconds] == [True]
+    assert [event.seconds > 0.05 for event in events if event.seconds] == [True]
 
 
-@pytest.mark.parametrize("end", ["closed", "dropped", "failed", "interrupted"])
-def test_where_the_first_reader_does_not_come_to_the_end_the_next_one_runs(
-    project: bs.Project, count: Count, end: str
-) -> None:
+@pytest.mark.parametrize("end", ["closed", "deleted", "failed", "interrupted"])
+def test_when_the_first_reader_stops_early_a_waiting_one_runs(project: bs.Project, count: Count, end: str) -> None:
     @project.task
     def numbers(to: int, end: str) -> Iterator[int]:
         count()
@@ -283,7 +281,7 @@ def test_where_the_first_reader_does_not_come_to_the_end_the_next_one_runs(
     assert all(thread.is_alive() for thread, _ in threads)
     if end == "closed":
         first.close()
-    elif end == "dropped":
+    elif end == "deleted":
         del first
     else:
         with pytest.raises(KeyError if end == "failed" else KeyboardInterrupt):
@@ -294,7 +292,7 @@ def test_where_the_first_reader_does_not_come_to_the_end_the_next_one_runs(
     assert len(count) == 2
 
 
-def test_a_reader_is_closed_by_another_thread_than_it_was_read_by(letters: Any, count: Count) -> None:
+def test_a_stream_can_be_closed_by_another_thread_than_its_reader(letters: Any, count: Count) -> None:
     first = letters("abc")
     assert next(first) == "a"
     thread = threading.Thread(target=first.close)
@@ -304,7 +302,7 @@ def test_a_reader_is_closed_by_another_thread_than_it_was_read_by(letters: Any, 
     assert len(count) == 2
 
 
-def test_a_stream_that_another_thread_reads_on_is_waited_for_by_who_began_it(letters: Any, count: Count) -> None:
+def test_the_thread_that_began_a_stream_can_wait_when_another_thread_reads_it(letters: Any, count: Count) -> None:
     first = letters("abc")
     assert next(first) == "a"
 
@@ -323,7 +321,7 @@ def test_a_stream_that_another_thread_reads_on_is_waited_for_by_who_began_it(let
     assert len(count) == 1
 
 
-def test_threads_that_read_together_share_one_run(project: bs.Project, count: Count) -> None:
+def test_concurrent_threads_share_one_run(project: bs.Project, count: Count) -> None:
     @project.task
     def slow(to: int) -> Iterator[int]:
         count()
@@ -359,32 +357,32 @@ def test_async_readers_share_one_run(project: bs.Project, count: Count) -> None:
     assert len(count) == 1
 
 
-@pytest.mark.parametrize("who", ["the reader", "a waiter"])
-def test_cancelling_an_async_reader_harms_no_other(project: bs.Project, count: Count, who: str) -> None:
+@pytest.mark.parametrize("role", ["the reader", "a waiter"])
+def test_cancelling_an_async_reader_affects_no_other(project: bs.Project, count: Count, role: str) -> None:
     @project.task
-    async def slow(to: int, who: str) -> AsyncIterator[int]:
+    async def slow(to: int, role: str) -> AsyncIterator[int]:
         count()
         for i in range(to):
             await asyncio.sleep(0.01)
             yield i
 
     async def main() -> None:
-        readers = [asyncio.create_task(all_of(slow(10, who)))]
+        readers = [asyncio.create_task(all_of(slow(10, role)))]
         while not len(count):
             await asyncio.sleep(0.01)
-        readers += [asyncio.create_task(all_of(slow(10, who))) for _ in range(3)]
+        readers += [asyncio.create_task(all_of(slow(10, role))) for _ in range(3)]
         await asyncio.sleep(0.03)
-        gone = 0 if who == "the reader" else 1
-        readers[gone].cancel()
+        cancelled = 0 if role == "the reader" else 1
+        readers[cancelled].cancel()
         results = await asyncio.gather(*readers, return_exceptions=True)
-        assert isinstance(results.pop(gone), asyncio.CancelledError)
+        assert isinstance(results.pop(cancelled), asyncio.CancelledError)
         assert results == [list(range(10))] * 3
 
     asyncio.run(main())
-    assert len(count) == (2 if who == "the reader" else 1)
+    assert len(count) == (2 if role == "the reader" else 1)
 
 
-def test_a_result_is_kept_even_where_the_reader_is_cancelled_while_it_is_written(
+def test_a_result_is_stored_though_its_reader_is_cancelled_during_the_write(
     project: bs.Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     @project.task
@@ -414,7 +412,7 @@ def test_a_result_is_kept_even_where_the_reader_is_cancelled_while_it_is_written
     assert numbers.peek(3) == [0, 1, 2]
 
 
-def test_an_async_stream_that_was_left_is_read_anew_at_once(project: bs.Project, count: Count) -> None:
+def test_an_abandoned_async_stream_can_be_read_again_at_once(project: bs.Project, count: Count) -> None:
     @project.task
     async def numbers(to: int) -> AsyncIterator[int]:
         count()
@@ -433,7 +431,7 @@ def test_an_async_stream_that_was_left_is_read_anew_at_once(project: bs.Project,
     assert len(count) == 2
 
 
-def test_an_async_stream_that_is_collected_after_its_loop_gives_its_key_back(project: bs.Project) -> None:
+def test_an_async_stream_collected_after_its_loop_releases_its_key(project: bs.Project) -> None:
     @project.task
     async def numbers(to: int) -> AsyncIterator[int]:
         for i in range(to):
@@ -488,7 +486,7 @@ PROCESS = """
 """
 
 
-def test_processes_that_read_together_share_one_run_and_a_killed_one_is_replaced(tmp_path: Path) -> None:
+def test_processes_share_one_run_and_replace_a_killed_reader(tmp_path: Path) -> None:
     (tmp_path / "p.py").write_text(textwrap.dedent(PROCESS))
     jobs = [
         subprocess.Popen([sys.executable, "p.py"], cwd=tmp_path, stdout=subprocess.PIPE, text=True) for _ in range(3)
@@ -510,7 +508,7 @@ def test_processes_that_read_together_share_one_run_and_a_killed_one_is_replaced
     assert (tmp_path / "ran.txt").read_text() == "xx"
 
 
-def test_a_stream_that_fails_is_not_kept_and_runs_again(project: bs.Project, count: Count) -> None:
+def test_a_failed_stream_is_not_cached(project: bs.Project, count: Count) -> None:
     @project.task
     def failing(x: int) -> Iterator[int]:
         count()
@@ -525,12 +523,12 @@ def test_a_stream_that_fails_is_not_kept_and_runs_again(project: bs.Project, cou
             next(stream)
         assert raised.value.args == (7,)
         assert not failing.cached(7)
-    noted = list(project.db.failures())  # type: ignore[attr-defined]
-    assert [(failure.error, failure.input) for failure in noted] == [("builtins.KeyError", "x=7")]
+    failures = list(project.db.failures())  # type: ignore[attr-defined]
+    assert [(failure.error, failure.input) for failure in failures] == [("builtins.KeyError", "x=7")]
     assert list(failing(7)) == [1]
 
 
-def test_an_async_stream_that_fails_is_run_by_each_of_its_readers(project: bs.Project, count: Count) -> None:
+def test_each_reader_runs_an_async_stream_that_fails(project: bs.Project, count: Count) -> None:
     @project.task
     async def failing(x: int) -> AsyncIterator[int]:
         count()
@@ -547,7 +545,7 @@ def test_an_async_stream_that_fails_is_run_by_each_of_its_readers(project: bs.Pr
     assert not failing.cached(7)
 
 
-def test_an_item_that_cannot_be_kept_is_an_error_that_carries_it(project: bs.Project) -> None:
+def test_an_item_that_cannot_be_serialized_raises_an_error_that_carries_it(project: bs.Project) -> None:
     lock = threading.Lock()
 
     @project.task
@@ -564,7 +562,7 @@ def test_an_item_that_cannot_be_kept_is_an_error_that_carries_it(project: bs.Pro
 
 
 @on_sqlite
-def test_a_function_that_returns_an_iterator_is_told_to_yield(project: bs.Project) -> None:
+def test_returning_an_iterator_is_an_error_that_names_the_cure(project: bs.Project) -> None:
     @project.task
     def returned() -> Any:
         return iter([1, 2])
@@ -573,7 +571,7 @@ def test_a_function_that_returns_an_iterator_is_told_to_yield(project: bs.Projec
         returned()
 
 
-def test_a_stream_that_cannot_be_written_is_given_all_the_same(tmp_path: Path) -> None:
+def test_a_stream_that_cannot_be_written_yields_its_items_with_a_warning(tmp_path: Path) -> None:
     with bs.Project("p", db=tmp_path / "p.db", storage_path="/dev/null/blobs") as project:
 
         @project.task(save_blob=True)
@@ -601,7 +599,7 @@ def test_a_damaged_stream_runs_again(tmp_path: Path, count: Count) -> None:
         assert len(count) == 2
 
 
-def test_refresh_put_peek_forget_and_explain_deal_in_lists(letters: Any, count: Count) -> None:
+def test_the_other_methods_of_a_stream_task_work_with_lists(letters: Any, count: Count) -> None:
     assert letters.peek("abc", default=0) == 0
     letters.put("abc", iter(["x", "y"]))
     assert list(letters("abc")) == letters.peek("abc") == ["x", "y"]
@@ -613,7 +611,7 @@ def test_refresh_put_peek_forget_and_explain_deal_in_lists(letters: Any, count: 
     assert len(count) == 1
 
 
-def test_maps_give_lists(letters: Any, count: Count) -> None:
+def test_maps_return_lists(letters: Any, count: Count) -> None:
     words = ["ab", "", "cde", "ab"]
     for _ in range(2):
         assert bs.map(letters, words, workers=2) == [list(word) for word in words]
@@ -621,7 +619,7 @@ def test_maps_give_lists(letters: Any, count: Count) -> None:
     assert sorted(count.lines) == ["", "ab", "cde"]
 
 
-def test_amaps_give_lists(project: bs.Project, count: Count) -> None:
+def test_amaps_return_lists(project: bs.Project, count: Count) -> None:
     @project.task
     async def letters(text: str) -> AsyncIterator[str]:
         count(text)
@@ -642,15 +640,15 @@ def stream_of_module(project: bs.Project) -> Callable[..., Any]:
     return repeated
 
 
-def test_maps_in_worker_processes_give_lists(project: bs.Project) -> None:
+def test_maps_in_worker_processes_return_lists(project: bs.Project) -> None:
     task: Any = stream_of_module(project)
     expected = [[bytes([x])] * x for x in range(6)]
     assert bs.map(task, range(6), workers=2, engine="processes") == expected
     assert [list(task(x)) for x in range(6)] == expected
 
 
-def test_who_reads_a_stream_cannot_wait_for_its_end(letters: Any, count: Count) -> None:
-    """Nobody reads on while its reader waits, nor while those wait whom the reader has started and waits for."""
+def test_waiting_for_a_stream_while_reading_it_is_an_error(letters: Any, count: Count) -> None:
+    """A stream makes no progress while its reader waits for it, or waits for a thread or process that does."""
     stream = letters("abc")
     assert next(stream) == "a"
     for ask in (
@@ -671,7 +669,7 @@ def test_who_reads_a_stream_cannot_wait_for_its_end(letters: Any, count: Count) 
     assert count.lines.count("abc") == 1
 
 
-def test_who_reads_an_async_stream_cannot_wait_for_its_end(project: bs.Project, count: Count) -> None:
+def test_waiting_for_an_async_stream_while_reading_it_is_an_error(project: bs.Project, count: Count) -> None:
     @project.task
     async def letters(text: str) -> AsyncIterator[str]:
         count(text)
@@ -699,7 +697,7 @@ def test_who_reads_an_async_stream_cannot_wait_for_its_end(project: bs.Project, 
     assert count.lines == ["abc"]
 
 
-def test_an_event_loop_is_not_blocked_for_a_stream_that_it_reads_itself(letters: Any) -> None:
+def test_blocking_an_event_loop_on_a_stream_that_it_reads_is_an_error(letters: Any) -> None:
     async def read(begun: asyncio.Event, go_on: asyncio.Event) -> list[str]:
         items = []
         for item in letters("abc"):
@@ -722,8 +720,8 @@ def test_an_event_loop_is_not_blocked_for_a_stream_that_it_reads_itself(letters:
     asyncio.run(main())
 
 
-def test_a_thread_of_a_pool_waits_for_a_stream_of_which_it_drew_an_item_for_another(letters: Any, count: Count) -> None:
-    """As those of a web server do, which draw each item in whatever thread is free, in a copy of the request's context."""
+def test_a_pool_thread_can_wait_for_a_stream_that_it_read_for_another_request(letters: Any, count: Count) -> None:
+    """A web server draws each item in any free thread, in a copy of the request's context."""
     first, second = letters("abc"), letters("abc")
     pool = [ThreadPoolExecutor(1) for _ in range(2)]
 
@@ -741,7 +739,7 @@ def test_a_thread_of_a_pool_waits_for_a_stream_of_which_it_drew_an_item_for_anot
         each.shutdown()
 
 
-def test_a_reader_that_is_garbage_is_not_waited_for(letters: Any, count: Count) -> None:
+def test_an_unreachable_stream_is_not_waited_for(letters: Any, count: Count) -> None:
     cycle: list[Any] = [letters("abc")]
     cycle.append(cycle)
     next(cycle[0])
@@ -773,13 +771,13 @@ def test_a_stream_that_reads_itself_is_an_error(project: bs.Project) -> None:
 
 
 @on_sqlite
-def test_arguments_that_do_not_fit_are_said_by_the_call_itself(letters: Any) -> None:
+def test_wrong_arguments_raise_at_the_call(letters: Any) -> None:
     with pytest.raises(TypeError, match="unexpected keyword argument 'x'"):
         letters(x=1)
 
 
 @on_sqlite
-def test_methods_may_be_streams(project: bs.Project, count: Count) -> None:
+def test_methods_can_be_streams(project: bs.Project, count: Count) -> None:
     class Counter:
         def __init__(self, step: int) -> None:
             self.step = step
@@ -805,7 +803,7 @@ def test_methods_may_be_streams(project: bs.Project, count: Count) -> None:
     assert len(count) == 2
 
 
-def test_a_serializer_of_another_kind_keeps_streams_too(tmp_path: Path, count: Count) -> None:
+def test_streams_are_stored_with_a_custom_serializer(tmp_path: Path, count: Count) -> None:
     class Json:
         def dumps(self, value: Any) -> bytes:
             return json.dumps(value).encode()
@@ -838,7 +836,7 @@ def test_a_stream_task_can_be_pickled(tmp_path: Path, monkeypatch: pytest.Monkey
     streaming.project.close()
 
 
-def test_a_budget_paces_streams_and_settles_by_what_they_yielded(tmp_path: Path) -> None:
+def test_a_budget_paces_streams_and_is_settled_by_their_items(tmp_path: Path) -> None:
     settled = []
     with bs.Project("p", db=tmp_path / "p.db", tpm=60_000, limiter_uri="memory://") as project:
 
@@ -862,12 +860,12 @@ def test_a_budget_paces_streams_and_settles_by_what_they_yielded(tmp_path: Path)
         assert asyncio.run(all_of(later(7))) == [7]
         took = time.monotonic() - began
     assert settled == [[1, 2], [5, 6], [7]]
-    # Two calls waited for what one before them had used, at 1,000 tokens a second. What was not used was given back:
-    # otherwise each of them would have waited for a minute.
+    # Two calls waited for the 200 tokens of the one before them, at 1,000 tokens a second. Unused tokens were refunded:
+    # otherwise each call would have waited for a minute.
     assert 0.4 - SLACK <= took < 60
 
 
-def test_forks_do_not_end_the_stream_of_the_parent(tmp_path: Path) -> None:
+def test_a_forked_child_does_not_end_the_stream_of_its_parent(tmp_path: Path) -> None:
     script = textwrap.dedent("""
         import os
         import beautyspot as bs
@@ -892,7 +890,7 @@ def test_forks_do_not_end_the_stream_of_the_parent(tmp_path: Path) -> None:
     assert (done.stdout, done.stderr) == ("done\n", "")
 
 
-def test_streams_collected_as_garbage_in_the_middle_of_anything_harm_nobody(project: bs.Project) -> None:
+def test_streams_may_be_garbage_collected_at_any_moment(project: bs.Project) -> None:
     @project.task
     def numbers(x: int) -> Iterator[int]:
         yield from itertools.count(x)
@@ -915,10 +913,10 @@ def test_streams_collected_as_garbage_in_the_middle_of_anything_harm_nobody(proj
 
 
 @on_sqlite
-def test_whoever_listens_is_told_of_streams(letters: Any) -> None:
-    project, told = letters.project, []
+def test_events_are_emitted_for_streams(letters: Any) -> None:
+    project, emitted = letters.project, []
     for kind in ("hit", "miss", "run", "keep", "error"):
-        project.on(kind, lambda event: told.append((event.kind, event.function.rpartition(".")[2], event.size)))
+        project.on(kind, lambda event: emitted.append((event.kind, event.function.rpartition(".")[2], event.size)))
 
     @project.task
     async def later(text: str) -> AsyncIterator[str]:
@@ -927,22 +925,22 @@ def test_whoever_listens_is_told_of_streams(letters: Any) -> None:
 
     list(letters("ab"))
     list(letters("ab"))
-    assert told == [
+    assert emitted == [
         ("miss", "letters", None),
         ("run", "letters", 5),
         ("keep", "letters", 5),
         ("hit", "letters", 5),
     ]
-    told.clear()
+    emitted.clear()
     asyncio.run(all_of(later("ab")))
     asyncio.run(all_of(later("ab")))
-    assert [kind for kind, *_ in told] == ["miss", "run", "keep", "hit"]
+    assert [kind for kind, *_ in emitted] == ["miss", "run", "keep", "hit"]
 
 
-def test_a_stream_that_waits_for_its_budget_tells_so(tmp_path: Path) -> None:
+def test_a_stream_that_waits_for_its_budget_emits_a_wait_event(tmp_path: Path) -> None:
     with bs.Project("p", db=tmp_path / "p.db", tpm=60_000, limiter_uri="memory://") as project:
-        told: list[bs.Event] = []
-        project.on("wait", told.append)
+        events: list[bs.Event] = []
+        project.on("wait", events.append)
 
         @project.task
         @project.limiter(cost=500)
@@ -957,8 +955,8 @@ def test_a_stream_that_waits_for_its_budget_tells_so(tmp_path: Path) -> None:
         list(numbers(1))
         list(numbers(2))
         asyncio.run(all_of(later(3)))
-        assert [(event.function, event.key) for event in told] == [
+        assert [(event.function, event.key) for event in events] == [
             (numbers.function_name, numbers.key(2)),
             (later.function_name, later.key(3)),
         ]
-        assert all(event.budget and event.seconds for event in told)
+        assert all(event.budget and event.seconds for event in events)

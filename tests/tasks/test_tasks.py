@@ -1,4 +1,4 @@
-"""A call gives the kept result, or runs the function once and keeps what it returns."""
+"""A call returns the cached result, or runs the function once and stores what it returns."""
 
 import asyncio
 import functools
@@ -39,7 +39,7 @@ def test_a_call_runs_once(project: bs.Project, count: Count) -> None:
 
 
 @pytest.mark.parametrize("value", [None, 0, "", float("nan"), [], False])
-def test_every_value_is_a_result(project: bs.Project, count: Count, value: Any) -> None:
+def test_every_value_is_cached(project: bs.Project, count: Count, value: Any) -> None:
     @project.task
     def give(x: int) -> Any:
         count()
@@ -72,7 +72,7 @@ def test_an_exception_reaches_the_caller_and_the_next_call_runs_again(project: b
     assert not fail.cached(1)
 
 
-def test_a_failure_is_noted_for_viewers(project: bs.Project) -> None:
+def test_a_failure_is_recorded_for_viewers(project: bs.Project) -> None:
     @project.task(version="3")
     def fail(text: str) -> None:
         raise KeyError(text)
@@ -114,7 +114,7 @@ def test_a_task_looks_like_its_function(project: bs.Project) -> None:
 
 
 @on_sqlite
-def test_a_decorator_above_a_task_travels_by_value(project: bs.Project) -> None:
+def test_a_decorator_around_a_task_is_pickled_by_value(project: bs.Project) -> None:
     task = project.task(lambda x: x + 1)
 
     @functools.wraps(task)
@@ -126,7 +126,7 @@ def test_a_decorator_above_a_task_travels_by_value(project: bs.Project) -> None:
 
 
 @on_sqlite
-def test_who_reads_the_signature_of_a_callable_object_finds_the_functions(project: bs.Project) -> None:
+def test_a_task_has_the_signature_of_its_function_as_an_attribute(project: bs.Project) -> None:
     class Reader:
         @project.task
         def read(self, path: str) -> int:
@@ -139,7 +139,7 @@ def test_who_reads_the_signature_of_a_callable_object_finds_the_functions(projec
     assert list(inspect.signature(Reader().read).parameters) == ["path"]
 
 
-def test_runs_nothing_when_asked(project: bs.Project, count: Count) -> None:
+def test_queries_do_not_run_the_function(project: bs.Project, count: Count) -> None:
     @project.task
     def function(x: int) -> int:
         count()
@@ -159,7 +159,7 @@ def test_runs_nothing_when_asked(project: bs.Project, count: Count) -> None:
     assert not function.cached(1)
 
 
-def test_refresh_runs_and_replaces(project: bs.Project, count: Count) -> None:
+def test_refresh_runs_again_and_replaces_the_cached_result(project: bs.Project, count: Count) -> None:
     @project.task
     def number(x: int) -> int:
         count()
@@ -168,7 +168,7 @@ def test_refresh_runs_and_replaces(project: bs.Project, count: Count) -> None:
     assert [number(0), number.refresh(0), number(0)] == [1, 2, 2]
 
 
-def test_put_keeps_a_value_computed_elsewhere(project: bs.Project) -> None:
+def test_put_stores_a_value_computed_elsewhere(project: bs.Project) -> None:
     @project.task
     def function(x: int, y: int = 0) -> str:
         raise AssertionError
@@ -187,7 +187,7 @@ class Scraper:
         return f"Scraper({self.base!r})"
 
 
-def test_methods_work_and_know_their_object(project: bs.Project, count: Count) -> None:
+def test_methods_are_cached_per_object(project: bs.Project, count: Count) -> None:
     class Client:
         def __init__(self, base: str) -> None:
             self.base = base
@@ -236,7 +236,7 @@ def test_methods_work_and_know_their_object(project: bs.Project, count: Count) -
 
 
 @on_sqlite
-def test_class_methods_know_their_class(project: bs.Project) -> None:
+def test_class_methods_are_cached_per_class(project: bs.Project) -> None:
     assert [Base.name(1), Derived.name(1), Derived().name(1)] == ["Base1", "Derived1", "Derived1"]
     assert Base.name.key(1) != Derived.name.key(1)
 
@@ -255,7 +255,7 @@ class Derived(Base):
     pass
 
 
-def test_an_async_task_is_awaited_and_kept(project: bs.Project, count: Count) -> None:
+def test_the_result_of_an_async_task_is_cached(project: bs.Project, count: Count) -> None:
     @project.task
     async def fetch(x: int) -> int:
         count()
@@ -273,7 +273,7 @@ def test_an_async_task_is_awaited_and_kept(project: bs.Project, count: Count) ->
     assert fetch.cached(1)
 
 
-def test_an_async_failure_is_noted(project: bs.Project) -> None:
+def test_an_async_failure_is_recorded(project: bs.Project) -> None:
     @project.task
     async def fail(x: int) -> int:
         raise ValueError(x)
@@ -284,7 +284,7 @@ def test_an_async_failure_is_noted(project: bs.Project) -> None:
 
 
 @on_sqlite
-def test_async_methods_work(project: bs.Project) -> None:
+def test_async_methods_can_be_tasks(project: bs.Project) -> None:
     class Client:
         def __beautyspot_key__(self) -> str:
             return "client"
@@ -300,7 +300,7 @@ def test_async_methods_work(project: bs.Project) -> None:
     assert inspect.iscoroutinefunction(client.fetch)
 
 
-def test_the_blobs_of_async_tasks_are_written_and_read_beside_the_event_loop(tmp_path: Path) -> None:
+def test_blobs_of_async_tasks_are_written_and_read_off_the_event_loop(tmp_path: Path) -> None:
     threads: list[int] = []
 
     class Watched(LocalStorage):
@@ -329,7 +329,9 @@ def test_the_blobs_of_async_tasks_are_written_and_read_beside_the_event_loop(tmp
 
 @pytest.mark.parametrize("size", [10, 100_000])
 @pytest.mark.parametrize("save_blob", [None, True, False])
-def test_where_a_result_lies(project: bs.Project, tmp_path: Path, size: int, save_blob: bool | None) -> None:
+def test_size_and_save_blob_decide_whether_a_result_is_a_blob(
+    project: bs.Project, tmp_path: Path, size: int, save_blob: bool | None
+) -> None:
     @project.task(save_blob=save_blob)
     def content(size: int) -> bytes:
         return os.urandom(size)
@@ -339,7 +341,7 @@ def test_where_a_result_lies(project: bs.Project, tmp_path: Path, size: int, sav
     assert len(blobs) == (save_blob if save_blob is not None else size > 65536)
 
 
-def test_the_threshold_says_what_is_large(tmp_path: Path) -> None:
+def test_a_result_above_the_threshold_is_a_blob(tmp_path: Path) -> None:
     with bs.Project("p", storage_path=tmp_path / "b", blob_threshold=10) as project:
         content = project.task(lambda n: bytes(n))
         content(5)
@@ -352,7 +354,7 @@ def test_the_threshold_says_what_is_large(tmp_path: Path) -> None:
         assert len(list(project.storage.blobs())) == 1
 
 
-def test_the_blob_of_a_replaced_or_forgotten_result_goes(project: bs.Project) -> None:
+def test_the_blob_of_a_replaced_or_forgotten_result_is_deleted(project: bs.Project) -> None:
     content = project.task(save_blob=True)(lambda n: os.urandom(n))
     first = content(10)
     assert content.refresh(10) != first
@@ -362,7 +364,7 @@ def test_the_blob_of_a_replaced_or_forgotten_result_goes(project: bs.Project) ->
     assert not list(project.storage.blobs())
 
 
-def test_an_expired_result_is_run_again(project: bs.Project, count: Count) -> None:
+def test_an_expired_call_runs_again(project: bs.Project, count: Count) -> None:
     @project.task(ttl=3600, save_blob=True)
     def function(x: int) -> int:
         count()
@@ -383,7 +385,7 @@ def test_an_expired_result_is_run_again(project: bs.Project, count: Count) -> No
     ("ttl", "seconds"), [("90s", 90), ("12h", 43200), ("30d", 2592000), ("1.5m", 90), (5, 5), (timedelta(1), 86400)]
 )
 @on_sqlite
-def test_a_time_to_live_is_written_in_many_ways(project: bs.Project, ttl: Any, seconds: float) -> None:
+def test_a_time_to_live_is_a_text_a_number_or_a_timedelta(project: bs.Project, ttl: Any, seconds: float) -> None:
     function = project.task(ttl=ttl)(lambda: 1)
     function()
     (summary,) = project.db.summaries()
@@ -399,13 +401,13 @@ def test_a_time_to_live_is_written_in_many_ways(project: bs.Project, ttl: Any, s
     ],
 )  # fmt: skip
 @on_sqlite
-def test_an_option_that_cannot_work_is_an_error(project: bs.Project, options: dict[str, Any]) -> None:
+def test_an_invalid_option_is_an_error(project: bs.Project, options: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError):
         project.task(**options)(lambda x: x)
 
 
 @on_sqlite
-def test_an_option_that_does_not_exist_is_an_error(project: bs.Project) -> None:
+def test_an_unknown_option_is_an_error(project: bs.Project) -> None:
     with pytest.raises(TypeError, match=r"project\.task has no option 'tll'; did you mean 'ttl'\?"):
         project.task(tll=3)  # type: ignore[call-overload]
     with pytest.raises(
@@ -415,14 +417,14 @@ def test_an_option_that_does_not_exist_is_an_error(project: bs.Project) -> None:
 
 
 @on_sqlite
-def test_a_serializer_that_is_none_is_refused(project: bs.Project) -> None:
+def test_an_object_that_is_no_serializer_is_refused(project: bs.Project) -> None:
     for given in (int, 5, object()):
         with pytest.raises(ConfigurationError, match="an object with the methods dumps and loads"):
             project.task(serializer=given)  # type: ignore[call-overload]
 
 
 @on_sqlite
-def test_a_serializer_that_gives_no_bytes_costs_no_result(project: bs.Project) -> None:
+def test_a_serializer_that_returns_no_bytes_raises_an_error_that_carries_the_result(project: bs.Project) -> None:
     class Refusing:
         def dumps(self, value: Any) -> bytes:
             raise KeyError("no")
@@ -439,7 +441,7 @@ def test_a_serializer_that_gives_no_bytes_costs_no_result(project: bs.Project) -
 
 
 @on_sqlite
-def test_what_is_no_function_is_refused(project: bs.Project) -> None:
+def test_an_object_that_cannot_be_called_is_refused(project: bs.Project) -> None:
     with pytest.raises(ConfigurationError, match="cannot be called"):
         project.task(3)  # type: ignore[call-overload]
 
@@ -453,7 +455,7 @@ def test_memory_mapped_arrays_are_read_only(tmp_path: Path) -> None:
         np.testing.assert_array_equal(mapped, np.arange(100_000))
 
 
-def test_arrays_read_from_a_blob_may_be_written_to(project: bs.Project) -> None:
+def test_arrays_read_from_a_blob_are_writable(project: bs.Project) -> None:
     array = project.task(lambda n: np.arange(n))
     array(100_000)
     array(100_000)[0] = 7
@@ -461,7 +463,7 @@ def test_arrays_read_from_a_blob_may_be_written_to(project: bs.Project) -> None:
 
 
 @on_sqlite
-def test_a_result_that_cannot_be_serialized_is_an_error_that_carries_it(project: bs.Project) -> None:
+def test_a_result_that_cannot_be_serialized_raises_an_error_that_carries_it(project: bs.Project) -> None:
     @project.task
     def give(x: int) -> Any:
         return {"data": x, "lambda": lambda: x}
@@ -472,13 +474,13 @@ def test_a_result_that_cannot_be_serialized_is_an_error_that_carries_it(project:
 
 
 @on_sqlite
-def test_registered_types_are_kept(project: bs.Project) -> None:
+def test_registered_types_are_cached(project: bs.Project) -> None:
     project.register_type(type_=range, code=10, encoder=lambda r: str(r.stop).encode(), decoder=lambda b: range(int(b)))
     give = project.task(lambda n: [range(n)])
     assert give(3) == give(3) == [range(3)]
 
 
-def test_what_viewers_need_is_kept(project: bs.Project) -> None:
+def test_a_record_has_what_viewers_show(project: bs.Project) -> None:
     @project.task(content_type=bs.ContentType.MARKDOWN, version=2, ignore=("secret",))
     def page(title: str, size: int = 3, secret: str = "") -> str:
         time.sleep(0.01)
@@ -511,7 +513,7 @@ with warnings.catch_warnings(record=True) as caught:
 """
 
 
-def test_changed_code_gives_the_kept_result_with_one_warning(tmp_path: Path) -> None:
+def test_changed_code_returns_the_cached_result_with_one_warning(tmp_path: Path) -> None:
     def run(source: str) -> str:
         (tmp_path / "script.py").write_text(source)
         return subprocess.run(
@@ -525,7 +527,7 @@ def test_changed_code_gives_the_kept_result_with_one_warning(tmp_path: Path) -> 
 
 
 @on_sqlite
-def test_the_warning_of_changed_code_says_how_to_decide(project: bs.Project) -> None:
+def test_the_warning_about_changed_code_names_the_options(project: bs.Project) -> None:
     @project.task
     def function(x: int) -> int:
         return x
@@ -546,7 +548,7 @@ def test_the_warning_of_changed_code_says_how_to_decide(project: bs.Project) -> 
         (lambda f: bs.map(f, [-1], on_error="return"), "never run", "no call of"),
     ],
 )
-def test_explain_says_why(project: bs.Project, prepare: Any, reason: str, words: str) -> None:
+def test_explain_gives_the_reason(project: bs.Project, prepare: Any, reason: str, words: str) -> None:
     @project.task
     def function(x: int, y: int = 2) -> int:
         if x < 0:
@@ -562,7 +564,7 @@ def test_explain_says_why(project: bs.Project, prepare: Any, reason: str, words:
     assert re.search(words, str(explanation))
 
 
-def test_explain_tells_of_another_version_and_of_a_failure(project: bs.Project) -> None:
+def test_explain_mentions_another_version_and_a_failure(project: bs.Project) -> None:
     def function(x: int) -> int:
         if x < 0:
             raise ValueError("negative")
@@ -587,13 +589,13 @@ class Unprintable:
 
 
 @on_sqlite
-def test_an_argument_that_cannot_be_shown_harms_nobody(project: bs.Project) -> None:
+def test_an_argument_that_cannot_be_displayed_is_shown_by_its_type(project: bs.Project) -> None:
     assert project.task(lambda x: 1)(Unprintable()) == 1
     (summary,) = project.db.summaries()
     assert summary.input == "x=<Unprintable>"
 
 
-def test_a_project_writes_nothing_until_it_keeps_something(tmp_path: Path) -> None:
+def test_a_project_creates_no_file_before_it_stores_a_result(tmp_path: Path) -> None:
     with bs.Project("p", db=tmp_path / "deep" / "p.db", storage_path=tmp_path / "blobs") as project:
         task = project.task(lambda x: x)
         assert list(tmp_path.iterdir()) == []
@@ -602,7 +604,7 @@ def test_a_project_writes_nothing_until_it_keeps_something(tmp_path: Path) -> No
         assert not (tmp_path / "blobs").exists()
 
 
-def test_a_projects_name_gives_its_places(tmp_path: Path) -> None:
+def test_the_name_of_a_project_gives_its_default_paths(tmp_path: Path) -> None:
     with bs.Project("my_experiment") as project:
         project.task(save_blob=True)(lambda: 1)()
     assert (tmp_path / "my_experiment.db").exists()
@@ -610,7 +612,7 @@ def test_a_projects_name_gives_its_places(tmp_path: Path) -> None:
     assert (tmp_path / "blobs").stat().st_mode & 0o777 == 0o700
 
 
-def test_closing_releases_only_what_the_project_opened(tmp_path: Path) -> None:
+def test_closing_a_project_closes_only_what_it_opened(tmp_path: Path) -> None:
     db = SQLiteTaskDB(tmp_path / "p.db")
     project = bs.Project("p", db=db)
     task = project.task(lambda x: x)
@@ -626,7 +628,7 @@ def test_closing_releases_only_what_the_project_opened(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "options", [{"name": ""}, {"name": 3}, {"on_save_error": "ignore"}, {"io_workers": 0}, {"blob_threshold": -1}]
 )
-def test_a_project_option_that_cannot_work_is_an_error(options: dict[str, Any]) -> None:
+def test_an_invalid_project_option_is_an_error(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError):
         bs.Project(**{"name": "p", **options})
 
@@ -652,7 +654,7 @@ def test_a_project_in_memory_cannot_be_pickled() -> None:
         pickle.dumps(bs.Project("p", db=MemoryTaskDB()))
 
 
-def test_a_copied_cache_answers_elsewhere(tmp_path: Path) -> None:
+def test_a_copied_cache_works_in_another_directory(tmp_path: Path) -> None:
     import shutil
 
     here, there = tmp_path / "here", tmp_path / "there"
@@ -668,7 +670,7 @@ def give_bytes(n: int) -> bytes:
     return bytes(n)
 
 
-def test_a_task_of_a_module_is_pickled_by_its_name() -> None:
+def test_a_task_of_a_module_is_pickled_by_name() -> None:
     assert pickle.loads(pickle.dumps(module_task)) is module_task
     assert len(pickle.dumps(module_task)) < 100
     assert pickle.loads(pickle.dumps(Base.name)).task is Base.__dict__["name"]
@@ -718,14 +720,14 @@ def test_decorators_below_the_task_are_part_of_the_function(project: bs.Project)
     assert list(inspect.signature(function).parameters) == ["x"]
 
 
-def test_saving_may_fail_loudly(tmp_path: Path) -> None:
+def test_a_failed_write_is_an_error_if_the_project_asks_for_it(tmp_path: Path) -> None:
     (tmp_path / "blobs").write_text("a file where the directory should be")
     with bs.Project("p", storage_path=tmp_path / "blobs", on_save_error="raise") as project:
         with pytest.raises(bs.StorageError, match="cannot write the blob"):
             project.task(save_blob=True)(lambda: 1)()
 
 
-def test_saving_may_fail_with_a_warning(tmp_path: Path, count: Count) -> None:
+def test_a_failed_write_is_a_warning_by_default(tmp_path: Path, count: Count) -> None:
     (tmp_path / "blobs").write_text("a file where the directory should be")
     with bs.Project("p", storage_path=tmp_path / "blobs") as project:
         task = project.task(save_blob=True)(lambda x: count() or x)
@@ -738,7 +740,7 @@ def test_saving_may_fail_with_a_warning(tmp_path: Path, count: Count) -> None:
         assert len(count) == 2
 
 
-def test_a_storage_may_be_handed_in(tmp_path: Path) -> None:
+def test_a_project_accepts_a_storage_object(tmp_path: Path) -> None:
     storage = LocalStorage(tmp_path / "mine")
     with bs.Project("p", storage=storage) as project:
         project.task(save_blob=True)(lambda: 1)()
