@@ -14,7 +14,7 @@ from beautyspot.cli.output import bar
 from beautyspot.cli.target import Place
 from beautyspot.db import SQLiteTaskDB
 from beautyspot.errors import ConfigurationError
-from beautyspot.maintenance.import_cache import PICKLES, ImportReport, import_cache
+from beautyspot.maintenance.cache_import import PICKLES, ImportReport, import_cache
 from beautyspot.protocols.index import TaskDB
 from beautyspot.tasks import AsyncTask, Task
 

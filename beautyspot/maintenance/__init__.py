@@ -1,7 +1,7 @@
 """Work on cached results, apart from calling tasks.
 
 `maintenance` is the class that users meet; it uses `verification`, `pruning`, `garbage`, `eviction` by a `retention`
-(in the `background` of calls) and `export`. `transfer` moves results between indexes, `import_cache` imports
+(in the `background` of calls) and `export`. `transfer` moves results between indexes, `cache_import` imports
 `other_caches`, with `unpickling` where the user has allowed that.
 """
 
@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from beautyspot._internal.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from beautyspot.maintenance.cache_import import ImportReport, import_cache
     from beautyspot.maintenance.eviction import EvictionReport
     from beautyspot.maintenance.garbage import GarbageReport
-    from beautyspot.maintenance.import_cache import ImportReport, import_cache
     from beautyspot.maintenance.maintenance import Maintenance
     from beautyspot.maintenance.pruning import PruneReport
     from beautyspot.maintenance.retention import Retention
@@ -51,7 +51,7 @@ __getattr__, __dir__ = lazy_names(
             "TransferEndpoint",
             "move",
         ),
-        "import_cache": (
+        "cache_import": (
             "ImportReport",
             "import_cache",
         ),

@@ -19,7 +19,7 @@ from click.testing import CliRunner, Result
 import beautyspot as bs
 from beautyspot.cli import main
 from beautyspot.errors import ConfigurationError
-from beautyspot.maintenance.import_cache import import_cache
+from beautyspot.maintenance.cache_import import import_cache
 
 JOBS = """
 import beautyspot as bs
