@@ -161,10 +161,16 @@ class MapScheduler(Generic[PoolT]):
         return len(self._busy) < _WINDOW and (self.pool is None or self.pool.has_capacity())
 
     def _is_time_to_poll(self) -> bool:
-        """Whether to poll calls locked by other callers: the consumer needs one, or no local work is left."""
-        if not self._busy or self._todo or self.pool is None or not self.pool.has_capacity():
+        """Whether to poll calls locked by other callers: the consumer needs one, or no local work is left.
+
+        A call that waits for its key occupies a worker. While calls are pending it could be the only one: they would
+        wait for a key that another caller holds.
+        """
+        if not self._busy or self._todo or self.pool is None:
             return False
-        return self._exhausted or self.consumed in self._busy or len(self._busy) >= _WINDOW
+        if self.consumed in self._busy:
+            return self.pool.has_capacity()
+        return (self._exhausted or len(self._busy) >= _WINDOW) and not self.pool.has_pending()
 
     def read_block(self, block: int | None) -> None:
         """Read inputs and look them up together; each is a hit, equal to an earlier one, or a call to run.

@@ -128,11 +128,9 @@ class ThreadPool:
         if group.failed:
             self._halt()
         self._seconds = group.seconds
-        # A call that waits for its key comes after all that need not: with this thread alone, they would wait for it.
-        behind = [call for call in single if call.waits] if not_started else []
-        for call in (*not_started, *behind):
+        for call in not_started:
             (self._cancelled if self._stopped else self._queue).put(call)
-        return [call for call in single if call not in behind] if behind else single
+        return single
 
     def _halt(self) -> None:
         """A call failed: if that ends the map, no further call starts."""

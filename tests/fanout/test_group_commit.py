@@ -11,8 +11,6 @@ import pytest
 
 import beautyspot as bs
 from beautyspot.errors import NotKeptWarning
-from beautyspot.fanout.calls import Call
-from beautyspot.fanout.thread_pool import ThreadPool
 
 
 def transactions(project: bs.Project) -> list[int]:
@@ -203,35 +201,3 @@ def test_an_index_that_becomes_foreign_ends_the_map_with_its_error(project: bs.P
     with pytest.raises(bs.errors.ForeignIndexError, match="not ours any more"):
         for _ in results:
             pass
-
-
-def test_a_call_that_waits_for_its_key_runs_after_all_others(project: bs.Project) -> None:
-    last_has_run, started = threading.Event(), threading.Event()
-
-    def function(x: int) -> int:
-        if x == 0:  # runs elsewhere, until the map has run all the rest
-            started.set()
-            assert last_has_run.wait(100)
-        if x == 1:
-            time.sleep(0.01)  # no quick call: the group ends here
-        if x == 5:
-            last_has_run.set()
-        return x
-
-    task = project.task(ignore=("last_has_run", "started"))(function)
-    elsewhere = threading.Thread(target=task, args=(0,))
-    elsewhere.start()
-    assert started.wait(100)
-    pool = ThreadPool(task.core, 1, stop=True)
-    pool._seconds = 0.0  # as if calls had been quick so far
-    calls = {x: Call(x, (x,), *task.core.keyer((x,), {}), waits=x == 0) for x in (1, 2, 3, 4, 5, 0)}
-    for call in calls.values():
-        pool._pending += 1
-        pool._queue.put(call)
-    pool._start_worker()
-    outcomes: dict[int, int] = {}
-    while pool.has_pending():
-        outcomes |= {outcome.call.number: outcome.value for outcome in pool.wait()}
-    pool.close()
-    elsewhere.join()
-    assert outcomes == {x: x for x in range(6)}
