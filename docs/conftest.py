@@ -1,12 +1,12 @@
-"""Runs the code of the READMEs and of every page here, each page in a directory of its own.
+"""Runs the code of the READMEs and of every page in this directory, each page in a directory of its own.
 
-A block of Python in a README runs alone, as if it were copied: with a directory and a namespace of its own.
+A Python block in a README runs alone, as a reader would copy it: with a directory and a namespace of its own.
 
-What a line prints stands behind it as a comment, with ``...`` for what varies. A block that begins with the
-name of a file, such as ``# job.py``, is written to that file and run: as a script, or by pytest where its name
-says so; where a console of the page runs ``python job.py``, it is run there. A block that begins with ``# In [1]:`` is
-a cell of a notebook, with that number in a new one. In a block of a console, commands of beautyspot are run on a
-terminal, unless they name a server of the reader's own or wait for a browser; a line of ``...`` stands for any lines.
+A comment after a line gives what it prints, with ``...`` for what varies. A block that begins with a file name, such as
+``# job.py``, is written to that file. The file is run where a console block of the page runs ``python job.py``;
+otherwise it is run at once, by pytest if its name begins with ``test_``. A block that begins with ``# In [1]:`` is a
+notebook cell; number 1 starts a new notebook. In a console block, beautyspot commands are run on a terminal, unless
+they name a server of the reader's own or wait for a browser; a line of ``...`` stands for any lines.
 """
 
 import contextlib
@@ -36,7 +36,7 @@ _FILE = re.compile(r"# (\w+\.py)\n")
 
 
 class Page(ModuleType):
-    """The module that a page's code believes to be in, so that its functions and classes have a home."""
+    """The module of a page's code, in which its functions and classes can be found by name."""
 
     def __init__(self, name: str, namespace: dict[str, Any]) -> None:
         super().__init__(name)
@@ -50,13 +50,13 @@ class Page(ModuleType):
 
 
 class Servers:
-    """Real servers for pages that name one, started when the first of them is read; found by the environment."""
+    """Real servers for the pages that use one. The first such page starts them; environment variables locate them."""
 
     def __init__(self) -> None:
         self._started: list[Any] = []
 
     def start(self) -> None:
-        """Start them, once."""
+        """Start the servers, once."""
         if self._started:
             return
         from tests.support.servers import PostgresServer, RedisServer, S3Server
@@ -74,13 +74,13 @@ class Servers:
         os.environ |= {"REDIS_URL": redis.url}
 
     def empty(self) -> None:
-        """Leave nothing of a page to the next one, whichever that is."""
+        """Delete the tables of a page, so that the next page finds an empty database."""
         for server in self._started[:1]:
             server.execute("DROP DATABASE app WITH (FORCE)")
             server.execute("CREATE DATABASE app")
 
     def stop(self) -> None:
-        """End those that were started."""
+        """Stop the servers that were started."""
         for server in self._started:
             server.stop()
 
@@ -89,7 +89,7 @@ _servers = Servers()
 
 
 class Notebook:
-    """Cells, run by IPython in a process of their own, as a kernel runs them."""
+    """Notebook cells, run by IPython in a separate process, as a kernel runs them."""
 
     _KERNEL = """
 import contextlib, io, json, sys
@@ -106,7 +106,7 @@ for line in sys.stdin:
         self._process: subprocess.Popen[str] | None = None
 
     def run(self, cell: str) -> str:
-        """What a cell printed; one with the number 1 starts a kernel."""
+        """Run a cell and return what it printed; cell number 1 starts a new kernel."""
         if cell.startswith("# In [1]:"):
             self.stop()
             self._process = subprocess.Popen(  # noqa: S603 - a page's own code
@@ -114,7 +114,7 @@ for line in sys.stdin:
                 env={**os.environ, "IPYTHONDIR": os.path.abspath(".ipython")},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,  # bars
+                stderr=subprocess.DEVNULL,  # progress bars
                 text=True,
             )
         if self._process is None or self._process.stdin is None or self._process.stdout is None:
@@ -143,7 +143,7 @@ class CodeOfPage(CodeBlockParser):
     def evaluate(self, example: Example) -> None:
         """Run a block, and compare what it printed."""
         if Path(example.path).name.startswith("README"):
-            _copied_alone(example.namespace)
+            _run_alone(example.namespace)
         if "postgresql:///" in example.parsed:
             _servers.start()
         printed = io.StringIO()
@@ -169,13 +169,13 @@ class CommandsOfPage(CodeBlockParser):
     language = "console"
 
     def evaluate(self, example: Example) -> None:
-        """Run the commands of beautyspot, and compare what stood on the terminal."""
+        """Run the beautyspot commands and the programs, and compare what the terminal showed."""
         for found in _COMMAND.finditer(example.parsed):
             command, expected = found[1].replace("\\\n", ""), found[2].rstrip("\n")
-            if command.startswith("beautyspot ") and not _ELSEWHERE.search(command):
+            if command.startswith("beautyspot ") and not _NOT_RUN.search(command):
                 program, *words = shlex.split(command)
                 given = _on_terminal(str(Path(sys.executable).with_name(program)), *words)
-                pattern = ".*".join(map(_loosely, expected.split("...")))
+                pattern = ".*".join(map(_ignoring_widths, expected.split("...")))
                 if expected and re.fullmatch(pattern, given, re.DOTALL) is None:
                     raise AssertionError(f"{example.path}:{example.line} {command}\n{given}\nand not\n{expected}")
             elif _PROGRAM.search(command):
@@ -185,30 +185,30 @@ class CommandsOfPage(CodeBlockParser):
 
 
 def _check_program(where: str, command: str, expected: str, given: str) -> None:
-    """Compare what a program printed; of one that was killed, only as much as it came to print."""
+    """Compare the output of a program; if the command kills it, only the lines that it printed in time."""
     wanted, found = expected.splitlines(), given.splitlines()
     if command.startswith("timeout -s KILL"):
         wanted = wanted[: len(found)]
-    if len(wanted) != len(found) or not all(map(_alike, wanted, found)):
+    if len(wanted) != len(found) or not all(map(_equal_but_numbers, wanted, found)):
         raise AssertionError(f"{where}\n{given}\nand not\n{expected}")
 
 
-def _alike(expected: str, given: str) -> bool:
-    """Whether two lines differ only in their numbers and in how far a bar has come."""
-    return _measured(expected) == _measured(given)
+def _equal_but_numbers(expected: str, given: str) -> bool:
+    """Whether two lines differ at most in their numbers and the length of a progress bar."""
+    return _without_numbers(expected) == _without_numbers(given)
 
 
-def _measured(line: str) -> str:
+def _without_numbers(line: str) -> str:
     return re.sub(r"[\d?][\d.,:?]*", "N", re.sub(r"\|[ ▏▎▍▌▋▊▉█]+\|", "|bar|", re.sub(r" +", " ", line)))
 
 
 _COMMAND = re.compile(r"^\$ ((?:.*\\\n)*.*)\n?((?:(?!\$ ).*\n?)*)", re.MULTILINE)
-_ELSEWHERE = re.compile(r"user@host|^beautyspot ui")
+_NOT_RUN = re.compile(r"user@host|^beautyspot ui")
 _PROGRAM = re.compile(r"^(timeout -s KILL \d+ )?python \w+\.py$")
 
 
-def _loosely(text: str) -> str:
-    """A pattern for *text*, in which columns may be of any width."""
+def _ignoring_widths(text: str) -> str:
+    """Return a pattern for *text* that allows any column width."""
     return r"\s+".join(map(re.escape, re.split(r"\s+", text)))
 
 
@@ -216,7 +216,7 @@ def _on_terminal(*words: str) -> str:
     from tests.support.terminal import on_terminal
 
     _, shown = on_terminal(*words, columns=88 if words[0] == "env" else 80)
-    lines = [line.rpartition("\r")[2].rstrip() for line in shown.split("\n")]  # a bar is wiped out again
+    lines = [line.rpartition("\r")[2].rstrip() for line in shown.split("\n")]  # a finished bar is erased
     return "\n".join(lines).rstrip("\n")
 
 
@@ -242,8 +242,8 @@ def _fits(expected: str, given: str) -> bool:
     return re.fullmatch(".*".join(map(re.escape, expected.split("..."))), given) is not None
 
 
-def _copied_alone(namespace: dict[str, Any]) -> None:
-    """Leave nothing of the blocks before: neither names nor files."""
+def _run_alone(namespace: dict[str, Any]) -> None:
+    """Remove what earlier blocks left: names, and files by a new directory."""
     _close_projects(namespace)
     namespace.clear()
     namespace["__name__"] = "page"
@@ -257,10 +257,10 @@ def _close_projects(namespace: dict[str, Any]) -> None:
 
 
 class Pages:
-    """A plugin of its own: a conftest.py reaches only what lies below it, and README.md does not."""
+    """A pytest plugin that collects the pages: a conftest.py sees only files below it, and README.md is above."""
 
     def __init__(self) -> None:
-        self._home: list[tuple[str, tempfile.TemporaryDirectory[str]]] = []
+        self._directories: list[tuple[str, tempfile.TemporaryDirectory[str]]] = []
         parsers = [CodeOfPage(), CommandsOfPage(), SkipParser()]
         root = str(Path(__file__).parent.parent)
         patterns = ["README*.md", "docs/*.md", "docs/**/*.md"]
@@ -268,8 +268,8 @@ class Pages:
         self.pytest_collect_file = sybil.pytest()
 
     def _begin(self, namespace: dict[str, Any]) -> None:
-        self._home.append((os.getcwd(), tempfile.TemporaryDirectory()))
-        os.chdir(self._home[-1][1].name)
+        self._directories.append((os.getcwd(), tempfile.TemporaryDirectory()))
+        os.chdir(self._directories[-1][1].name)
         namespace["__name__"] = "page"
         sys.modules["page"] = Page("page", namespace)
 
@@ -279,9 +279,9 @@ class Pages:
         _servers.empty()
         del sys.modules["page"]
         warn._given.clear()
-        cwd, place = self._home.pop()
+        cwd, directory = self._directories.pop()
         os.chdir(cwd)
-        place.cleanup()
+        directory.cleanup()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -290,5 +290,5 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_unconfigure() -> None:
-    """End what the pages started."""
+    """Stop the servers of the pages."""
     _servers.stop()

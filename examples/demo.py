@@ -1,7 +1,7 @@
-"""What beautyspot does, on work that every machine has: the modules of Python's standard library.
+"""A demo of beautyspot on data that every machine has: the modules of Python's standard library.
 
-One job is started three times, each time as a process of its own: the first run is killed at 40 %, the second one
-resumes it, the third one finds every result in the cache.
+The same job is started three times, each time in a new process: the first run is killed at 40 %, the second one resumes
+it, and the third one finds every result in the cache.
 """
 
 import ast
@@ -32,7 +32,7 @@ class Measured:
     where: str
 
 
-@project.task(key=bs.KeyGen.file_content("path"))  # a file is what it contains
+@project.task(key=bs.KeyGen.file_content("path"))  # the key is the content of the file
 def measure(path: Path) -> Measured:
     """The cyclomatic complexity of a module's functions: one, and one more for every branch."""
     source = path.read_bytes()
@@ -47,7 +47,7 @@ def measure(path: Path) -> Measured:
 
 def modules() -> list[Path]:
     found = (path for path in LIBRARY.rglob("*.py") if not LEFT_OUT & set(path.relative_to(LIBRARY).parts))
-    return sorted({path.read_bytes(): path for path in sorted(found)}.values())  # two of one content are one call
+    return sorted({path.read_bytes(): path for path in sorted(found)}.values())  # files with equal content are one call
 
 
 def start() -> "subprocess.Popen[str]":
@@ -55,7 +55,7 @@ def start() -> "subprocess.Popen[str]":
 
 
 def finish(run: "subprocess.Popen[str]") -> str:
-    """What a run printed."""
+    """Wait for a run to end and return what it printed."""
     try:
         return run.communicate(timeout=300)[0]
     except BaseException:
@@ -64,7 +64,7 @@ def finish(run: "subprocess.Popen[str]") -> str:
 
 
 def stored(since: float = 0) -> int:
-    """How many results were stored after a point in time."""
+    """Return the number of results that were stored after a point in time."""
     return sum(record.created > since for record in project.db.summaries())
 
 
@@ -74,7 +74,7 @@ def check(holds: bool, claim: str) -> None:
 
 
 def main() -> None:
-    sys.stdout.reconfigure(line_buffering=True)  # the runs' progress bars come in between
+    sys.stdout.reconfigure(line_buffering=True)  # keeps the order with the progress bars of the runs
     paths = modules()
     print(f"\n1. Measure {len(paths)} modules, and end the program with kill -9 at 40 %.")
     run = start()

@@ -1,4 +1,4 @@
-"""Embeddings of texts, in lists as an endpoint or a model takes them. New texts cost a call, and no others do.
+"""Embeddings of texts, in lists as an endpoint or a model takes them. Only new texts reach the model.
 
 The model here is a stand-in that counts letters and sleeps for 10 ms a list; put your own into `embed`.
 """
@@ -11,8 +11,8 @@ import numpy as np
 
 import beautyspot as bs
 
-place = tempfile.TemporaryDirectory(prefix="beautyspot-")
-os.chdir(place.name)  # a real script keeps its results where it runs
+directory = tempfile.TemporaryDirectory(prefix="beautyspot-")
+os.chdir(directory.name)  # a real script keeps its results where it runs
 project = bs.Project("embeddings")
 letters = "abcdefghijklmnopqrstuvwxyz"
 
@@ -43,4 +43,4 @@ with project:
     vectors = bs.map(embed, [f"{note}, revised" for note in notes], workers=3, progress=False)
     print("kept:", bs.plan(embed, notes))
 
-place.cleanup()
+directory.cleanup()

@@ -1,4 +1,4 @@
-"""A batch of calls to a service that sometimes fails. What succeeded is kept; a second run asks only for the rest.
+"""Many calls to a service that sometimes fails. Successful results are cached; a second run makes only the other calls.
 
 The service here is a stand-in that sleeps for 10 ms; put your own call into `ask`.
 """
@@ -9,14 +9,14 @@ import time
 
 import beautyspot as bs
 
-place = tempfile.TemporaryDirectory(prefix="beautyspot-")
-os.chdir(place.name)  # a real script keeps its results where it runs
+directory = tempfile.TemporaryDirectory(prefix="beautyspot-")
+os.chdir(directory.name)  # a real script keeps its results where it runs
 project = bs.Project("llm_batch")
-outage = True  # the service is unwell in the first run
+outage = True  # the service fails in the first run
 
 
 class ServiceError(Exception):
-    """What the service answers on a bad day."""
+    """The error of the service during an outage."""
 
 
 @project.task(version="prompt-1", content_type=bs.ContentType.MARKDOWN, ttl="30d")
@@ -44,4 +44,4 @@ with project:
     print("after:       ", bs.plan(ask, questions))
     print("explained:   ", ask.explain(questions[7], model="large"))
 
-place.cleanup()
+directory.cleanup()

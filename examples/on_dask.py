@@ -1,4 +1,4 @@
-"""A map on Dask, here on two worker processes; on a real cluster only the client's address is another one."""
+"""A map on Dask, here on two worker processes; for a real cluster, change only the address of the client."""
 
 import os
 import tempfile
@@ -27,5 +27,5 @@ if __name__ == "__main__":
         print(f"π is about {sum(estimates) / len(estimates):.3f}")
         print(bs.plan(estimate_pi, range(60)))
 
-        # Tasks are functions to Dask: what is kept is recalled by the worker.
+        # Dask can call tasks as functions, too: the worker reads cached results.
         print([round(x, 2) for x in client.gather(client.map(estimate_pi, range(3)))])

@@ -1,4 +1,4 @@
-"""A map on Ray, here on a local cluster; on a real one, only what `ray.init` is given is another thing."""
+"""A map on Ray, here on a local cluster; for a real one, change only the arguments of `ray.init`."""
 
 import os
 import tempfile
@@ -28,7 +28,7 @@ if __name__ == "__main__":
         print(f"π is about {sum(estimates) / len(estimates):.3f}")
         print(bs.plan(estimate_pi, range(60)))
 
-        # Tasks are functions to Ray: what is kept is recalled by the worker.
+        # Ray can call tasks as functions, too: the worker reads cached results.
         remote = ray.remote(estimate_pi)
         print([round(x, 2) for x in ray.get([remote.remote(seed) for seed in range(3)])])
     ray.shutdown()

@@ -1,7 +1,7 @@
 """Two hundred calls to a service that answers 429 when its budget is exceeded, in threads and as fast as it allows.
 
-The service here is a small HTTP server on this machine. It counts tokens as providers do: a bucket that holds a
-second's worth and fills at its rate. Put your own call into `complete`.
+The service here is a small HTTP server on this machine. It counts tokens as providers do: in a bucket that holds the
+tokens of one second and fills at the allowed rate. Put your own call into `complete`.
 """
 
 import json
@@ -19,7 +19,7 @@ refused = 0
 
 
 class Provider(BaseHTTPRequestHandler):
-    """Answers prompts, and 429 to whoever is too fast."""
+    """Answers prompts, or 429 if requests come too fast."""
 
     lock = threading.Lock()
     level, last = TPM / 60, time.monotonic()
@@ -44,13 +44,13 @@ class Provider(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 server = ThreadingHTTPServer(("127.0.0.1", 0), Provider)
 threading.Thread(target=server.serve_forever, daemon=True).start()
-place = tempfile.TemporaryDirectory(prefix="beautyspot-")
-os.chdir(place.name)  # a real script keeps its results where it runs
+directory = tempfile.TemporaryDirectory(prefix="beautyspot-")
+os.chdir(directory.name)  # a real script keeps its results where it runs
 project = bs.Project("rate_limited", tpm=TPM)
 
 
@@ -78,9 +78,9 @@ with project:
     print("refused with 429:", refused)
     again = time.monotonic()
     bs.map(complete, prompts, workers=16, progress=False)
-    print(f"a second time: {time.monotonic() - again:.2f} s, and nothing is paid for")
+    print(f"a second time: {time.monotonic() - again:.2f} s, and no token is used")
 
 assert refused == 0
 server.shutdown()
 server.server_close()
-place.cleanup()
+directory.cleanup()

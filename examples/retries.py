@@ -1,4 +1,4 @@
-"""A service that is unwell for a moment, under tenacity and under stamina: each attempt pays, and all wait together.
+"""Retries with tenacity and with stamina during an outage: each attempt is charged, and all workers pause together.
 
 The service here is a stand-in; put your own call into `answer`. Needs `pip install tenacity stamina`.
 """
@@ -15,23 +15,23 @@ import tenacity
 
 import beautyspot as bs
 
-place = tempfile.TemporaryDirectory(prefix="beautyspot-")
-os.chdir(place.name)  # a real script keeps its results where it runs
+directory = tempfile.TemporaryDirectory(prefix="beautyspot-")
+os.chdir(directory.name)  # a real script keeps its results where it runs
 project = bs.Project("retries", tpm=60_000)
 lock = threading.Lock()
 began: list[float] = []
-unwell_until = 0.0
+outage_until = 0.0
 
 
 class Response:
-    """Of an HTTP client: status and headers."""
+    """The response of an HTTP client: status and headers."""
 
     def __init__(self, status_code: int, headers: dict[str, str]) -> None:
         self.status_code, self.headers = status_code, headers
 
 
 class StatusError(Exception):
-    """As HTTP clients raise it, with the response."""
+    """The error of an HTTP client, with its response."""
 
     def __init__(self, response: Response) -> None:
         super().__init__(response.status_code)
@@ -39,14 +39,14 @@ class StatusError(Exception):
 
 
 def answer(prompt: str) -> str:
-    """The tenth call finds the service unwell, and so does whoever comes within half a second."""
-    global unwell_until
+    """Answer a prompt; the tenth call, and all calls in the half second after it, fail with 429."""
+    global outage_until
     with lock:
         began.append(time.monotonic())
         if len(began) == 10:
-            unwell_until = began[-1] + 0.5
-        if began[-1] < unwell_until:
-            raise StatusError(Response(429, {"Retry-After": f"{unwell_until - began[-1]:.3f}"}))
+            outage_until = began[-1] + 0.5
+        if began[-1] < outage_until:
+            raise StatusError(Response(429, {"Retry-After": f"{outage_until - began[-1]:.3f}"}))
     return prompt.upper()
 
 
@@ -69,11 +69,11 @@ prompts = [f"prompt {n}" for n in range(40)]
 with project:
     answers = bs.map(ask, prompts, workers=8, progress=False)
     gaps = [later - earlier for earlier, later in pairwise(began)]
-    print(f"tenacity: {len(answers)} answers, {len(began)} attempts, all of which held back for {max(gaps):.2f} s once")
+    print(f"tenacity: {len(answers)} answers, {len(began)} attempts; all workers paused once, for {max(gaps):.2f} s")
 
     began.clear()
     answers = asyncio.run(bs.amap(ask_async, prompts, workers=8, progress=False))
     gaps = [later - earlier for earlier, later in pairwise(began)]
-    print(f"stamina:  {len(answers)} answers, {len(began)} attempts, all of which held back for {max(gaps):.2f} s once")
+    print(f"stamina:  {len(answers)} answers, {len(began)} attempts; all workers paused once, for {max(gaps):.2f} s")
 
-place.cleanup()
+directory.cleanup()

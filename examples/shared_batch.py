@@ -1,9 +1,9 @@
-"""One batch, run by several machines together: each input runs once, whoever starts, stops or dies.
+"""One map, shared by several machines: each input runs once, even if machines start late, stop or crash.
 
     APP_INDEX=postgresql://user@host/app APP_BLOBS=s3://bucket/app python shared_batch.py
 
-Started on a second machine, it joins in. Here two processes stand for two machines; without the variables they share
-files in a temporary directory.
+Start it on a second machine, and the two split the work. Here two processes stand for two machines; without the
+variables they share files in a temporary directory.
 """
 
 import os

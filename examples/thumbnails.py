@@ -1,4 +1,4 @@
-"""Images as results: PIL images come back as they were, and lie as files beside the index."""
+"""Images as results: PIL images are read back unchanged, and are stored as files outside the index."""
 
 import os
 import tempfile
@@ -8,13 +8,13 @@ from PIL import Image, ImageDraw
 
 import beautyspot as bs
 
-place = tempfile.TemporaryDirectory(prefix="beautyspot-")
-os.chdir(place.name)  # a real script keeps its results where it runs
+directory = tempfile.TemporaryDirectory(prefix="beautyspot-")
+os.chdir(directory.name)  # a real script keeps its results where it runs
 project = bs.Project("thumbnails")
 
 
 def take_photos(count: int) -> list[Path]:
-    """Pictures to work on, drawn here so that the example needs no others."""
+    """Draw pictures to work on, so that the example needs no files."""
     Path("photos").mkdir()
     for n in range(count):
         photo = Image.new("RGB", (1200, 800), (40, 20 * n % 256, 120))
@@ -44,4 +44,4 @@ with project:
     print("same image as before:", again[2] == thumbnails[2], again[2].size, again[2].mode)
     print("in blob storage:", sum(blob.size for blob in project.storage.blobs()), "bytes")
 
-place.cleanup()
+directory.cleanup()

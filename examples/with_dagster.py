@@ -1,6 +1,6 @@
-"""A Dagster asset whose materialization fails half-way: the next one runs only what is missing.
+"""A Dagster asset whose materialization fails half-way: the next one runs only the missing calls.
 
-Needs `pip install beautyspot dagster`; versions that were tried together are in `with_dagster.lock`.
+Needs `pip install beautyspot dagster`; `with_dagster.lock` lists versions that are tested together.
 """
 
 import os
@@ -11,15 +11,15 @@ import dagster as dg
 
 import beautyspot as bs
 
-place = tempfile.TemporaryDirectory(prefix="beautyspot-")
-HERE = Path(place.name)  # real code names a place that stays, and that every worker reaches
+directory = tempfile.TemporaryDirectory(prefix="beautyspot-")
+HERE = Path(directory.name)  # real code uses a permanent directory that every worker can reach
 project = bs.Project("pages", db=HERE / "pages.db", storage_path=HERE / "blobs")
-outage = True  # the site is unwell in the first run
+outage = True  # the site fails in the first run
 ran: list[str] = []
 
 
 class SiteError(Exception):
-    """What the site answers on a bad day."""
+    """The error of the site during an outage."""
 
 
 @project.task
@@ -48,9 +48,9 @@ def materialize(instance: dg.DagsterInstance) -> dg.ExecuteInProcessResult:
     return dg.materialize([pages, words], instance=instance, raise_on_error=False)
 
 
-# Nothing goes to the network, and failures are told by this script.
+# Dagster sends nothing over the network and logs no failures: this script prints them.
 (HERE / "dagster.yaml").write_text("telemetry: {enabled: false}\npython_logs: {python_log_level: CRITICAL}\n")
-os.environ["DAGSTER_HOME"] = place.name
+os.environ["DAGSTER_HOME"] = directory.name
 
 with project, dg.DagsterInstance.get() as instance:
     first = materialize(instance)
@@ -66,4 +66,4 @@ with project, dg.DagsterInstance.get() as instance:
     print(f"third run:  success={third.success}, {len(ran)} calls; {third.output_for_node('words')} words")
     assert (third.success, ran) == (True, [])
 
-place.cleanup()
+directory.cleanup()

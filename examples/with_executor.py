@@ -1,4 +1,4 @@
-"""Code that takes an executor and knows nothing of us: it is given one that answers from what is kept."""
+"""Code that takes an executor and does not know beautyspot: with a cached executor, it gets cached results."""
 
 import os
 import tempfile
@@ -10,7 +10,7 @@ from beautyspot.adapters.futures import CachedExecutor
 
 
 def crawl(pages: list[str], executor: Executor) -> dict[str, int]:
-    """Somebody else's code."""
+    """Stands for code of another library."""
     futures = {executor.submit(download, page): page for page in pages}
     return {futures[future]: future.result() for future in as_completed(futures)}
 

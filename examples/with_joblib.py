@@ -1,4 +1,4 @@
-"""A search of scikit-learn that is killed half-way, and goes on where it was: nothing in it knows of us."""
+"""A scikit-learn search that is killed half-way and resumes; its code does not know beautyspot."""
 
 import os
 import signal
@@ -24,29 +24,29 @@ def search() -> GridSearchCV:
 def main() -> None:
     started = time.perf_counter()
     with bs.Project("search") as project, bs.adapters.joblib.resumable(project):
-        kept = len(list(project.db.summaries()))
+        cached = len(list(project.db.summaries()))
         best = search()
-        print(f"  {kept} of 60 fits were kept; best {best.best_params_} with {best.best_score_:.3f}", end="")
+        print(f"  {cached} of 60 fits were cached; best {best.best_params_} with {best.best_score_:.3f}", end="")
         print(f" after {time.perf_counter() - started:.1f} s", flush=True)
 
 
 def demonstrate() -> None:
-    with tempfile.TemporaryDirectory(prefix="beautyspot-") as place:
+    with tempfile.TemporaryDirectory(prefix="beautyspot-") as directory:
         script = [sys.executable, str(Path(__file__).resolve()), "search"]
         print("a search is started, and killed after some fits")
-        process = subprocess.Popen(script, cwd=place)
-        while not Path(place, "search.db").exists() or _kept(place) < 20:
+        process = subprocess.Popen(script, cwd=directory)
+        while not Path(directory, "search.db").exists() or _count_cached(directory) < 20:
             time.sleep(0.02)
         process.send_signal(signal.SIGKILL)
         process.wait()
         print("the same search again")
-        subprocess.run(script, cwd=place, check=True)
+        subprocess.run(script, cwd=directory, check=True)
         print("and once more")
-        subprocess.run(script, cwd=place, check=True)
+        subprocess.run(script, cwd=directory, check=True)
 
 
-def _kept(place: str) -> int:
-    with bs.Project("search", db=os.path.join(place, "search.db")) as project:
+def _count_cached(directory: str) -> int:
+    with bs.Project("search", db=os.path.join(directory, "search.db")) as project:
         return len(list(project.db.summaries()))
 
 

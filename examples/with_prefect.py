@@ -1,6 +1,6 @@
-"""A Prefect flow that is ended with kill -9: the next run of it runs only what is missing.
+"""A Prefect flow that is killed with kill -9: its next run makes only the missing calls.
 
-Needs `pip install beautyspot prefect`; versions that were tried together are in `with_prefect.lock`.
+Needs `pip install beautyspot prefect`; `with_prefect.lock` lists versions that are tested together.
 """
 
 import os
@@ -10,9 +10,9 @@ import tempfile
 import time
 from pathlib import Path
 
-place = None if "BEAUTYSPOT_EXAMPLE" in os.environ else tempfile.TemporaryDirectory(prefix="beautyspot-")
-HERE = Path(place.name if place else os.environ["BEAUTYSPOT_EXAMPLE"])  # real code names a place that stays
-# Nothing goes to the network, and nothing into ~/.prefect. Prefect reads these when it is imported.
+directory = None if "BEAUTYSPOT_EXAMPLE" in os.environ else tempfile.TemporaryDirectory(prefix="beautyspot-")
+HERE = Path(directory.name if directory else os.environ["BEAUTYSPOT_EXAMPLE"])  # real code uses a permanent directory
+# Prefect sends nothing over the network and writes nothing to ~/.prefect. It reads these variables when it is imported.
 os.environ |= {"PREFECT_HOME": str(HERE / "prefect"), "DO_NOT_TRACK": "1", "PREFECT_LOGGING_LEVEL": "CRITICAL"}
 os.environ |= {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL"}
 
@@ -38,13 +38,13 @@ def fetch(number: int) -> str:
     return f"page {number} " * number
 
 
-@prefect.task  # one task of Prefect, many calls: none of them costs a round trip to its server
+@prefect.task  # one Prefect task for many calls: they need no round trip to its server
 def fetch_all(numbers: list[int]) -> list[str]:
     return bs.map(fetch, numbers, workers=4, progress=False)
 
 
 @prefect.task
-@project.task  # a task of Prefect may be one of ours itself: each call is seen there, and kept here
+@project.task  # a Prefect task may be a beautyspot task too: Prefect shows each call, and beautyspot caches it
 def count_words(pages: list[str]) -> int:
     note("count_words")
     return sum(len(page.split()) for page in pages)
@@ -65,7 +65,7 @@ def start(api: str) -> "subprocess.Popen[str]":
 
 
 def main() -> None:
-    with prefect_test_harness(server_startup_timeout=300):  # a server of Prefect, for as long as this takes
+    with prefect_test_harness(server_startup_timeout=300):  # a temporary Prefect server
         run = start(PREFECT_API_URL.value())
         while len(ran()) < PAGES // 2 and run.poll() is None:
             time.sleep(0.01)
@@ -84,9 +84,9 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    if place is None:
+    if directory is None:
         print(nightly())
         project.close()
     else:
-        with place, project:
+        with directory, project:
             main()

@@ -1,4 +1,4 @@
-"""What every test gets: a place of its own, and a look at what it left behind."""
+"""Fixtures for all tests. Each test runs in a directory of its own, and fails if it leaves a thread or file behind."""
 
 import gc
 import multiprocessing
@@ -23,13 +23,13 @@ from tests.support.servers import PostgresServer, RedisServer, S3Server
 
 
 def pytest_configure() -> None:
-    """What a shell starts in its background ignores Ctrl-C, and so would every program that the tests start."""
+    """Stop ignoring Ctrl-C: a shell's background job ignores it, and so would every program that the tests start."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish() -> None:
-    """Modules and tests stay until the end: no collection of garbage walks through them again, 0.4 s each time."""
+    """Exempt modules and tests, which live until the end, from garbage collection: a full one takes 0.4 s longer."""
     gc.collect()
     gc.freeze()
 
@@ -47,7 +47,7 @@ def _warnings_are_given_anew() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _nothing_is_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
-    """No file, thread or process of ours outlives a test."""
+    """Fail if a file, thread or process of the library outlives a test."""
     threads, children, files = set(threading.enumerate()), _children(), _open_files()
     yield
     deadline = time.monotonic() + 30
@@ -63,7 +63,7 @@ def _left(before: set[threading.Thread]) -> list[threading.Thread]:
 
 
 def _children() -> set[object]:
-    """Child processes, but for those that loky keeps for the next time."""
+    """The child processes, except the workers that loky reuses."""
     return {child for child in multiprocessing.active_children() if type(child).__name__ != "LokyProcess"}
 
 
@@ -79,22 +79,24 @@ def _open_files() -> set[str]:
     return files
 
 
-class Together(LoadScopeScheduling):
-    """Where several processes share the work, one of them has all of a module, or of a page, and all of Ray.
+class ModuleScheduling(LoadScopeScheduling):
+    """Schedule all tests of a module or page on one test process, and all tests of Ray on one.
 
-    Two clusters of Ray on one machine may take each other's ports.
+    Two Ray clusters on one machine may take each other's ports.
     """
 
     def _split_scope(self, nodeid: str) -> str:
         return "ray" if re.search(r"(?<!ar)ray", nodeid, re.IGNORECASE) else nodeid.partition("::")[0]
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Together:
-    config.option.loadscopereorder = False  # by the number of tests, which says little: the browser's are few and long
-    return Together(config, log)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ModuleScheduling:
+    config.option.loadscopereorder = (
+        False  # it orders by the number of tests, but those in the browser are few and long
+    )
+    return ModuleScheduling(config, log)
 
 
-# What takes a minute each begins first, and pages of the documentation are last: no process waits long for the other.
+# Modules that take a minute begin first, and pages of the documentation are last: no process waits long for another.
 FIRST = ["test_dashboard.py", "test_remote.py", "test_postgres.py", "test_adapters.py", "test_engines.py"]
 
 
@@ -104,19 +106,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def project_index(request: pytest.FixtureRequest) -> str:
-    """Which index `project` has: every one, unless a test or a module says otherwise (tests/support/marks.py)."""
+    """The index of `project`: each in turn, unless a test or a module selects one (tests/support/marks.py)."""
     return str(request.param)
 
 
 @pytest.fixture
 def project(project_index: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[bs.Project]:
-    """A project on one machine, and one beyond it."""
-    places: dict[str, Any] = {"db": tmp_path / "test.db", "storage_path": tmp_path / "blobs"}
+    """A project with local files, or with PostgreSQL and S3."""
+    options: dict[str, Any] = {"db": tmp_path / "test.db", "storage_path": tmp_path / "blobs"}
     if project_index == "postgres":
         server = request.getfixturevalue("s3_server")
-        places = {"db": request.getfixturevalue("postgres_url"), "storage_path": request.getfixturevalue("s3_url")}
-        places["s3_opts"] = server.options
-    with bs.Project("test", **places) as project:
+        options = {"db": request.getfixturevalue("postgres_url"), "storage_path": request.getfixturevalue("s3_url")}
+        options["s3_opts"] = server.options
+    with bs.Project("test", **options) as project:
         yield project
 
 
@@ -141,7 +143,7 @@ def ray_cluster() -> Iterator[RayCluster]:
 
 @pytest.fixture(scope="session")
 def ray_here(ray_cluster: RayCluster) -> Iterator[None]:
-    """This process connected to it."""
+    """Connect this process to the Ray cluster."""
     import ray
 
     os.environ["RAY_AUTH_MODE"] = "disabled"
@@ -159,7 +161,7 @@ def redis_server() -> Iterator[RedisServer]:
 
 @pytest.fixture
 def redis_url(redis_server: RedisServer) -> str:
-    """A server without any key."""
+    """The URL of a Redis server without any key."""
     with redis.Redis.from_url(redis_server.url) as client:
         client.flushall()
     return redis_server.url
@@ -174,9 +176,9 @@ def postgres_server() -> Iterator[PostgresServer]:
 
 @pytest.fixture
 def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
-    """A schema of this test's own, without any table.
+    """The URL of an empty schema for one test.
 
-    A project makes its tables in 0.11 s; a database cloned from a template took 0.13 s until it could be used.
+    A project creates its tables in 0.11 s; a database cloned from a template took 0.13 s until it could be used.
     """
     schema = f"test_{os.urandom(6).hex()}"
     yield f"{postgres_server.url}?schema={schema}"
@@ -193,5 +195,5 @@ def s3_server() -> Iterator[S3Server]:
 
 @pytest.fixture
 def s3_url(s3_server: S3Server) -> str:
-    """A prefix of this test's own, without any object."""
+    """The URL of an empty prefix for one test."""
     return f"s3://tests/{os.urandom(6).hex()}"

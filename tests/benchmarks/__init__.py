@@ -1,1 +1,1 @@
-"""Speed against the floor and the peers, as ratios in one process and run: ``python -m tests.benchmarks``."""
+"""Speed compared with a lower bound and other libraries, as ratios within one run: ``python -m tests.benchmarks``."""

@@ -1,4 +1,4 @@
-"""Print every table, or those that are named: ``python -m tests.benchmarks calls maps``."""
+"""Prints all tables, or the named ones: ``python -m tests.benchmarks calls maps``."""
 
 import argparse
 import sys

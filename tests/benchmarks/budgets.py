@@ -1,4 +1,4 @@
-"""Budgets beside other limiters: what admitting costs, the pace under contention, fairness, and what waiting does."""
+"""Budgets compared with other limiters: the cost of admission, the pace under contention, fairness, and waiting."""
 
 import asyncio
 import functools
@@ -22,30 +22,30 @@ from tests.benchmarks.paces import Admission, judged
 from tests.benchmarks.tables import in_turns, median, ratio, table
 from tests.support.servers import RedisServer
 
-WIDE = 100_000_000_000  # tokens a minute: nobody waits
+WIDE = 100_000_000_000  # tokens a minute: no call waits
 SECONDS = 10.0
 RATE = 1000.0
 
 
 @contextmanager
 def _server() -> Iterator[str]:
-    server = RedisServer("--appendonly", "no")  # what is timed is the server, and not the disk
+    server = RedisServer("--appendonly", "no")  # times the server, not the disk
     try:
         yield server.url
     finally:
         server.stop()
 
 
-def _gate(stack: ExitStack, directory: Path, uri: str | None, tpm: int, rpm: int | None = None) -> Any:
+def _budget(stack: ExitStack, directory: Path, uri: str | None, tpm: int, rpm: int | None = None) -> Any:
     name = f"p{len(list(directory.iterdir()))}"
     project = bs.Project(name, db=directory / f"{name}.db", tpm=tpm, rpm=rpm, limiter_uri=uri)
     stack.enter_context(project)
-    project.db.lookup([])  # so that the next one has another name
+    project.db.lookup([])  # creates the file, so that the next project gets another name
     return project.budgets.budget("tokens", "")
 
 
 def _floor() -> Callable[[int], float]:
-    """What no limiter in Python goes below: one lock, one look at the clock, one sum."""
+    """Return the least that a limiter in Python does: one lock, one reading of the clock, one sum."""
     lock, owed, emission, clock = threading.Lock(), {"k": 0.0}, 60 / WIDE, time.monotonic
 
     def acquire(cost: int) -> float:
@@ -76,7 +76,7 @@ def _bare_redis(url: str) -> Callable[[int], Any]:
 
 
 def acquire(directory: Path) -> str:
-    """Admitting a call when nobody waits, with a cost of 1 and of 1000."""
+    """The time to admit a call when no other waits, with a cost of 1 and of 1000."""
     item = limits.RateLimitItemPerMinute(WIDE)
     with ExitStack() as stack:
         url = stack.enter_context(_server())
@@ -94,12 +94,12 @@ def acquire(directory: Path) -> str:
             "throttled-py GCRA, memory": peers.of_throttled(WIDE, "minute", WIDE, None)[1],
             "pyrate-limiter GCRA, memory": peers.of_pyrate("GCRA", rate, url, directory)[1],
             "pyrate-limiter log, memory": peers.of_pyrate("log", rate, url, directory)[1],
-            f"{ours} SQLite, one budget": _gate(stack, directory, None, WIDE).acquire,
-            f"{ours} SQLite, two": _gate(stack, directory, None, WIDE, WIDE).acquire,
+            f"{ours} SQLite, one budget": _budget(stack, directory, None, WIDE).acquire,
+            f"{ours} SQLite, two": _budget(stack, directory, None, WIDE, WIDE).acquire,
             "pyrate-limiter log, SQLite": peers.of_pyrate("log, SQLite", rate, url, directory)[1],
             "floor: one script of Redis": _bare_redis(url),
-            f"{ours} Redis, one budget": _gate(stack, directory, url, WIDE).acquire,
-            f"{ours} Redis, two": _gate(stack, directory, url, WIDE, WIDE).acquire,
+            f"{ours} Redis, one budget": _budget(stack, directory, url, WIDE).acquire,
+            f"{ours} Redis, two": _budget(stack, directory, url, WIDE, WIDE).acquire,
             "limits fixed window, Redis": peers.of_limits("fixed", item, url),
             "limits moving window, Redis": peers.of_limits("moving", item, url),
             "throttled-py GCRA, Redis": peers.of_throttled(WIDE, "minute", WIDE, url)[1],
@@ -109,7 +109,7 @@ def acquire(directory: Path) -> str:
             for place in ("memory", "SQLite", "Redis"):
                 wide = peers.of_token_throttle(WIDE, 60, place, directory, url)
                 work[f"token-throttle, {place}"] = stack.enter_context(wide)
-        # Last: it leaves a million entries behind, and threads that clear them away.
+        # Last: it leaves a million entries, and threads that delete them.
         work["limits moving window, memory"] = peers.of_limits("moving", item, "memory://")
         took = {cost: _costs(work, cost) for cost in (1, 1000)}
         took_async = asyncio.run(_async_costs(memory))
@@ -127,10 +127,10 @@ def acquire(directory: Path) -> str:
         against = f"{ratio(took_async, name, 'floor'):.2f} ×"
         rows.append((name, f"{median(took_async[name]):.2f}", "", against, goal))
     head = ("", "µs, cost 1", "µs, cost 1000", "against its floor", "goal")
-    return table("Admitting a call, nobody waiting", head, rows)
+    return table("Admitting a call, no other waiting", head, rows)
 
 
-# Microseconds are those of the machine on which the goals were set, whose floor was 0.33.
+# The microseconds are for the machine on which the goals were set, whose floor was 0.33 µs.
 GOALS = {
     "`GCRARateLimiter.hit`, memory": "≤ 6.1 × (2.0 µs)",
     "`@project.limiter(cost=f)`, memory": "≤ 7.6 × (2.5 µs)",
@@ -147,7 +147,7 @@ def _same(cost: int) -> int:
 
 
 def _costs(work: dict[str, Callable[[int], Any]], cost: int) -> dict[str, list[float]]:
-    """Each in turn, in many short rounds: the speed of a machine changes from second to second."""
+    """Time all limiters in turn, in many short rounds: the speed of a machine changes from second to second."""
     quick = [name for name in work if not _is_slow(name)]
     slow = [name for name in work if _is_slow(name)]
     took: dict[str, list[float]] = {}
@@ -219,11 +219,11 @@ def _contended(
     workers = range(8)
     yield (
         "**beautyspot**, 8 threads",
-        paces.in_threads(_gate(stack, directory, "memory://", 60_000).acquire, costs, SECONDS, workers),
+        paces.in_threads(_budget(stack, directory, "memory://", 60_000).acquire, costs, SECONDS, workers),
     )
-    budget = _gate(stack, directory, "memory://", 60_000)
+    budget = _budget(stack, directory, "memory://", 60_000)
     yield "**beautyspot**, 8 tasks", asyncio.run(paces.in_tasks(budget.acquire_async, costs, SECONDS, workers))
-    budget = _gate(stack, directory, "memory://", 60_000)
+    budget = _budget(stack, directory, "memory://", 60_000)
     yield "**beautyspot**, 4 threads and 4 tasks", paces.mixed(budget, costs, SECONDS)
     uri = f"sqlite:///{directory}/{named}.db"
     yield "**beautyspot**, 2 processes × 4 threads, SQLite", paces.in_processes(uri, named, SECONDS)
@@ -249,13 +249,13 @@ def _contended(
 
 
 def waiting(directory: Path) -> str:
-    """What a limiter does to those who wait, in seconds of a real clock."""
+    """How long calls wait in special situations, in seconds of a real clock."""
     rows: list[tuple[str, str, str]] = []
     with ExitStack() as stack:
         url = stack.enter_context(_server())
 
         def budget(tpm: int = 60_000, rpm: int | None = None, uri: str = "memory://") -> Any:
-            return _gate(stack, directory, uri, tpm, rpm)
+            return _budget(stack, directory, uri, tpm, rpm)
 
         one = judged(paces.in_threads(budget().acquire, paces.always(100), 6, [0]), RATE, 6)
         rows.append(("one worker, calls of 100: achieved", f"{one.achieved:.3f}", "0.99–1.02, one call more than 6 s"))

@@ -1,4 +1,4 @@
-"""Caches of other people, as they are used: each wraps a function, and runs many calls in eight threads."""
+"""Other caches, used as their users do: each wraps a function and runs many calls in eight threads."""
 
 import functools
 import hashlib
@@ -22,7 +22,7 @@ Map = Callable[[Function, list[str], Iterable[int]], list[Any]]
 
 
 class TwentyLines:
-    """What people write themselves: one table, a digest of the arguments as JSON, one lock around the connection."""
+    """A cache as users write it: one table, a digest of the arguments as JSON, one lock for the connection."""
 
     def __init__(self, path: Path) -> None:
         self.db = sqlite3.connect(path, check_same_thread=False, timeout=60)
@@ -66,11 +66,14 @@ def beautyspot_task(directory: Path, function: Function) -> Function:
 
 CACHES: dict[str, tuple[Callable[[Path, Function], Function], Map]] = {
     "beautyspot": (beautyspot_task, with_beautyspot),
-    "joblib.Memory": (lambda place, function: joblib.Memory(place / "joblib", verbose=0).cache(function), with_joblib),
-    "diskcache": (lambda place, function: diskcache.Cache(place / "diskcache").memoize()(function), in_threads),
+    "joblib.Memory": (
+        lambda directory, function: joblib.Memory(directory / "joblib", verbose=0).cache(function),
+        with_joblib,
+    ),
+    "diskcache": (lambda directory, function: diskcache.Cache(directory / "diskcache").memoize()(function), in_threads),
     "cachier": (
-        lambda place, function: cachier.cachier(cache_dir=place / "cachier", separate_files=True)(function),
+        lambda directory, function: cachier.cachier(cache_dir=directory / "cachier", separate_files=True)(function),
         in_threads,
     ),
-    "20 lines of sqlite3": (lambda place, function: TwentyLines(place / "lines.db")(function), in_threads),
+    "20 lines of sqlite3": (lambda directory, function: TwentyLines(directory / "lines.db")(function), in_threads),
 }

@@ -1,4 +1,4 @@
-"""The README's table: what a call costs with each cache, and how often calls run that should run once."""
+"""The table of the README: the time of a call with each cache, and how often calls run that should run once."""
 
 import os
 import statistics
@@ -13,45 +13,45 @@ from tests.benchmarks.caches import CACHES
 from tests.benchmarks.tables import table
 
 NEW, SLOW_CALLS, ROUNDS = 1000, 400, 5
-PATIENCE = 20  # seconds; the batch takes less than one
-SLOW_CALLER = {"joblib.Memory": 0.1, "cachier": 0.05}  # the share of calls that the slow ones are timed on
+PATIENCE = 20  # seconds; the calls take less than one
+SLOW_CALLER = {"joblib.Memory": 0.1, "cachier": 0.05}  # slow caches are timed on a share of the calls
 
 
 def quick(text: str, number: int) -> str:
-    """An empty function: what is timed is what is around it."""
+    """Do nothing, so that only the overhead of the cache is timed."""
     return text
 
 
 def slow(log: str, number: int) -> int:
-    """Ten milliseconds of a provider that somebody pays for; each run leaves a byte in *log*."""
+    """Take 10 ms, like a paid request; each run appends a byte to *log*."""
     with open(log, "ab", buffering=0) as file:
         file.write(b".")
     time.sleep(0.01)
     return number
 
 
-class Batch:
-    """A process of its own that is ready to run the batch of slow calls."""
+class Job:
+    """A separate process that is ready to run the slow calls."""
 
-    def __init__(self, name: str, place: Path) -> None:
-        words = [sys.executable, "-m", "tests.benchmarks.comparison", name, str(place)]
+    def __init__(self, name: str, directory: Path) -> None:
+        words = [sys.executable, "-m", "tests.benchmarks.comparison", name, str(directory)]
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL)
         assert self.process.stdout is not None
         assert self.process.stdout.readline() == b"ready\n"
 
     def start(self) -> None:
-        """Begin."""
+        """Let the process begin its calls."""
         assert self.process.stdin is not None
         self.process.stdin.close()
 
     def kill(self) -> None:
-        """``kill -9``."""
+        """End the process with ``kill -9``."""
         self.process.kill()
         self.process.wait()
 
     def ended(self) -> bool:
-        """Whether it ends by itself; it has ended in any case."""
+        """Wait until the process ends, or kill it; return whether it ended by itself."""
         try:
             code = self.process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
@@ -61,37 +61,37 @@ class Batch:
         return True
 
 
-def runs(place: Path) -> int:
-    """How often the function ran so far."""
-    log = place / "runs"
+def runs(directory: Path) -> int:
+    """Return how often the function has run."""
+    log = directory / "runs"
     return log.stat().st_size if log.exists() else 0
 
 
-def killed(name: str, place: Path) -> str:
-    """A batch that is killed at 40 %, and started again."""
-    first, second = Batch(name, place), Batch(name, place)
+def killed(name: str, directory: Path) -> str:
+    """Kill a job at 40 % and start it again; return how many calls the second process runs."""
+    first, second = Job(name, directory), Job(name, directory)
     first.start()
-    while runs(place) < SLOW_CALLS * 0.4:
+    while runs(directory) < SLOW_CALLS * 0.4:
         assert first.process.poll() is None
         time.sleep(0.001)
     first.kill()
-    before = runs(place)
+    before = runs(directory)
     second.start()
     finished = second.ended()
-    return f"{runs(place) - before} run" if finished else "hangs"
+    return f"{runs(directory) - before} run" if finished else "hangs"
 
 
-def twice(name: str, place: Path) -> str:
-    """The same batch, started in two terminals at once."""
-    both = [Batch(name, place), Batch(name, place)]
-    for batch in both:
-        batch.start()
-    finished = [batch.ended() for batch in both]
-    return f"{runs(place)} run" if all(finished) else "hangs"
+def twice(name: str, directory: Path) -> str:
+    """Start the same job in two processes at once; return how many calls run."""
+    both = [Job(name, directory), Job(name, directory)]
+    for job in both:
+        job.start()
+    finished = [job.ended() for job in both]
+    return f"{runs(directory)} run" if all(finished) else "hangs"
 
 
 def timed(directory: Path) -> dict[str, list[str]]:
-    """Medians for each cache: a miss and a hit, one after the other, and maps of new and of cached inputs."""
+    """Return median times for each cache: misses, hits, and maps over new and over cached inputs."""
     took: dict[str, dict[str, list[float]]] = {name: {} for name in CACHES}
     texts = ["some text"] * NEW
     wrapped = {name: cache(directory / name, quick) for name, (cache, _) in CACHES.items()}
@@ -122,12 +122,12 @@ def timed(directory: Path) -> dict[str, list[str]]:
 
 
 def readable(microseconds: float) -> str:
-    """Two digits that count."""
+    """Format a time with two significant digits."""
     return f"{microseconds / 1000:.1f} ms" if microseconds >= 1000 else f"{float(f'{microseconds:.2g}'):.0f} µs"
 
 
 def comparison(directory: Path) -> str:
-    """All of it."""
+    """The whole table."""
     for name in CACHES:
         (directory / name).mkdir()
     rows: list[tuple[str, ...]] = []
@@ -151,11 +151,11 @@ def comparison(directory: Path) -> str:
 
 
 def main() -> None:
-    """Run the batch of slow calls with one cache; in a process of its own."""
-    name, place = sys.argv[1], Path(sys.argv[2])
+    """Run the slow calls with one cache: the main function of a `Job` process."""
+    name, directory = sys.argv[1], Path(sys.argv[2])
     cache, map_ = CACHES[name]
-    log = os.fspath(place / "runs")
-    call = cache(place, slow)
+    log = os.fspath(directory / "runs")
+    call = cache(directory, slow)
     print("ready", flush=True)
     sys.stdin.read()
     results = map_(call, [log] * SLOW_CALLS, range(SLOW_CALLS))

@@ -1,4 +1,4 @@
-"""What is measured. Each takes a directory of its own and gives a table."""
+"""The measurements. Each takes a directory of its own and returns a table."""
 
 import functools
 import os
@@ -23,7 +23,7 @@ from tests.benchmarks.tables import compared, in_turns, ratio, table
 
 
 def function(text: str, number: int) -> str:
-    """An empty function: what is timed is what is around it."""
+    """Do nothing, so that only the overhead of the cache is timed."""
     return text
 
 
@@ -48,7 +48,7 @@ def calls(directory: Path) -> str:
             return lambda turn: _repeat(call, range(turn * count, turn * count + many))
 
         def few(call: Callable[[str, int], object], many: int) -> Callable[[int], None]:
-            # A slow peer is called less often, and its time scaled.
+            # A slow cache is called less often, and its time is scaled.
             def run(turn: int) -> None:
                 started = time.perf_counter()
                 _repeat(call, range(turn * many, (turn + 1) * many))
@@ -93,7 +93,7 @@ def calls(directory: Path) -> str:
 
 
 def maps(directory: Path) -> str:
-    """20,000 kept inputs, and new ones in 8 threads."""
+    """Maps over 20,000 cached inputs, and over new ones in 8 threads."""
     count, rounds = 20_000, 7
     floor = Floor(directory)
     project = bs.Project("bench", db=directory / "bench.db", storage_path=directory / "blobs")
@@ -102,7 +102,7 @@ def maps(directory: Path) -> str:
         ours = project.task(function)
         bs.map(ours, text, range(count), workers=8, progress=False)
         floor.put_many(text, list(zip(text, range(count), strict=True)))
-        kept = in_turns(
+        cached = in_turns(
             {
                 "beautyspot": lambda _: bs.map(ours, text, range(count), progress=False),
                 "floor": lambda _: _repeat(floor.get, range(count)),
@@ -130,7 +130,7 @@ def maps(directory: Path) -> str:
         )
     return "\n".join(
         [
-            compared("`bs.map` over 20,000 kept inputs", kept, "beautyspot", {"floor": 0.9}),
+            compared("`bs.map` over 20,000 cached inputs", cached, "beautyspot", {"floor": 0.9}),
             compared(
                 "`bs.map` over new inputs, 8 threads",
                 fresh,
@@ -163,7 +163,7 @@ def keys(directory: Path) -> str:
 
 
 def imports(directory: Path) -> str:
-    """What ``import beautyspot`` adds to starting Python."""
+    """The time that ``import beautyspot`` adds to the start of Python."""
 
     def run(code: str) -> Callable[[int], None]:
         return lambda _: subprocess.run([sys.executable, "-c", code], check=True) and None
@@ -191,7 +191,7 @@ else: print(f"{now() - before:.0f} {float(value[2**26])}")
 
 
 def blobs(directory: Path) -> str:
-    """Memory that a result of 1 GB takes."""
+    """The memory that a result of 1 GB takes."""
 
     def run(mode: str) -> str:
         done = subprocess.run(
@@ -204,14 +204,14 @@ def blobs(directory: Path) -> str:
         ("", "", "goal"),
         [
             ("computing and saving it peaks at", f"{run('save')} × its size", "< 1.3 ×"),
-            ("recalled with `mmap=True` adds", f"{run('mmap')} MB of resident memory", "< 50 MB"),
-            ("recalled without adds", f"{run('read')} MB", ""),
+            ("reading it with `mmap=True` adds", f"{run('mmap')} MB of resident memory", "< 50 MB"),
+            ("reading it without adds", f"{run('read')} MB", ""),
         ],
     )
 
 
 def threshold(directory: Path) -> str:
-    """Results of one size, in the index and as blobs."""
+    """Results of each size, in the index and as blobs."""
     rows = []
     for size in (1 << 12, 1 << 14, 1 << 16, 1 << 18, 1 << 20):
         count = max(20, min(200, (1 << 24) // size))
@@ -235,11 +235,11 @@ def threshold(directory: Path) -> str:
         kib = f"{size >> 10} KiB"
         rows.append((kib, *(f"{min(took[p]):.0f}" for took in (hit, miss) for p in ("index", "blob"))))
     head = ("size", "hit, index (µs)", "hit, blob (µs)", "miss, index (µs)", "miss, blob (µs)")
-    return table("Where a result should lie", head, rows)
+    return table("Where a result should be stored", head, rows)
 
 
 def growth(directory: Path) -> str:
-    """A hit among ten thousand results, and among ten million."""
+    """The time of a hit among ten thousand to ten million results."""
     rows, base = [], 0.0
     db_path = directory / "large.db"
     filled = 0
@@ -272,7 +272,7 @@ def growth(directory: Path) -> str:
 
 
 def _fill(project: bs.Project, task: bs.Task[[str, int], str], numbers: range) -> None:
-    """Keep results as a map would, a quarter of a million to a transaction and in the order of their rows."""
+    """Store results as a map would, but in one transaction and in the order of their rows."""
     cache, keyer = task.core.cache, task.core.keyer
     encoded = cache.encode("some text")
     call = cache.describe(KeyedCall(b"", [], ("some text", 0), {}))

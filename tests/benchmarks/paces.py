@@ -1,4 +1,4 @@
-"""What workers in a closed loop get from a limiter: pace, evenness, order."""
+"""Workers in a closed loop on one limiter: the pace, fairness and order of their admissions."""
 
 import asyncio
 import json
@@ -14,7 +14,7 @@ import beautyspot as bs
 
 
 class Admission(NamedTuple):
-    """Seconds since the epoch, and the worker, who has a number."""
+    """An admitted call: the number of its worker, times in seconds since the epoch, and its cost in tokens."""
 
     worker: int
     asked: float
@@ -41,7 +41,7 @@ Costs = Callable[[int], Callable[[], int]]
 
 
 def in_threads(acquire: Callable[[int], Any], costs: Costs, seconds: float, numbers: Sequence[int]) -> list[Admission]:
-    found: list[Admission] = []
+    admissions: list[Admission] = []
     end = time.time() + seconds
 
     def work(number: int) -> None:
@@ -49,20 +49,20 @@ def in_threads(acquire: Callable[[int], Any], costs: Costs, seconds: float, numb
         while (asked := time.time()) < end:
             cost = cost_of()
             acquire(cost)
-            found.append(Admission(number, asked, time.time(), cost))
+            admissions.append(Admission(number, asked, time.time(), cost))
 
     threads = [threading.Thread(target=work, args=(number,), daemon=True) for number in numbers]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(max(0.0, end - time.time()) + 1.5)
-    return list(found)
+    return list(admissions)
 
 
 async def in_tasks(
     acquire: Callable[[int], Any], costs: Costs, seconds: float, numbers: Sequence[int]
 ) -> list[Admission]:
-    found: list[Admission] = []
+    admissions: list[Admission] = []
     end = time.time() + seconds
 
     async def work(number: int) -> None:
@@ -70,14 +70,14 @@ async def in_tasks(
         while (asked := time.time()) < end:
             cost = cost_of()
             await acquire(cost)
-            found.append(Admission(number, asked, time.time(), cost))
+            admissions.append(Admission(number, asked, time.time(), cost))
 
     await asyncio.wait([asyncio.ensure_future(work(number)) for number in numbers], timeout=seconds + 1.5)
-    return found
+    return admissions
 
 
 def mixed(budget: Any, costs: Costs, seconds: float) -> list[Admission]:
-    """Four threads and four tasks on one limiter."""
+    """Run four threads and four asyncio tasks on one limiter."""
     of_tasks: list[Admission] = []
     loop = threading.Thread(
         target=lambda: of_tasks.extend(asyncio.run(in_tasks(budget.acquire_async, costs, seconds, range(4, 8))))
@@ -89,14 +89,14 @@ def mixed(budget: Any, costs: Costs, seconds: float) -> list[Admission]:
 
 
 def in_processes(uri: str, costs: str, seconds: float) -> list[Admission]:
-    """Two processes with four threads each."""
+    """Run two processes with four threads each."""
     command = [sys.executable, "-m", "tests.benchmarks.paces", uri, costs, str(seconds)]
     running = [subprocess.Popen([*command, str(n)], stdout=subprocess.PIPE, text=True) for n in (0, 4)]
     return [Admission(*each) for process in running for each in json.loads(process.communicate()[0])]
 
 
 class Pace(NamedTuple):
-    """What came of it."""
+    """The figures of one run; see `judged`."""
 
     achieved: float
     most_in_a_second: int
@@ -105,21 +105,22 @@ class Pace(NamedTuple):
     large: int
 
 
-def judged(found: list[Admission], rate: float, seconds: float) -> Pace:
-    """The figures of one run.
+def judged(admissions: list[Admission], rate: float, seconds: float) -> Pace:
+    """Compute the figures of one run.
 
-    Achieved is against what may be admitted in that time; Jain's index of calls per worker is 1 where all got the
-    same; overtaken is the share of calls passed by one that asked more than 20 ms later.
+    *achieved* is the share of the tokens that may be admitted in that time. *jain* is Jain's index of the calls per
+    worker, 1 if all workers got the same number. *overtaken* is the share of calls that were admitted after a call that
+    asked more than 20 ms later.
     """
-    found = sorted(found, key=lambda each: each.admitted)
-    start = min(each.asked for each in found)
-    within = [each for each in found if each.admitted <= start + seconds]
+    admissions = sorted(admissions, key=lambda each: each.admitted)
+    start = min(each.asked for each in admissions)
+    within = [each for each in admissions if each.admitted <= start + seconds]
     achieved = sum(each.cost for each in within) / (rate * seconds)
     most, last, total = 0, 0, 0
-    for each in found:
+    for each in admissions:
         total += each.cost
-        while found[last].admitted <= each.admitted - 1:
-            total -= found[last].cost
+        while admissions[last].admitted <= each.admitted - 1:
+            total -= admissions[last].cost
             last += 1
         most = max(most, total)
     counts: dict[int, int] = {}
@@ -127,14 +128,14 @@ def judged(found: list[Admission], rate: float, seconds: float) -> Pace:
         counts[each.worker] = counts.get(each.worker, 0) + 1
     jain = sum(counts.values()) ** 2 / (max(8, len(counts)) * sum(count**2 for count in counts.values()))
     passed = 0
-    if len(found) < 5000:
-        for i, each in enumerate(found):
-            passed += any(earlier.asked > each.asked + 0.02 for earlier in found[max(0, i - 400) : i])
-    return Pace(achieved, most, jain, passed / len(found), sum(each.cost == 500 for each in within))
+    if len(admissions) < 5000:
+        for i, each in enumerate(admissions):
+            passed += any(earlier.asked > each.asked + 0.02 for earlier in admissions[max(0, i - 400) : i])
+    return Pace(achieved, most, jain, passed / len(admissions), sum(each.cost == 500 for each in within))
 
 
 def main() -> None:
-    """One of the processes of `in_processes`."""
+    """Run the threads of one process of `in_processes`."""
     uri, costs, seconds, first = sys.argv[1:]
     with bs.Project("bench", db="memory://", tpm=60_000, limiter_uri=uri) as project:
         budget = project.budgets.budget("tokens", "")

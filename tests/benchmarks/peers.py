@@ -1,4 +1,4 @@
-"""Limiters of other people, each as a callable that takes a cost, waits, and returns when the call may begin."""
+"""Other limiters, each as a callable that takes a cost, waits, and returns when the call may begin."""
 
 import importlib.util
 import time
@@ -26,7 +26,7 @@ LIMITS = {
 
 
 def polling(hit: Callable[[int], bool], pause: float = 0.005) -> Acquire:
-    """What a limiter that cannot wait makes its users write."""
+    """Wait by polling, as users of a limiter without waiting do."""
 
     def acquire(cost: int) -> None:
         while not hit(cost):
@@ -43,7 +43,7 @@ def of_limits(name: str, item: limits.RateLimitItem, uri: str) -> Callable[[int]
 
 
 def of_pyrate(kind: str, rate: pyrate.Rate, url: str, directory: Path) -> tuple[Acquire, Acquire]:
-    """The limiter as it waits, and as it tries."""
+    """Return two callables: one that waits, and one that tries once."""
     buckets: dict[str, Callable[[], Any]] = {
         "log": lambda: pyrate.InMemoryBucket([rate]),
         "GCRA": lambda: pyrate.StateBucket([rate], pyrate.GCRA()),
@@ -62,7 +62,7 @@ def of_pyrate(kind: str, rate: pyrate.Rate, url: str, directory: Path) -> tuple[
 
 
 def of_throttled(limit: int, per: str, burst: int, url: str | None) -> tuple[Acquire, Acquire]:
-    """The limiter as it waits, and as it tries."""
+    """Return two callables: one that waits, and one that tries once."""
     quota = {"minute": throttled.per_min, "second": throttled.per_sec}[per](limit, burst=burst)
     store = throttled.RedisStore(server=url) if url else throttled.MemoryStore()
     waits = throttled.Throttled("bench", using="gcra", quota=quota, store=store, timeout=60)

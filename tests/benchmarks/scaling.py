@@ -1,4 +1,4 @@
-"""Hits, recalls, inserts, lists and bytes of indexes of ten thousand, one million and ten million results."""
+"""Hits, bulk lookups, inserts, lists and sizes of indexes with ten thousand, one million and ten million results."""
 
 import functools
 import itertools
@@ -29,9 +29,9 @@ from tests.support.servers import PostgresServer
 
 SIZES = (10_000, 1_000_000, 10_000_000)
 ROUNDS = 11
-CALLS = 5000  # of the task, that are kept everywhere in each index
+CALLS = 5000  # cached calls of the task, spread over each index
 BULK = 20_000
-INSERTS = (  # how many rows, and to a group
+INSERTS = (  # name, number of rows, and rows to a transaction
     ("insert, one by one", 200, 1),
     ("insert, in groups of 64", 16 * 64, 64),
     ("insert, in groups of 1,000", 4000, 1000),
@@ -40,12 +40,12 @@ FRESH = 1 << 40  # numbers from here on are in no index
 
 
 def function(text: str, number: int) -> str:
-    """What is kept: some 150 bytes."""
+    """Return a result of some 150 bytes."""
     return TEXT
 
 
 def scaling(directory: Path, sizes: Sequence[int] = SIZES) -> str:
-    """Each store at each size, the sizes in turns: what is compared shares the weather."""
+    """Measure each store at each size, the sizes in turn, so that changes in the machine's speed affect all alike."""
     times: list[str] = []
     space: list[tuple[object, ...]] = []
     with ExitStack() as stack:
@@ -62,7 +62,7 @@ def scaling(directory: Path, sizes: Sequence[int] = SIZES) -> str:
 
 
 def _filled(store: Store, size: int, task: Any) -> tuple[object, ...]:
-    """Fill an index, and say what it takes."""
+    """Fill an index; return the row of its disk space and times."""
     step = CALLS // LOTS
     started = time.perf_counter()
     store.fill(size, lambda turn: calls_of(task, range(turn * step, (turn + 1) * step)))
@@ -119,7 +119,7 @@ def _works(store: Store, sizes: Sequence[int], tasks: dict[int, Any]) -> list[tu
     return [
         ("a task's hit", 500, hits),
         ("`lookup` of one key", 500, each(_lookups)),
-        ("`lookup` of 20,000 keys, each", BULK, each(_recall)),
+        ("`lookup` of 20,000 keys, each", BULK, each(_bulk_lookup)),
         *((name, count, each(_insert, count, group)) for name, count, group in INSERTS),
         ("the newest 500 of one function, each", 500, each(_listed, "pipeline.model.score_3")),
         ("the newest 500 of all, each", 500, each(_listed, None)),
@@ -128,13 +128,13 @@ def _works(store: Store, sizes: Sequence[int], tasks: dict[int, Any]) -> list[tu
 
 @functools.cache
 def _wanted(size: int, count: int, turn: int) -> list[bytes]:
-    """Keys of rows here and there."""
+    """Return keys of random rows."""
     return [key_of(number) for number in random.Random(turn).sample(range(size), count)]
 
 
 @functools.cache
 def _fresh(group: int, count: int, turn: int) -> list[Record]:
-    """Rows that no index has."""
+    """Return rows that no index has."""
     start = FRESH + 100_000_000 * turn + 10_000 * group
     return [row_of(number) for number in range(start, start + count)]
 
@@ -150,8 +150,8 @@ def _lookups(db: TaskDB, size: int, turn: int) -> None:
         assert get(key) is not None
 
 
-def _recall(db: TaskDB, size: int, turn: int) -> None:
-    """As many different keys as there are, up to those that are asked for."""
+def _bulk_lookup(db: TaskDB, size: int, turn: int) -> None:
+    """Look up 20,000 keys at once; a smaller index is asked for all of its keys repeatedly."""
     keys = _wanted(size, min(size, BULK), turn)
     for _ in range(BULK // len(keys)):
         assert len(db.lookup(keys)) == len(keys)
@@ -168,7 +168,7 @@ def _listed(db: TaskDB, size: int, name: str | None, turn: int) -> None:
 
 
 def _logged(store: PostgresStore, size: int) -> list[float]:
-    """Bytes of the server's log for a row that is inserted by itself: just after a checkpoint, and later."""
+    """Return the bytes of write-ahead log for a row inserted alone: just after a checkpoint, and later."""
     seen = []
     store.server.execute("CHECKPOINT")
     for turn in range(2):
@@ -182,7 +182,7 @@ def _logged(store: PostgresStore, size: int) -> list[float]:
 
 
 def _cold(store: Store, size: int) -> tuple[float, float]:
-    """Microseconds and pages of a hit whose row is not in memory; the upper pages of its tree are, after a while."""
+    """Return the microseconds and pages of a hit whose row is not in memory, while the upper pages of its tree are."""
     store.forget()
     keys = [key_of(number) for number in random.Random(size).sample(range(size), min(4000, size))]
     db = store.index(size)
@@ -196,5 +196,5 @@ def _cold(store: Store, size: int) -> tuple[float, float]:
 
 
 def _say(found: object) -> None:
-    """How far it has come, for whoever waits."""
+    """Print progress to standard error."""
     print(f"[{time.strftime('%H:%M:%S')}] {found}", file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""What a network adds: round trips of a hit, a miss, a map and a blob, and how fast maps are over slow ones."""
+"""The cost of a network: round trips of a hit, a miss, a map and a blob, and the speed of maps at several delays."""
 
 import functools
 import heapq
@@ -22,20 +22,20 @@ from tests.benchmarks.scaling_stores import SETTINGS
 from tests.benchmarks.tables import in_turns, median, table
 from tests.support.servers import PostgresServer, Proxy, S3Server
 
-DELAYS = (0.0, 0.5, 2.0)  # milliseconds that a round trip takes longer
+DELAYS = (0.0, 0.5, 2.0)  # milliseconds that are added to a round trip
 ROUNDS = 5
-NEW = 1000  # inputs of a map that are new
-KEPT = 20_000
+NEW = 1000  # new inputs of a map
+CACHED = 20_000
 SIZE = 100_000  # bytes of a blob
 _LABELS = {delay: f"+{delay:g} ms" for delay in DELAYS}
 
 
 class SlowProxy(Proxy):
-    """A network on which every message takes its time, and that counts how often its clients wait for an answer.
+    """A proxy that delays every message, and counts how often its clients wait for a reply.
 
     Args:
-        port: Of the server.
-        delay: Seconds that a round trip takes longer, half of it in each direction.
+        port: The port of the server.
+        delay: Seconds that are added to a round trip, half of it in each direction.
     """
 
     def __init__(self, port: int, delay: float = 0.0) -> None:
@@ -67,7 +67,7 @@ class SlowProxy(Proxy):
         except OSError:
             pass
         finally:
-            time.sleep(2 * self._half)  # what is on its way arrives
+            time.sleep(2 * self._half)  # delayed messages arrive first
             self._end(one)
             self._end(other)
 
@@ -80,7 +80,7 @@ class SlowProxy(Proxy):
                 if (wait := at - time.perf_counter()) <= 0:
                     _, _, end, data = heapq.heappop(self._due)
             if wait > 0:
-                time.sleep(max(0.0, wait - 60e-6))  # a sleep takes that much longer
+                time.sleep(max(0.0, wait - 60e-6))  # a sleep takes 60 µs longer than asked
                 continue
             try:
                 end.sendall(data)
@@ -90,7 +90,7 @@ class SlowProxy(Proxy):
 
 @contextmanager
 def slow(port: int, delay: float) -> Iterator[int]:
-    """The port of a `SlowProxy` in a process of its own, so that it does not run in the turns of what is timed."""
+    """Start a `SlowProxy` in a separate process, so that it takes no time from what is measured; yield its port."""
     command = [sys.executable, "-m", "tests.benchmarks.scaling_network", str(port), str(delay)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin
@@ -107,12 +107,12 @@ class Site:
         self.project = bs.Project(name, db=self.db, storage_path="s3://blobs/here", s3_opts=s3)
         self.small = self.project.task(_small)
         self.blob = self.project.task(save_blob=True)(_blob)
-        self.taken = 0
+        self._next = 0
 
     def fresh(self, count: int) -> range:
-        """Numbers that were not called with."""
-        self.taken += count
-        return range(self.taken - count, self.taken)
+        """Return numbers that no call has had as its argument."""
+        self._next += count
+        return range(self._next - count, self._next)
 
 
 def _small(site: str, number: int) -> str:
@@ -132,7 +132,7 @@ def _s3(server: S3Server, port: int) -> dict[str, str]:
 
 
 def network(directory: Path) -> str:
-    """Round trips, and what they cost at several delays."""
+    """The round trips of calls, and the time of calls at several delays."""
     with ExitStack() as stack:
         postgres, s3 = PostgresServer(**SETTINGS), S3Server()
         stack.callback(postgres.stop)
@@ -142,7 +142,7 @@ def network(directory: Path) -> str:
 
 
 def _trips(postgres: PostgresServer, s3: S3Server) -> str:
-    """How often each of these waits for an answer, once its connections are open."""
+    """The number of times that each operation waits for a reply, once its connections are open."""
     to_index, to_blobs = SlowProxy(postgres.port), SlowProxy(s3.port)
     site = Site("trips", _of(postgres, to_index.port), _s3(s3, to_blobs.port))
     rows = []
@@ -165,14 +165,14 @@ def _trips(postgres: PostgresServer, s3: S3Server) -> str:
         fresh = site.fresh(2000)
         new = functools.partial(bs.map, site.small, ["trips"] * 2000, fresh, workers=8)
         counted("`bs.map` over 2,000 new inputs, 8 threads, each", 2000, new)
-        counted("`bs.map` over 2,000 kept inputs, each", 2000, new)
+        counted("`bs.map` over 2,000 cached inputs, each", 2000, new)
     to_index.close()
     to_blobs.close()
     return table("Round trips", ("", "to PostgreSQL", "to S3"), rows)
 
 
 def _costs(stack: ExitStack, postgres: PostgresServer, s3: S3Server) -> str:
-    """Microseconds at each delay, the delays in turns."""
+    """The microseconds of each operation at each delay; the delays are measured in turn."""
     sites: dict[str, Site] = {}
     ports: dict[str, int] = {}
     for delay, label in _LABELS.items():
@@ -181,8 +181,8 @@ def _costs(stack: ExitStack, postgres: PostgresServer, s3: S3Server) -> str:
         sites[label] = Site(label, _of(postgres, port), options)
         ports[label] = port
         stack.enter_context(sites[label].project)
-        bs.map(sites[label].small, [label] * KEPT, [*range(KEPT)], workers=8)
-        sites[label].fresh(KEPT)
+        bs.map(sites[label].small, [label] * CACHED, [*range(CACHED)], workers=8)
+        sites[label].fresh(CACHED)
         sites[label].blob(label, 0)
     rows: list[tuple[object, ...]] = []
     for name, calls, run in _works():
@@ -209,12 +209,16 @@ def _works() -> list[tuple[str, int, Callable[[Site, str, int], Any]]]:
         ("a hit with its blob of 100 kB", 20, lambda site, label, turn: [site.blob(label, 0) for _ in range(20)]),
         ("a miss with its blob", 20, lambda site, label, turn: [site.blob(label, number) for number in site.fresh(20)]),
         (f"`bs.map` over {NEW:,} new inputs, 8 threads", NEW, functools.partial(new, NEW)),
-        (f"`bs.map` over {KEPT:,} kept inputs", KEPT, lambda s, x, turn: bs.map(s.small, [x] * KEPT, range(KEPT))),
+        (
+            f"`bs.map` over {CACHED:,} cached inputs",
+            CACHED,
+            lambda s, x, turn: bs.map(s.small, [x] * CACHED, range(CACHED)),
+        ),
     ]
 
 
 def _open(postgres: PostgresServer) -> str:
-    """The most connections and locks that a process had during a map, of calls that take long and of quick ones."""
+    """The most connections and locks that a process has during a map of slow calls and of quick ones."""
     rows = []
     sql = """
         SELECT (SELECT count(*) FROM pg_stat_activity WHERE application_name = 'open'),
@@ -252,7 +256,7 @@ def _watch(postgres: PostgresServer, sql: str, most: list[int], ended: threading
 
 
 def main() -> None:
-    """The process of `slow`: ends with its input."""
+    """Run the proxy of `slow` until standard input is closed."""
     proxy = SlowProxy(int(sys.argv[1]), float(sys.argv[2]))
     print(proxy.port, flush=True)
     sys.stdin.read()

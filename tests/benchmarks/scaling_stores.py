@@ -1,9 +1,9 @@
-"""Indexes of ten thousand to ten million results: how they are filled, and what they take on disk.
+"""Indexes of ten thousand to ten million results: how they are filled, and how much disk space they take.
 
 A row is that of a small result: one of ten functions, a preview of some 60 characters, two arguments (8 bytes of
-fingerprints), a value of 150 bytes. Keys are random, as digests are. Filling is not what is measured, so it takes
-the database's shortest way: on SQLite the library's statement without a journal, on PostgreSQL rows that the server
-makes. Both insert into all indexes, keys in no order, so that pages are as full as they are in use.
+fingerprints), a value of 150 bytes. Keys are random, as digests are. Filling is not measured, so it is done in the
+fastest way: on SQLite by the library's statement without a journal, on PostgreSQL by rows that the server generates.
+Both insert into all indexes, with keys in random order, so that pages are as full as in real use.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ from beautyspot.protocols.index import Entry, Record, Summary, TaskDB
 from tests.support.servers import PostgresServer
 
 FUNCTIONS = 10
-LOTS = 50  # in which an index is filled; calls of the task come with each, and so lie everywhere
+LOTS = 50  # portions in which an index is filled; each includes calls of the task, which are thus spread over it
 SETTINGS = {
     "fsync": "on",
     "shared_buffers": "512MB",
@@ -35,18 +35,18 @@ SETTINGS = {
     "max_connections": "200",
 }
 TEXT = "x" * 147
-VALUE: bytes = msgpack.packb(TEXT)  # 149 bytes: what the measured task returns
+VALUE: bytes = msgpack.packb(TEXT)  # 149 bytes, as the measured task returns
 _CHECKSUM = crc32(VALUE).to_bytes(4, "big")
 _CREATED = 1_760_000_000.0
 
 
 def key_of(number: int) -> bytes:
-    """The key of a row: 16 bytes without order, which PostgreSQL makes too."""
+    """Return the key of a row: 16 bytes in random order, which PostgreSQL can compute too."""
     return hashlib.md5(str(number).encode()).digest()
 
 
 def row_of(number: int) -> Record:
-    """The row of a number, as a call of ``model.score_0`` would keep it."""
+    """Return the row of a number, as a call of ``model.score_0`` would store it."""
     function = f"pipeline.model.score_{number % FUNCTIONS}"
     text = f"text='the quick brown fox jumps over it', number={number:011}"
     entry = Entry(VALUE, None, _CHECKSUM, len(VALUE), None, b"codecode")
@@ -59,11 +59,11 @@ def row_of(number: int) -> Record:
     )
 
 
-Calls = Callable[[int], Sequence[Record]]  # those that come with a lot of that number
+Calls = Callable[[int], Sequence[Record]]  # the calls in the portion of that number
 
 
 class Store(Protocol):
-    """Where indexes of several sizes are."""
+    """A database with indexes of several sizes."""
 
     name: str
 
@@ -72,25 +72,25 @@ class Store(Protocol):
     def fill(self, size: int, calls: Calls) -> None: ...
 
     def settle(self, size: int) -> None:
-        """Leave it as it is after hours of use: statistics taken, nothing waiting to be written."""
+        """Bring an index into its state after hours of use: statistics collected, no write pending."""
 
     def parts(self, size: int) -> dict[str, int]:
-        """Bytes on disk of each table and index."""
+        """Return the bytes on disk of each table and index."""
 
     def count(self, size: int) -> int: ...
 
     def forget(self) -> None:
-        """Leave nothing of it in memory, as after a restart of the machine."""
+        """Evict all of it from memory, as a restart of the machine does."""
 
     def pages_read(self, size: int, keys: Sequence[bytes]) -> float:
-        """How many pages each hit of *keys* reads that are not in memory."""
+        """Return how many pages that are not in memory a hit of *keys* reads on average."""
 
     def close(self, sizes: Sequence[int]) -> None:
-        """Make room for the next one."""
+        """Close and delete the indexes."""
 
 
 class SQLiteStore:
-    """One file a size."""
+    """SQLite, with a file for each size."""
 
     name = "SQLite"
 
@@ -134,13 +134,13 @@ class SQLiteStore:
             with sqlite3.connect(path) as plain:
                 plain.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             self.index(int(path.stem[1:])).close()
-            _drop(path)
+            _evict(path)
 
     def pages_read(self, size: int, keys: Sequence[bytes]) -> float:
-        before = _read_by_us()
+        before = _bytes_read()
         for key in keys:
             self.index(size).get(key)
-        return (_read_by_us() - before) / 4096 / len(keys)
+        return (_bytes_read() - before) / 4096 / len(keys)
 
     def close(self, sizes: Sequence[int]) -> None:
         for size in sizes:
@@ -150,10 +150,10 @@ class SQLiteStore:
 
 
 class PostgresStore:
-    """One schema a size.
+    """PostgreSQL, with a schema for each size.
 
     Args:
-        server: Where they are.
+        server: The server of the schemas.
     """
 
     name = "PostgreSQL"
@@ -205,7 +205,7 @@ class PostgresStore:
         self.server.stop_process()
         for path in self.server.data.rglob("base/**/*"):
             if path.is_file():
-                _drop(path)
+                _evict(path)
         self.server.start()
 
     def pages_read(self, size: int, keys: Sequence[bytes]) -> float:
@@ -224,27 +224,27 @@ class PostgresStore:
             self.server.execute(f"DROP SCHEMA {self.schema(size)} CASCADE", "CHECKPOINT")
 
 
-def _read_by_us() -> int:
-    """Bytes that this process had read from disks."""
+def _bytes_read() -> int:
+    """Return the bytes that this process has read from disks."""
     counts = dict(line.split(": ") for line in Path("/proc/self/io").read_text().splitlines())
     return int(counts["read_bytes"])
 
 
-def _drop(path: Path) -> None:
-    """Take a file out of the system's cache."""
+def _evict(path: Path) -> None:
+    """Evict a file from the system's page cache."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def lots(size: int) -> Iterator[range]:
-    """The numbers of an index of that size, lot by lot."""
+    """Return the row numbers of an index of that size, in `LOTS` portions."""
     step = size // LOTS
     return (range(start, start + step) for start in range(0, size, step))
 
 
 def calls_of(task: Any, numbers: Sequence[int]) -> list[Record]:
-    """Rows of calls of *task*, as it keeps them itself."""
+    """Return rows of calls of *task*, as the task stores them."""
     cache, keyer = task.core.cache, task.core.keyer
     encoded = cache.encode(TEXT)
     call = cache.describe(KeyedCall(b"", [], ("some text", 0), {}))

@@ -1,4 +1,4 @@
-"""Timing in turns, and tables of what came out."""
+"""Measuring several things in turn, and tables of the times."""
 
 import os
 import platform
@@ -10,7 +10,7 @@ from importlib.metadata import version
 
 
 def in_turns(work: dict[str, Callable[[int], None]], calls: int, rounds: int) -> dict[str, list[float]]:
-    """Microseconds a call of each of *work*, one after the other in every round, so that all share the weather."""
+    """Return the microseconds a call of each of *work*. Every round runs all: a slow moment affects all alike."""
     took: dict[str, list[float]] = {name: [] for name in work}
     for turn in range(rounds):
         for name, run in work.items():
@@ -21,24 +21,24 @@ def in_turns(work: dict[str, Callable[[int], None]], calls: int, rounds: int) ->
 
 
 def median(times: Sequence[float]) -> float:
-    """The middle of some times."""
+    """Return the median of *times*."""
     return statistics.median(times)
 
 
 def ratio(took: dict[str, list[float]], name: str, other: str) -> float:
-    """The median over the rounds of *name* against *other*."""
+    """Return the median over the rounds of the time of *name* divided by that of *other*."""
     return statistics.median(a / b for a, b in zip(took[name], took[other], strict=True))
 
 
 def table(title: str, head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A Markdown table."""
+    """Format a Markdown table."""
     lines = [f"### {title}", "", "| " + " | ".join(head) + " |", "| " + " | ".join("---" for _ in head) + " |"]
     lines += ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows]
     return "\n".join(lines) + "\n"
 
 
 def compared(title: str, took: dict[str, list[float]], ours: str, goals: dict[str, float]) -> str:
-    """Median times, and the ratio of *ours* to each other with the goal beside it."""
+    """Format a table of median times, and of the ratio of *ours* to each other one with its goal."""
     rows = []
     for name, times in took.items():
         goal = goals.get(name)
@@ -48,7 +48,7 @@ def compared(title: str, took: dict[str, list[float]], ours: str, goals: dict[st
 
 
 def machine() -> str:
-    """What the figures were taken on."""
+    """Describe the machine and the versions of the packages."""
     names = ("beautyspot", "msgpack", "blake3", "joblib", "diskcache", "cachier", "numpy", "limits", "redis")
     versions = ", ".join(f"{name} {version(name)}" for name in names)
     return (

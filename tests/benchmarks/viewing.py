@@ -1,4 +1,4 @@
-"""The results app on an index of many results: what someone waits for, in a real browser, and what it costs the server."""
+"""The results app on an index of many results: how long a user waits in a real browser, and the server's memory."""
 
 import statistics
 import time
@@ -18,7 +18,7 @@ TURNS = 10
 
 
 def filled(path: Path, rows: int) -> None:
-    """An index of *rows* results of 40 functions over 90 days, none of them the same."""
+    """Fill an index with *rows* different results of 40 functions over 90 days."""
     db, began = SQLiteTaskDB(path), time.time() - 90 * 86400
     for start in range(0, rows, 5000):
         db.upsert(
@@ -40,7 +40,7 @@ def filled(path: Path, rows: int) -> None:
 
 
 def until_rows_change(page: Page, act: Callable[[], Any]) -> float:
-    """Seconds from an act until the first row is another one."""
+    """Return the seconds from an action until the first row changes."""
     row = page.locator(f"{ROWS} td.input").first
     before, began = row.inner_text(), time.perf_counter()
     act()
@@ -50,7 +50,7 @@ def until_rows_change(page: Page, act: Callable[[], Any]) -> float:
 
 
 def looks(browser: Browser, ui: Ui) -> Iterator[tuple[str, list[float]]]:
-    """What someone does, and the seconds that it took, several times."""
+    """Yield each action of a user with the seconds that it took, several times."""
     pages, first = [], []
     for _ in range(5):
         page = browser.new_page(viewport={"width": 1400, "height": 900})
@@ -90,7 +90,7 @@ def _detail(page: Page, number: int) -> float:
 
 
 def _found(page: Page, number: int) -> Locator:
-    """The name of a function in the open list of them."""
+    """Open the list of functions and return the entry of one."""
     page.wait_for_timeout(800)  # a list that was open before has closed by then
     page.get_by_label("Function", exact=True).first.click()
     found = page.locator("li", has_text=f"function{number}").last
@@ -100,7 +100,7 @@ def _found(page: Page, number: int) -> Locator:
 
 
 def viewing(directory: Path) -> str:
-    """A table for each size."""
+    """The table of all actions and sizes."""
     rows: dict[str, list[str]] = {}
     with chromium() as browser:
         for size in SIZES:

@@ -4,11 +4,11 @@
 #
 #     sudo tests/support/bare_machine.sh                           # both commands as both users
 #     sudo tests/support/bare_machine.sh -u user make demo         # another command, as one of: root, user
-#     sudo tests/support/bare_machine.sh -d /var/tmp/bare          # keep the machine there, and take it again
+#     sudo tests/support/bare_machine.sh -d /var/tmp/bare          # keep the machine there, and reuse it
 #
-# The machine is a directory with a mount and a process namespace of its own, hence root; whatever it mounts or starts
-# ends with the script. It shares the network of the host, which runs Debian 12 too, and is told what the host knows of
-# it: where apt and pip fetch packages, which certificates are trusted, which proxies stand between.
+# The machine is a directory with a mount and a process namespace of its own, which needs root; all its mounts and
+# processes end with the script. It shares the network of the host, which runs Debian 12 too, and copies the host's
+# network settings: where apt and pip fetch packages, which certificates are trusted, which proxies are used.
 set -euo pipefail
 
 suite=bookworm
@@ -31,20 +31,20 @@ inside() {
     mount -t tmpfs -o mode=1777 shm "$root/dev/shm"
     ln -s pts/ptmx "$root/dev/ptmx"
     ln -s /proc/self/fd "$root/dev/fd"
-    # Packages that lie on the disk of the host, for pip.
+    # Directories of packages on the host, for pip.
     { python3 -m pip config list || true; } | { grep -o "/[^':, ]*" || true; } | while read -r place; do
         place=${place%/simple}
         [ -d "$place" ] || continue
         mkdir -p "$root/$place" && mount --bind -o ro "$place" "$root/$place"
     done
-    # Of the environment only how packages are reached.
+    # Of the environment, keep only the variables that say how to reach packages.
     for name in $(compgen -e); do
         [[ ${name^^} =~ PROXY$|^(PIP|UV|SSL)_|CA_BUNDLE$ ]] || unset "$name"
     done
     export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin USER=$user LANG=C.UTF-8
     HOME=$(chroot "$root" sh -c "echo ~$user")
     export HOME
-    # Not by exec: this shell is the first process here, and is the one that buries what others left.
+    # Not by exec: this shell is the first process of the namespace, and reaps orphaned processes.
     chroot --userspec="$user:$user" "$root" sh -c 'cd ~/beautyspot && exec "$@"' sh "$@"
 }
 
@@ -94,7 +94,7 @@ for user in $users; do
     home=$(chroot "$root" sh -c "echo ~$user")
     copy=$root/$home/beautyspot
     mkdir -p "$copy"
-    find "$copy" -mindepth 1 -maxdepth 1 ! -name .venv -exec rm -rf {} +  # a machine that is taken again has its .venv
+    find "$copy" -mindepth 1 -maxdepth 1 ! -name .venv -exec rm -rf {} +  # a reused machine keeps its .venv
     git -C "$project" ls-files -z | tar -C "$project" --null -T - -c | tar -C "$copy" -x
     chroot "$root" chown -R --no-dereference "$user:$user" "$home/beautyspot"
     if [ $# = 0 ]; then set -- sh -c "make demo && make test"; fi

@@ -1,4 +1,4 @@
-"""A real Chromium, and the results app to look at with it."""
+"""A real Chromium, and the results app that it opens."""
 
 import os
 import signal
@@ -36,7 +36,7 @@ SWITCHES = [
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """A browser. While it runs, no event loop can be started in this thread."""
+    """Run a browser. Until it is closed, no event loop can be started in this thread."""
     fonts = UNPACKED / "fonts.conf"
     fonts.write_text(FONTS.format(UNPACKED))
     environment = {**os.environ, "LD_LIBRARY_PATH": library_path(UNPACKED), "FONTCONFIG_FILE": str(fonts)}
@@ -51,10 +51,10 @@ class Ui:
     """``beautyspot ui`` in a process of its own.
 
     Args:
-        arguments: Behind ``ui``.
-        environment: Beside this process's own.
-        script: A program that serves the app in place of the command, and prints its address.
-        python: That runs it.
+        arguments: The command-line arguments after ``ui``.
+        environment: Environment variables in addition to those of this process.
+        script: A program that serves the app instead of the command, and prints its address.
+        python: The interpreter that runs the command or the script.
     """
 
     def __init__(
@@ -64,10 +64,10 @@ class Ui:
         script: str | None = None,
         python: str = sys.executable,
     ) -> None:
-        given = list(map(str, arguments))
-        ours = ["-m", "beautyspot.cli", "ui", *given, "--port", "0", "--no-open"]
+        words = list(map(str, arguments))
+        command = ["-m", "beautyspot.cli", "ui", *words, "--port", "0", "--no-open"]
         self.process = subprocess.Popen(
-            [python, *(ours if script is None else ["-c", script, *given])],
+            [python, *(command if script is None else ["-c", script, *words])],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -87,7 +87,7 @@ class Ui:
 
     @property
     def url(self) -> str:
-        """Of the app, without a token."""
+        """The URL of the app, without a token."""
         parts = urlsplit(self.printed)
         return f"{parts.scheme}://{parts.netloc}{parts.path.removesuffix('enter')}"
 
@@ -96,7 +96,7 @@ class Ui:
         return urlsplit(self.printed).port or 0
 
     def memory(self) -> float:
-        """Megabytes that are its own: pages of a file that is mapped are the system's, to be dropped at any time."""
+        """The memory of the process in MB, without pages of mapped files, which the system may reclaim at any time."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(status.partition("RssAnon:")[2].split()[0]) / 1000
 
@@ -115,12 +115,12 @@ class Ui:
 
 
 class Watched:
-    """A page, and all that it asked for and complained of.
+    """A page whose requests and errors are recorded.
 
     Attributes:
-        outside: What it asked of other machines: where that got as far as the network.
-        refused: What it would have asked of them, and its policy refused.
-        errors: Uncaught errors of its own scripts.
+        outside: The URLs on other machines that it requested over the network.
+        refused: The URLs on other machines whose requests its content security policy refused.
+        errors: The uncaught errors of its scripts.
     """
 
     def __init__(self, page: Page) -> None:
@@ -128,16 +128,16 @@ class Watched:
         self.outside: list[str] = []
         self.refused: list[str] = []
         self.errors: list[str] = []
-        page.on("request", self._asked)
-        page.on("requestfailed", self._failed)
+        page.on("request", self._on_request)
+        page.on("requestfailed", self._on_request_failed)
         page.on("pageerror", lambda error: self.errors.append(str(error)))
 
-    def _asked(self, request: Request) -> None:
+    def _on_request(self, request: Request) -> None:
         parts = urlsplit(request.url)
         if parts.scheme not in ("data", "blob", "about") and parts.hostname not in ("localhost", "127.0.0.1"):
             self.outside.append(request.url)
 
-    def _failed(self, request: Request) -> None:
+    def _on_request_failed(self, request: Request) -> None:
         if request.url in self.outside and request.failure == "csp":
             self.outside.remove(request.url)
             self.refused.append(request.url)
@@ -147,7 +147,7 @@ ROWS = ".bs-list tbody tr"
 
 
 def opened(page: Page, url: str, /, **state: Any) -> Page:
-    """*page* at the app, with its first rows."""
+    """Open the app in *page* and wait for its first rows."""
     query = "&".join(f"{name}={value}" for name, value in state.items())
     page.goto(f"{url}?{query}" if query else url)
     page.wait_for_selector(f"{ROWS}, .bs-range")
@@ -155,12 +155,12 @@ def opened(page: Page, url: str, /, **state: Any) -> Page:
 
 
 def rows_of(page: Page) -> list[str]:
-    """The inputs of the rows that are shown."""
+    """Return the inputs of the visible rows."""
     return page.locator(f"{ROWS} td.input").all_inner_texts()
 
 
 def wait_until(page: Page, holds: Any, seconds: float = 30) -> None:
-    """Wait until *holds* is true; the page goes on meanwhile."""
+    """Wait until *holds* is true, while the page continues to run."""
 
     def check() -> None:
         page.wait_for_timeout(30)
@@ -170,9 +170,9 @@ def wait_until(page: Page, holds: Any, seconds: float = 30) -> None:
 
 
 def see(page: Page, function: str) -> Page:
-    """Choose the row of *function*, on whichever page of the list it stands, and wait for its value."""
+    """Select the row of *function*, on any page of the list, and wait for its value."""
     name = function.rpartition(".")[2]
-    page.wait_for_selector(ROWS)  # of a tab that was just turned to
+    page.wait_for_selector(ROWS)  # the tab may just have been opened
     for _ in range(10):
         row = page.locator(ROWS).filter(has=page.locator("td.function", has_text=name)).first
         if row.count():
@@ -187,7 +187,7 @@ def see(page: Page, function: str) -> Page:
 
 
 def check_that_nothing_runs(watched: Watched, ui: Ui) -> None:
-    """Look at every result and every failure of an app whose texts are attacks, and at its other views."""
+    """Open every view of an app whose texts are attacks, and check that none of them is executed."""
     page, title = watched.page, None
     for state in ({}, {"status": "Failed"}):
         opened(page, ui.url, **state)

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 
 def quickest(measure: Callable[[], float], limit: float) -> float:
-    """The first of three measured times that is below *limit*, or the last of them.
+    """Measure up to three times; return the first time below *limit*, or else the last one.
 
-    What waits in vain does so each time; a machine that is busy elsewhere does not.
+    A real delay shows in every measurement; a machine that is busy with other work is slow only in some.
     """
     for _ in range(2):
         seconds = measure()

@@ -1,4 +1,4 @@
-"""Real clusters of Dask and Ray for the tests, in processes of their own, as users have them."""
+"""Real Dask and Ray clusters for the tests, in processes of their own, as users run them."""
 
 import contextlib
 import os
@@ -15,7 +15,7 @@ from tests.support.servers import free_port
 ROOT = Path(__file__).parent.parent.parent
 ENVIRONMENT = {
     **os.environ,
-    "PYTHONPATH": str(ROOT),  # what is defined in a test module is imported by the workers
+    "PYTHONPATH": str(ROOT),  # workers import functions from test modules
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AUTH_MODE": "disabled",
     "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "0",
@@ -23,7 +23,7 @@ ENVIRONMENT = {
 
 
 class _Cluster:
-    """Processes in one session, which end together."""
+    """The processes of one cluster, which are killed together."""
 
     def __init__(self) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="bs-"))
@@ -62,10 +62,10 @@ class _Cluster:
 
 
 class DaskCluster(_Cluster):
-    """A scheduler, and workers of one thread each.
+    """A Dask scheduler, and workers of one thread each.
 
     Attributes:
-        address: As ``engine=`` takes it.
+        address: The address for ``engine=``.
     """
 
     def __init__(self, workers: int = 2, allowed_failures: int = 0) -> None:
@@ -83,11 +83,11 @@ class DaskCluster(_Cluster):
 
 
 class RayCluster(_Cluster):
-    """A head node with two CPUs.
+    """A Ray head node with four CPUs.
 
     Attributes:
-        address: As ``ray.init`` takes it.
-        client_address: As ``engine=`` takes it.
+        address: The address for ``ray.init``.
+        client_address: The address for ``engine=``.
     """
 
     def __init__(self) -> None:

@@ -1,6 +1,6 @@
-"""Unpacks Debian's packages below a directory: programs that no package of PyPI carries, for root and for others.
+"""Unpacks Debian packages below a directory: programs that no PyPI package contains, without the need to be root.
 
-Nothing is installed on the machine. Standard library only, since it runs before anything else is there::
+Nothing is installed on the machine. Standard library only, since this runs before anything else is installed::
 
     python3 tests/support/debian.py DIRECTORY PACKAGE ...
 """
@@ -13,9 +13,9 @@ from pathlib import Path
 
 
 def unpack(directory: Path, *packages: str) -> None:
-    """Fetch *packages* and all that they need, and unpack them below *directory*.
+    """Download *packages* and all their dependencies, and unpack them below *directory*.
 
-    It does not matter what the machine has: so every machine's tests run with the same libraries.
+    Packages that the machine already has are unpacked too, so that tests run with the same libraries on every machine.
     """
     state, cache, debs = (directory / name for name in ("apt/lists-state", "apt/cache", "apt/debs"))
     for folder in (state / "lists/partial", cache / "archives/partial", debs):
@@ -28,7 +28,7 @@ def unpack(directory: Path, *packages: str) -> None:
     run([*apt, "update"])
     planned = run([*apt, "install", "--simulate", "--no-install-recommends", *packages])
     names = [line.split()[1] for line in planned.splitlines() if line.startswith("Inst ")]
-    # A second C library beside the machine's would not go together with it.
+    # A second C library would conflict with the machine's own.
     run([*apt, "download", *(name for name in names if name not in ("libc6", "libc-bin"))], cwd=debs)
     with ThreadPoolExecutor() as pool:
         list(pool.map(lambda package: run(["dpkg", "-x", str(package), str(directory)]), debs.glob("*.deb")))
@@ -36,13 +36,13 @@ def unpack(directory: Path, *packages: str) -> None:
 
 
 def library_path(directory: Path) -> str:
-    """What ``LD_LIBRARY_PATH`` is for a program below *directory*."""
+    """Return the ``LD_LIBRARY_PATH`` for a program below *directory*."""
     found = (path for place in ("lib", "usr/lib") for path in directory.glob(f"{place}/**/lib*.so*"))
     return ":".join(sorted({str(path.parent) for path in found}))
 
 
 def run(command: list[str], cwd: Path | None = None) -> str:
-    """What a command prints; what it says of an error where it fails."""
+    """Run a command and return its output; exit with its error message if it fails."""
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True)
     if done.returncode:
         sys.exit(f"{' '.join(command)}\n{done.stdout}{done.stderr}")

@@ -1,4 +1,4 @@
-"""The contract of a map on ``mpi4py.futures``; run by test_engines under mpiexec, with this process as its root."""
+"""The contract of maps on ``mpi4py.futures``. test_engines runs it under mpiexec, with this process as the root."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -10,8 +10,8 @@ from beautyspot.testing import FanOutContract
 
 
 class TestMPI(FanOutContract):
-    test_a_dead_worker_is_an_error_that_names_the_input = None  # MPI ends as a whole
-    # Programs of their own would each need an mpiexec of theirs.
+    test_a_dead_worker_is_an_error_that_names_the_input = None  # MPI ends all of its processes
+    # Each separate program would need an mpiexec of its own.
     test_tasks_of_a_script_are_the_same_everywhere = None
     test_tasks_of_a_module_are_the_same_everywhere = None
     test_tasks_of_a_notebook_are_the_same_everywhere = None

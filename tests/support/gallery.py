@@ -1,4 +1,4 @@
-"""Results of every kind that the app shows, and what must be on the page where it shows them."""
+"""A result of every kind that the app shows, each with the element that its page must contain."""
 
 import contextlib
 import dataclasses
@@ -59,7 +59,7 @@ VEGA = {
 }
 WALK = np.cumsum(np.random.default_rng(1).normal(size=2000))
 
-# A name, a content type, a value, and what is on the page: within the frame where a frame is named.
+# A name, a content type, a value, and two selectors: what the page contains, and what the frame in it contains.
 KINDS: list[tuple[str, str | None, Any, str, str]] = [
     ("plain_text", ContentType.TEXT, "as it is\n  <b>indented</b>", "pre", ""),
     ("json_text", ContentType.JSON, json.dumps({"a": [1, {"b": None}]}), "details details", ""),
@@ -100,7 +100,7 @@ VALUES = {name: value for name, _, value, _, _ in KINDS}
 
 
 def fill(project: bs.Project) -> None:
-    """Keep one result of each kind, each by a task of its own, and one failure."""
+    """Store one result of each kind, each by a task of its own, and one failure."""
 
     def make(name: str, content_type: str | None) -> None:
         def function(text: str) -> Any:
@@ -121,7 +121,7 @@ def fill(project: bs.Project) -> None:
 
 
 def fill_with_attacks(project: bs.Project) -> None:
-    """Keep results in which every text is an attack: on the list, and in every view of a value."""
+    """Store results in which every text is an attack: in the list and in every view of a value."""
     css = "<style>*{position:fixed!important;inset:0;z-index:99999;background:red}</style>"
     frame = f'<iframe srcdoc="<script>{HACKED}</script>"></iframe><iframe src="javascript:{HACKED}"></iframe>'
     values: list[tuple[str | None, Any]] = [

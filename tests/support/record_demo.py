@@ -1,9 +1,9 @@
 """Records ``make demo`` on a terminal as an animated picture: ``python -m tests.support.record_demo``.
 
-The demo really runs, on a terminal of its own. What it writes is followed as a terminal would, with the time of each
+The demo really runs, on a terminal of its own. Its output is interpreted as a terminal would, with the time of each
 part, and drawn as an SVG that needs no script and no font of its own. Every line of the screen is drawn once for each
-text that it shows; a viewer that does not animate shows the last screen. Nothing is edited but waits: a second in which
-nothing was written is no longer shown.
+text that it shows; a viewer that does not animate shows the last screen. Only pauses are edited: one of more than a
+second is cut to a second.
 """
 
 import argparse
@@ -21,9 +21,9 @@ PICTURE = Path(__file__).parent.parent.parent / "docs" / "_static" / "demo.svg"
 COLUMNS, ROWS = 92, 26
 STEP = 0.1  # seconds between two frames
 LONGEST_WAIT = 1.0
-LAST = 6.0  # seconds that the last screen stays
+LAST = 6.0  # seconds for which the last screen is shown
 CELL, LINE, EDGE, BAR = 8, 18, 16, 30  # pixels
-COMMAND = ("make", "-o", ".venv/ready", "demo")  # this runs in the environment that `make` would bring up to date
+COMMAND = ("make", "-o", ".venv/ready", "demo")  # -o: make does not update the environment that this runs in
 STYLE = (
     "text{font:13px ui-monospace,SFMono-Regular,Menlo,Consolas,'DejaVu Sans Mono',monospace;fill:#d4d7dd;"
     "white-space:pre}.p{fill:#7ee0a2}"
@@ -31,14 +31,14 @@ STYLE = (
 
 
 class Screen:
-    """The lines of a terminal, as far as ``print`` and a bar use one: text, carriage return, new line, cursor up."""
+    """A terminal for what ``print`` and a progress bar write: text, carriage return, new line, cursor up."""
 
     def __init__(self) -> None:
         self.lines = [""]
         self._row = self._column = 0
 
     def write(self, text: str) -> None:
-        """Follow *text*."""
+        """Write *text* to the screen."""
         for part in re.findall(r"\x1b\[\d*[A-Za-z]|[\r\n]|[^\r\n\x1b]+", text):
             if part == "\r":
                 self._column = 0
@@ -56,7 +56,7 @@ class Screen:
 
 
 def record(command: tuple[str, ...]) -> list[tuple[float, str]]:
-    """Run *command* on a terminal; what it wrote, and when, in seconds from its start."""
+    """Run *command* on a terminal; return each part of its output with its time in seconds after the start."""
     environment = {**os.environ, "TERM": "xterm"}
     environment.pop("COLUMNS", None)
     ours, theirs = pty.openpty()
@@ -85,18 +85,18 @@ def record(command: tuple[str, ...]) -> list[tuple[float, str]]:
 
 @dataclass
 class Line:
-    """A row of the screen: each text that it showed, with the time from which it did."""
+    """A row of the screen: each text that it showed, with the time at which it appeared."""
 
     shown: list[tuple[float, str]] = field(default_factory=list)
 
     def show(self, at: float, text: str) -> None:
-        """It shows *text* from now on."""
+        """Show *text* from the time *at* on."""
         if not self.shown or self.shown[-1][1] != text:
             self.shown.append((at, text))
 
 
 def frames(parts: list[tuple[float, str]]) -> tuple[list[Line], float]:
-    """The rows of the screen, and how long the recording is."""
+    """Return the rows of the screen and the length of the recording in seconds."""
     screen, lines = Screen(), [Line()]
     prompt = "$ make demo"
     for typed in range(2, len(prompt) + 1):
@@ -118,7 +118,7 @@ def frames(parts: list[tuple[float, str]]) -> tuple[list[Line], float]:
 
 
 def draw(lines: list[Line], length: float) -> str:
-    """The picture."""
+    """Draw the recording as an SVG."""
     if len(lines) > ROWS:
         raise ValueError(f"the demo wrote {len(lines)} lines, and the picture has {ROWS}")
     width, height = COLUMNS * CELL + 2 * EDGE, len(lines) * LINE + BAR + EDGE

@@ -1,4 +1,4 @@
-"""Takes the pictures of the results app that the documentation shows: ``python -m tests.support.screenshots``."""
+"""Takes the screenshots of the results app for the documentation: ``python -m tests.support.screenshots``."""
 
 import subprocess
 import sys
@@ -10,8 +10,8 @@ from playwright.sync_api import Page
 
 from tests.support.browser import ROWS, Ui, chromium, opened, see
 
-PLACE = Path(__file__).parent.parent.parent / "docs" / "_static"
-FLOW = "graph LR; Q[Question] --> K{Kept?}; K -->|yes| R[Recall]; K -->|no| B[Budget]; B --> M[Model]; M --> W[Keep]; W --> R"
+PICTURES = Path(__file__).parent.parent.parent / "docs" / "_static"
+FLOW = "graph LR; Q[Question] --> C{Cached?}; C -->|yes| R[Read]; C -->|no| B[Budget]; B --> M[Model]; M --> W[Store]; W --> R"
 TOPICS = ("tides", "glaciers", "monsoons", "auroras", "volcanoes", "coral reefs", "deserts", "rivers")
 RUNNING = """
 import time, beautyspot as bs
@@ -47,7 +47,7 @@ def summarize(topic):
 
 @project.task(content_type=ContentType.MERMAID)
 def draw(topic):
-    return "graph LR; Q[Question] --> K{Kept?}; K -->|yes| R[Recall]; K -->|no| M[Model]; M --> W[Keep]; W --> R"
+    return "graph LR; Q[Question] --> C{Cached?}; C -->|yes| R[Read]; C -->|no| M[Model]; M --> W[Store]; W --> R"
 
 topics = ["tides", "glaciers", "monsoons", "auroras", "volcanoes", "coral reefs", "deserts", "rivers"]
 for topic in topics:
@@ -60,13 +60,13 @@ draw("how a question is answered")
 
 def picture(page: Page, name: str) -> None:
     page.wait_for_timeout(800)
-    page.screenshot(path=PLACE / f"results-app{name}.png")
+    page.screenshot(path=PICTURES / f"results-app{name}.png")
 
 
 def main() -> None:
-    PLACE.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory() as place, chromium() as browser:
-        directory = Path(place)
+    PICTURES.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as name, chromium() as browser:
+        directory = Path(name)
         (directory / "weather.py").write_text(JOB)
         (directory / "night.py").write_text(RUNNING)
         subprocess.run([sys.executable, "weather.py"], cwd=directory, check=True)

@@ -31,7 +31,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 def free_port(most: int = 55_000) -> int:
-    """A port that nobody uses; a node of a Redis cluster uses another one, ten thousand above."""
+    """Return an unused port of at most *most*: a node of a Redis cluster uses a second port, ten thousand above."""
     while True:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -53,7 +53,7 @@ def until(works: Callable[[], Any], alive: Callable[[], bool], seconds: float = 
 
 
 def carried_by(package: str) -> Path:
-    """The directory of a package that only carries binaries and is not imported."""
+    """Return the directory of a package that only contains binaries, without importing it."""
     spec = importlib.util.find_spec(package)
     assert spec is not None
     assert spec.submodule_search_locations is not None
@@ -63,17 +63,17 @@ def carried_by(package: str) -> Path:
 class Server:
     """A server in a process of its own, with a directory of its own."""
 
-    ends_with = signal.SIGKILL  # how it is told to end, by us and by the death of the tests
+    ends_with = signal.SIGKILL  # the signal that ends it, from the tests or from the kernel when the tests die
     environment: dict[str, str] = {}
     as_user: dict[str, Any] = {}
-    largest_file: int | None = None  # bytes, of any file that it writes: a disk that is full
+    largest_file: int | None = None  # bytes of any file that it writes: simulates a full disk
 
     def __init__(self) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix=f"beautyspot-{type(self).__name__.lower()}-"))
         self.port = free_port()
 
     def _run_as_nobody(self) -> None:
-        """Give the server's directory to ``nobody`` and run as him, where we are root: some refuse to run as root."""
+        """Run the server as the user ``nobody`` if the tests run as root: some servers refuse to run as root."""
         if os.geteuid() == 0:
             nobody = pwd.getpwnam("nobody")
             self.directory.chmod(0o755)
@@ -86,10 +86,10 @@ class Server:
             resource.setrlimit(resource.RLIMIT_FSIZE, (self.largest_file, self.largest_file))
 
     def command(self) -> list[str]:
-        raise NotImplementedError  # each has its own
+        raise NotImplementedError
 
     def check(self) -> None:
-        """Raise while it does not answer."""
+        """Raise an exception if the server does not answer."""
 
     def start(self) -> None:
         with open(self.directory / "log", "ab") as log:
@@ -115,7 +115,7 @@ class Server:
         self.process.wait()
 
     def stop_process(self) -> None:
-        """Let it end in order."""
+        """Shut the server down in order."""
         self.process.send_signal(self.ends_with)
         self.process.wait()
 
@@ -125,10 +125,10 @@ class Server:
 
 
 class RedisServer(Server):
-    """A Redis server that writes every command to disk, so that it goes on where it was killed.
+    """A Redis server that writes every command to disk, so that it loses nothing when it is killed.
 
     Args:
-        options: Further lines of its configuration, as words.
+        options: Further command-line arguments of the server.
     """
 
     def __init__(self, *options: str) -> None:
@@ -157,10 +157,10 @@ class RedisServer(Server):
 
 
 class PostgresServer(Server):
-    """A PostgreSQL 17. As root it runs as ``nobody``, from a copy of the binaries that he can reach.
+    """A PostgreSQL 17 server. Under root it runs as ``nobody``, from a copy of the binaries which that user can read.
 
     Args:
-        settings: Of the server, by name.
+        settings: Settings of the server by name.
     """
 
     ends_with = signal.SIGINT  # a fast shutdown, which frees its shared memory
@@ -203,14 +203,14 @@ class PostgresServer(Server):
         psycopg.connect(self.url, connect_timeout=2).close()
 
     def execute(self, *statements: str, database: str = "postgres") -> list[Any]:
-        """The rows of the last of *statements*, run with all rights."""
+        """Run *statements* as the superuser; return the rows of the last one."""
         with psycopg.connect(self.url_of(database), autocommit=True) as connection:
             for statement in statements:
                 cursor = connection.execute(statement)
             return cursor.fetchall() if cursor.description else []
 
     def kill(self) -> None:
-        """As a machine that loses power: every process of it at once, with no time to write anything."""
+        """Kill all processes of the server at once, with no time to write anything, as a power failure does."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
         self.process.kill()
         for child in children:
@@ -221,11 +221,11 @@ class PostgresServer(Server):
 
 
 class Pooler(Server):
-    """A PgBouncer before a PostgreSQL.
+    """A PgBouncer in front of a PostgreSQL server.
 
     Args:
-        server: Before which it stands.
-        mode: ``"transaction"`` or ``"session"``.
+        server: The PostgreSQL server.
+        mode: The pool mode, ``"transaction"`` or ``"session"``.
     """
 
     ends_with = signal.SIGINT
@@ -279,7 +279,7 @@ class S3Server(Server):
 
     @property
     def options(self) -> dict[str, str]:
-        """What a project is given as ``s3_opts``."""
+        """The ``s3_opts`` of a project."""
         return {
             "endpoint_url": self.url,
             "region_name": "us-east-1",
@@ -303,7 +303,7 @@ class S3Server(Server):
         return boto3.client("s3", config=config, **{**self.options, **options})
 
     def check(self) -> None:
-        """It lists its buckets before it can read what it wrote before it was killed: see `until`."""
+        """List the buckets. After a kill, this works before the server can read what it had written: see `until`."""
         self.client().list_buckets()
 
     def stop(self) -> None:
@@ -315,16 +315,16 @@ class S3Server(Server):
 
 
 class Proxy:
-    """Stands before a server as a network does that fails: connections can be cut, held up, or refused.
+    """A proxy that simulates a network failure in front of a server: it can cut, hold up or refuse connections.
 
     Args:
-        port: Of the server on this machine.
+        port: The port of the server on this machine.
 
     Attributes:
-        refuses: Whether new connections are ended at once.
-        connections: How many there were.
-        answered: The bytes that the server has sent.
-        breaks: After how many of those bytes all connections are cut; one number for each time.
+        refuses: Whether new connections are closed at once.
+        connections: The number of connections so far.
+        answered: The number of bytes that the server has sent.
+        breaks: The byte counts at which all connections are cut, in ascending order.
     """
 
     def __init__(self, port: int) -> None:
@@ -380,7 +380,7 @@ class Proxy:
             self.cut()
 
     def at_break(self) -> None:
-        """Something to do before connections are cut on the way; for tests to exchange."""
+        """Hook that tests replace: called before `breaks` cuts the connections."""
 
     def _end(self, end: socket.socket) -> None:
         self._sockets.discard(end)
@@ -393,20 +393,20 @@ class Proxy:
         return not self._passes.is_set()
 
     def cut(self) -> None:
-        """End every connection in the middle of whatever it carries."""
+        """Close every connection, even in the middle of a message."""
         for end in list(self._sockets):
             self._end(end)
 
     def hold(self) -> None:
-        """Let nothing through any more, and end no connection: a cable that was pulled."""
+        """Forward nothing any more but close no connection, like a cable that was pulled."""
         self._passes.clear()
 
     def let_go(self) -> None:
-        """Let through what was held up."""
+        """Forward what was held up."""
         self._passes.set()
 
     def close(self) -> None:
-        # A thread that waits in accept would hold the socket open.
+        # Without a shutdown, a thread that waits in accept would keep the socket open.
         self._listening.shutdown(socket.SHUT_RDWR)
         self._listening.close()
         self.let_go()

@@ -1,4 +1,4 @@
-"""Changes rows and blobs behind the back of a project, as an attacker or a fault would."""
+"""Changes rows and blobs without the project, as an attacker or a hardware fault would."""
 
 import sqlite3
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from beautyspot.storage import LocalStorage, S3Storage
 
 
 def change_rows(project: bs.Project, where: str = "true", **columns: Any) -> None:
-    """Set *columns* of the kept results of a project."""
+    """Set *columns* of the cached results of a project for which the SQL condition *where* holds."""
     db, names = project.db, list(columns)
     changes = ", ".join(f"{name} = ?" for name in names)
     project.close()
@@ -30,7 +30,7 @@ def change_rows(project: bs.Project, where: str = "true", **columns: Any) -> Non
 
 
 def rows(project: bs.Project, columns: str) -> list[tuple[Any, ...]]:
-    """Those *columns* of all kept results of a project, in the order in which they were kept."""
+    """Return *columns* of all cached results of a project, in the order in which they were stored."""
     db = project.db
     if isinstance(db, SQLiteTaskDB):
         connection: Any = sqlite3.connect(db.path)
@@ -44,7 +44,7 @@ def rows(project: bs.Project, columns: str) -> list[tuple[Any, ...]]:
 
 
 def change_blob(project: bs.Project, change: Callable[[bytes], bytes | None]) -> None:
-    """Put other bytes into the one blob of a project; ``None`` removes it."""
+    """Replace the content of the only blob of a project; if *change* returns ``None``, delete it."""
     storage = project.storage
     (blob,) = storage.blobs()
     content = change(bytes(storage.load(blob.location, blob.size)))

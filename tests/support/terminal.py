@@ -1,4 +1,4 @@
-"""A terminal, and somebody who sits before it."""
+"""Runs commands on a terminal, as a user does."""
 
 import os
 import pty
@@ -8,7 +8,7 @@ import termios
 
 
 def on_terminal(*words: str, answer: str = "", columns: int = 80) -> tuple[int, str]:
-    """Run a command as one who sits before it; its exit code, and what stood on the screen."""
+    """Run a command on a terminal and *answer* its question; return its exit code and what it showed."""
     environment = {**os.environ, "TERM": "xterm"}
     environment.pop("COLUMNS", None)
     ours, theirs = pty.openpty()
