@@ -152,6 +152,6 @@ def _outcome(call: Call, task: asyncio.Task[ComputedResult]) -> Outcome:
     return Outcome(call, error=error) if error is not None else Outcome(call, task.result().value)
 
 
-def _is_not_async(task: Any) -> TypeError:
+def _is_not_async(task: object) -> TypeError:
     name = getattr(task, "__name__", repr(task))
     return TypeError(f"bs.amap needs an async task and got {name}: use bs.map for a task that is not async")

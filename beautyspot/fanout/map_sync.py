@@ -243,7 +243,7 @@ def in_step(iterables: tuple[Iterable[Any], ...]) -> Iterator[tuple[Any, ...]]:
     return zip(*iterables, strict=False)
 
 
-def _sync(task: Any, iterables: tuple[Iterable[Any], ...]) -> Any:
+def _sync(task: MappedTask | Bound[..., Any], iterables: tuple[Iterable[Any], ...]) -> MappedTask | Bound[..., Any]:
     """*task*, checked not to be async."""
     check_mapped(task, iterables)
     if isinstance(getattr(task, "task", task), AsyncTask | BoundAsyncTask | AsyncBatchTask):
@@ -251,7 +251,7 @@ def _sync(task: Any, iterables: tuple[Iterable[Any], ...]) -> Any:
     return task
 
 
-def _is_async(task: Any) -> TypeError:
+def _is_async(task: object) -> TypeError:
     name = getattr(task, "__name__", "the task")
     return TypeError(f"{name} is async: write `await bs.amap({name}, ...)`")
 

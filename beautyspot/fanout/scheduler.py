@@ -298,7 +298,7 @@ class MapScheduler(Generic[PoolT]):
         return error if self._on_error == "return" and isinstance(error, Exception) else MISSING
 
 
-def unbound(task: Any) -> tuple[MappedTask, tuple[Any, ...]]:
+def unbound(task: object) -> tuple[MappedTask, tuple[Any, ...]]:
     """The task, and the arguments before its inputs: the object of a method.
 
     Raises:

@@ -32,7 +32,6 @@ from beautyspot.protocols.index import Entry
 from beautyspot.results.codec import EncodedResult
 from beautyspot.results.events import Event
 from beautyspot.tasks.core import TaskCore
-from beautyspot.tasks.task import Task
 
 stopping = threading.Event()  # set in a worker that is to exit: calls that wait for a budget do not start
 
@@ -51,20 +50,20 @@ def run_chunk(payload: bytes, chunk: bytes, stopped: Callable[[], bool] = stoppi
 def _run_chunk(payload: bytes, chunk: bytes, stopped: Callable[[], bool]) -> bytes:
     replies: list[CallReply] = []
     try:
-        task, index_unreachable, has_listeners = _load(payload)
+        core, index_unreachable, has_listeners = _load(payload)
         calls, stop = pickle.loads(chunk)  # noqa: S301 - from our own caller, never from an index
     except (ImportError, AttributeError, DifferentTask) as error:
         return pickle.dumps(ImportFailure(f"{type(error).__name__}: {error}"))
     except BaseException as error:
         return pickle.dumps([CallReply(None, None, pack_error(error), 0.0)])
-    current_map.set(CurrentMap(task.core.limiters, stopped))
-    with task.core.project.events.collected(has_listeners) as events:
+    current_map.set(CurrentMap(core.limiters, stopped))
+    with core.project.events.collected(has_listeners) as events:
         for key, args, waits in calls:
             if stopped():
                 break
             started = time.perf_counter()
             try:
-                entry, blob = _run(task.core, key, args, index_unreachable, waits)
+                entry, blob = _run(core, key, args, index_unreachable, waits)
                 seconds = time.perf_counter() - started
                 replies.append(CallReply(entry, blob, None, seconds, index_unreachable, _packed_events(events)))
             except CallCancelled:
@@ -91,11 +90,10 @@ def _packed_events(events: list[Event]) -> tuple[tuple[Event, bytes | None], ...
 
 
 @functools.lru_cache(8)
-def _load(payload: bytes) -> tuple[Task[..., Any], bool, bool]:
-    """The task of a payload, whether its index is out of reach, and whether its caller listens to events."""
+def _load(payload: bytes) -> tuple[TaskCore, bool, bool]:
+    """The core of a payload's task, whether the index is out of reach, and whether the caller listens to events."""
     loaded = Payload(*pickle.loads(payload))  # noqa: S301 - from our own caller, never from an index
-    task: Any = loaded.task
-    core: TaskCore = task.core
+    task, core = loaded.task, cast("TaskCore", loaded.task.core)
     index_unreachable = not all(map(is_same_directory, loaded.identities))
     if code_of(task) != loaded.code:  # its results would be stored as those of the caller's code
         raise DifferentTask(f"{core.name} has other code there")
@@ -108,7 +106,7 @@ def _load(payload: bytes) -> tuple[Task[..., Any], bool, bool]:
             f"calls of {core.name} are limited, and this worker does not reach the file of "
             'their budget: give a store that all workers reach, as in Project(limiter_uri="redis://host:6379/0")'
         )
-    return task, index_unreachable, loaded.has_listeners
+    return core, index_unreachable, loaded.has_listeners
 
 
 def _run(

@@ -113,12 +113,14 @@ def _lookup_module(module: str | None) -> str:
     return module_name(module) if module in MAIN or not _travels_by_value(module) else ""
 
 
-def register_task(task: Any, token: str) -> None:
+def register_task(task: object, token: str) -> None:
     """Register *task* as made in this process: if it is sent back here, it is unpickled as this object."""
     _own_tasks[token] = task
 
 
-def reduce_task(task: Any, token: str, captured: bytes, state: Callable[[], tuple[Any, ...]]) -> str | tuple[Any, ...]:
+def reduce_task(
+    task: object, token: str, captured: bytes, state: Callable[[], tuple[Any, ...]]
+) -> str | tuple[Any, ...]:
     """The value of a task's ``__reduce__``.
 
     Args:
