@@ -207,6 +207,7 @@ class TestWhereMapsRun:
             cluster.stop()
         assert done.returncode == 0, done.stderr
 
+    @pytest.mark.slow
     def test_an_address_where_nothing_answers_is_an_error(self, project: bs.Project, ray_here: None) -> None:
         task = project.task(lambda x: x)
         with dask.config.set({"distributed.comm.timeouts.connect": "1s"}):
@@ -237,7 +238,7 @@ class TestWhereMapsRun:
         assert bs.map(outer, range(5), engine=client) == [3 * x + 6 for x in range(5)]
 
 
-@pytest.fixture(params=["dask", "ray"])
+@pytest.fixture(params=["dask", pytest.param("ray", marks=pytest.mark.slow)])
 def index_unreachable(request: pytest.FixtureRequest) -> Any:
     """An engine whose workers have another working directory than the caller."""
     if request.param == "ray":

@@ -231,6 +231,7 @@ class TestDaskEngine(EngineContract):
             engine.close()
 
 
+@pytest.mark.slow
 class TestRayEngine(EngineContract):
     @pytest.fixture
     def engine(self, ray_here: None) -> Iterator[Engine]:
