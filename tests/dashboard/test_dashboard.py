@@ -585,7 +585,7 @@ class TestHealth:
     def test_a_check_runs_while_pages_are_turned_until_it_is_stopped(
         self, page: Page, start: Callable[..., Ui], tmp_path: Path
     ) -> None:
-        many(tmp_path / "x.db", 60_000)
+        many(tmp_path / "x.db", 200_000)
         page.goto(f"{start(tmp_path / 'x.db').url}?tab=health")
         page.get_by_role("button", name="Check everything").click()
         page.locator("progress[aria-label=checked]").wait_for()

@@ -214,7 +214,7 @@ def test_blobs_of_a_page_that_cannot_be_written_are_removed(tmp_path: Path) -> N
 def test_a_large_blob_needs_no_more_memory_than_itself(tmp_path: Path) -> None:
     code = """
         import os, sys, beautyspot as bs
-        from beautyspot.maintenance.transfer import Shelf, move
+        from beautyspot.maintenance.transfer import TransferEndpoint, move
         def peak():
             with open("/proc/self/status") as file:
                 return int(next(line for line in file if line.startswith("VmHWM")).split()[1]) // 1024
@@ -223,8 +223,8 @@ def test_a_large_blob_needs_no_more_memory_than_itself(tmp_path: Path) -> None:
         project.close()
         before = peak()
         with bs.Project("q", db="q.db", storage_path="q") as other:
-            source = Shelf(project.db, project.storage)
-            print(move(source, Shelf(other.db, other.storage)).moved, peak() - before)
+            source = TransferEndpoint(project.db, project.storage)
+            print(move(source, TransferEndpoint(other.db, other.storage)).moved, peak() - before)
         project.close()
     """
     size = 200 << 20
