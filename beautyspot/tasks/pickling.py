@@ -133,7 +133,7 @@ def reduce_task(
     name = (_lookup_module(task.__module__), getattr(task, "__qualname__", ""))  # a partial has no name
     if not _travels_by_value(task.__module__) and stands_for(task):
         # Looking a class method up returns it bound to its class, which pickle would refuse as a different object.
-        return str(task.__qualname__) if _lookup(*name) is task else (_import_task, name)
+        return name[1] if _lookup(*name) is task else (_import_task, name)
     sending = _being_pickled.__dict__.setdefault("tokens", set())
     if token in sending:  # its function refers to itself
         return _receive_task, (type(task), token, captured, *name)
