@@ -27,6 +27,7 @@
     ├── NotKeptWarning            a result could not be stored and was returned all the same
     ├── UnreadableWarning         a cached result could not be used, and the call ran again
     ├── ChangedCodeWarning        the code of a task changed and its version did not
+    ├── CapturedWarning           what a function captured may not identify its calls as meant
     ├── RetentionWarning          a result is larger than max_bytes allows for all results
     └── RateLimitWarning          a budget is not enforced, or not settled, as intended
 
@@ -42,6 +43,7 @@ __all__ = [
     "BatchError",
     "BeautyspotError",
     "BeautyspotWarning",
+    "CapturedWarning",
     "ChangedCodeWarning",
     "ConfigurationError",
     "DamagedBlobError",
@@ -100,7 +102,8 @@ class UnkeyableError(BeautyspotError, TypeError):
 
     def __str__(self) -> str:
         place = _shortened(self.path)
-        return f"{place}: {self.reason}" if place else self.reason
+        between = " " if self.reason.startswith("(") else ": "  # the type of the value belongs to its place
+        return f"{place}{between}{self.reason}" if place else self.reason
 
 
 class SerializationError(BeautyspotError, TypeError):
@@ -330,6 +333,10 @@ class NotKeptWarning(BeautyspotWarning):
 
 class UnreadableWarning(BeautyspotWarning):
     """A cached result could not be used. The call runs again."""
+
+
+class CapturedWarning(BeautyspotWarning):
+    """What a function captured may not identify its calls as meant. The text names the variable and what to write."""
 
 
 class ChangedCodeWarning(BeautyspotWarning):

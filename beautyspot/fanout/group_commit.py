@@ -74,15 +74,17 @@ class CommitGroup:
         began = monotonic()
         committed, ran = began, 0
         try:
-            while not self.failed and not self._stopped() and (call := self._next()) is not None:
-                before = monotonic()
-                self._run(call)
-                now, ran = monotonic(), ran + 1
-                if now - committed > _AGE:
-                    self.commit()
-                    committed = monotonic()
-                if now - before > _AGE:  # calls are not quick any more: other threads may take the rest
-                    break
+            # What the function holds is looked at once for the group.
+            with self._core.keyer.run(calls[0].args, {}):
+                while not self.failed and not self._stopped() and (call := self._next()) is not None:
+                    before = monotonic()
+                    self._run(call)
+                    now, ran = monotonic(), ran + 1
+                    if now - committed > _AGE:
+                        self.commit()
+                        committed = monotonic()
+                    if now - before > _AGE:  # calls are not quick any more: other threads may take the rest
+                        break
         finally:
             current_group.reset(token)
             self.commit()

@@ -184,7 +184,7 @@ class MapScheduler(Generic[PoolT]):
         all_args = [(*self._prefix, *args) for args in inputs] if self._prefix else list(inputs)
         self._exhausted = len(all_args) < wanted or block is not None
         keyer, read = self.core.keyer, self.core.cache.read
-        keyed = [keyer(args, {}) for args in all_args]
+        keyed = keyer.many(all_args)
         entries = self.core.cache.results.find_many([key for key, _ in keyed])
         hits, ready = 0, self._ready
         for number, (args, (key, parts)) in enumerate(zip(all_args, keyed, strict=True), self._inputs_read):

@@ -131,5 +131,5 @@ def _run(
 
 
 def _as_bytes(core: TaskCore, encoded: EncodedResult) -> tuple[Entry, bytes | None]:
-    entry = Entry(encoded.value, None, encoded.checksum, encoded.size, None, core.keyer.code)
+    entry = Entry(encoded.value, None, encoded.checksum, encoded.size, None, core.keyer.made_by)
     return entry, None if encoded.value is not None else b"".join(encoded.parts)

@@ -24,6 +24,11 @@ def parts_of(value: Any, kind: type) -> Parts | None:
     return None
 
 
+def is_data(value: Any, kind: type) -> bool:
+    """Whether a value of a library is data: an array, a frame, a number."""
+    return parts_of(value, kind) is not None
+
+
 def fields_of(value: Any) -> dict[str, Any] | None:
     """The fields of a pydantic model, including extra and private ones; ``None`` for any other value."""
     pydantic = sys.modules.get("pydantic")

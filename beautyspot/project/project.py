@@ -222,10 +222,14 @@ class Project:
 
         Args:
             function: The function; sync or async, a method, a lambda, a partial.
+            name: What identifies the function in its index, in place of its module and name: renaming or moving the
+                function then changes nothing. Unique in an index.
             save_blob: Whether results go to blob storage: always, never, or (``None``) by size.
-            version: A part of the key; ``"auto"`` follows the function's own code, and that of *deps*.
+            version: A part of the key, ``"1"`` by default; given, it alone says when results are stale. ``"auto"``
+                follows the function's own code, and that of *deps*.
             key: A callable of the call's arguments that returns what identifies them, or a `KeyGen` policy.
-            ignore: Names of arguments, or of captured variables, that do not identify the call.
+            ignore: Names of arguments, captured variables (``"client"``, ``"client.calls"``) or constants that do not
+                identify the call.
             content_type: The type by which viewers show the result: a `ContentType` or any MIME type.
             ttl: The time for which a result is valid: ``"90s"``, ``"12h"``, ``"30d"``, seconds or a timedelta.
             serializer: The serializer of this task alone: an object, or the name of an installed one.

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from beautyspot._internal.text import of_call
 from beautyspot._internal.warn import warn_once
 from beautyspot.errors import ChangedCodeWarning, NotKeptWarning, SerializationError
-from beautyspot.keys.keyer import KeyedCall, Keyer
+from beautyspot.keys.keyer import CODE_SIZE, KeyedCall, Keyer
 from beautyspot.protocols.index import Entry, Failure, FailureLog, MapLog, MapProgress, Record, Summary
 from beautyspot.results.codec import Codec, EncodedResult
 from beautyspot.results.events import Events, Kind
@@ -68,7 +68,7 @@ class TaskCache:
             key: The key under which the entry was found; ``None``: the read does not count as a hit, and emits no
                 event.
         """
-        if entry.code != self._keyer.code and self._warns_of_changed_code:
+        if entry.code != self._keyer.made_by and self._warns_of_changed_code:
             self._warn_of_changed_code(entry)
         if entry.value is not None and entry.is_intact():
             try:
@@ -83,7 +83,7 @@ class TaskCache:
 
     def read_items(self, entry: Entry, key: bytes) -> Any:
         """An iterator over the items of a cached stream, or ``MISSING``; see `read`."""
-        if entry.code != self._keyer.code and self._warns_of_changed_code:
+        if entry.code != self._keyer.made_by and self._warns_of_changed_code:
             self._warn_of_changed_code(entry)
         items = self.results.read_items(entry, self.codec)
         if self._events.active:
@@ -101,17 +101,26 @@ class TaskCache:
         return entry is not None and self.read(entry) is not MISSING
 
     def _warn_of_changed_code(self, entry: Entry) -> None:
-        if not entry.code or not self._keyer.code:
+        keyer = self._keyer
+        code, home = entry.code[:CODE_SIZE], entry.code[CODE_SIZE:].decode(errors="replace")
+        if not code or not keyer.code or code == keyer.code:
             return
+        if home and home != keyer.home:
+            text = (
+                f"results that are kept for {keyer.name!r} were made by {home}, whose code was another one than "
+                f'that of {keyer.home}, and are still returned. Set version="2" (any new value) to run anew, or give '
+                "one of the two another name="
+            )
+        elif keyer.has_version:
+            return
+        else:
+            text = (
+                f"the code of {keyer.function_name} has changed since some of its results were kept, and its version "
+                'has not: they are still returned. Set version="1" to say that they still hold, version="2" to run '
+                'anew, version="auto" to follow the code from now on, or forget() results that no longer hold'
+            )
         self._warns_of_changed_code = False
-        name = self._keyer.function_name
-        warn_once(
-            ("changed", repr(self.results.db), name),
-            f"the code of {name} has changed since some of its results were kept, and its version has not: they "
-            'are still returned. Set version="2" (any new value) to run anew, version="auto" to follow the code from '
-            "now on, or forget() results that no longer hold",
-            ChangedCodeWarning,
-        )
+        warn_once(("changed", repr(self.results.db), keyer.function_name), text, ChangedCodeWarning)
 
     def describe(self, call: KeyedCall) -> Summary:
         """What viewers list about a call, as far as it is known before the function runs."""
@@ -210,7 +219,7 @@ class TaskCache:
     ) -> Entry | None:
         summary = self._complete(summary, encoded, seconds)
         try:
-            return self.results.write(encoded, summary, self._keyer.code, replaced)
+            return self.results.write(encoded, summary, self._keyer.made_by, replaced)
         except Exception as error:
             if self._on_save_error == "raise":
                 raise
@@ -225,7 +234,7 @@ class TaskCache:
     def record(self, summary: Summary, encoded: EncodedResult, seconds: float | None) -> Record:
         """The record of a result that is stored in the index."""
         summary = self._complete(summary, encoded, seconds)
-        entry = Entry(encoded.value, None, encoded.checksum, encoded.size, summary.expires, self._keyer.code)
+        entry = Entry(encoded.value, None, encoded.checksum, encoded.size, summary.expires, self._keyer.made_by)
         return Record(entry, summary)
 
     def try_write_group(self, records: Sequence[Record]) -> bool:
@@ -252,7 +261,7 @@ class TaskCache:
     def put(self, summary: Summary, value: Any) -> Entry:
         """Store a value that was computed elsewhere, or raise."""
         encoded, replaced = self.encode(value), self.results.location(summary.key)
-        entry = self.results.write(encoded, summary._replace(size=encoded.size), self._keyer.code, replaced)
+        entry = self.results.write(encoded, summary._replace(size=encoded.size), self._keyer.made_by, replaced)
         self._emit("keep", summary, size=entry.size, blob=entry.value is None)
         return entry
 

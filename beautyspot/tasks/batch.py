@@ -153,12 +153,13 @@ class BatchCore(_Core):
 
     def _run_batch(self, run: BatchRun) -> None:
         args, kwargs = run.begin()
-        started = perf_counter()
-        try:
-            values = run.checked(self.function(*args, **kwargs))
-        except Exception as error:
-            run.on_failure(error, perf_counter() - started)
-            raise
+        with self.keyer.run(args, kwargs):
+            started = perf_counter()
+            try:
+                values = run.checked(self.function(*args, **kwargs))
+            except Exception as error:
+                run.on_failure(error, perf_counter() - started)
+                raise
         run.store(values, perf_counter() - started)
 
 
@@ -178,13 +179,14 @@ class AsyncBatchCore(_Core):
             try:
                 if await asyncio.shield(step):
                     args, kwargs = run.begin()
-                    started = perf_counter()
-                    try:
-                        values = run.checked(await self.function(*args, **kwargs))
-                    except Exception as error:
-                        step = run_io(run.on_failure, error, perf_counter() - started)
-                        await asyncio.shield(step)
-                        raise
+                    with self.keyer.run(args, kwargs, is_async=True):
+                        started = perf_counter()
+                        try:
+                            values = run.checked(await self.function(*args, **kwargs))
+                        except Exception as error:
+                            step = run_io(run.on_failure, error, perf_counter() - started)
+                            await asyncio.shield(step)
+                            raise
                     step = run_io(run.store, values, perf_counter() - started)
                     await asyncio.shield(step)
                     continue

@@ -42,6 +42,11 @@ class Bound(Generic[P, T]):
     def __wrapped__(self) -> Callable[..., Any]:
         return functools.partial(self.task.__wrapped__, self.instance)
 
+    def __beautyspot_followed__(self) -> tuple[bytes, Any, Any]:
+        """As that of a task, with the object."""
+        identity, function, _ = self.task.__beautyspot_followed__()
+        return identity, function, self.instance
+
     def key(self, *args: P.args, **kwargs: P.kwargs) -> str:
         """The call's key; see `Task.key`."""
         return str(self.task.key(self.instance, *args, **kwargs))

@@ -189,13 +189,14 @@ class TaskCore(BaseCore):
             entry, value = self.find(key, fresh)  # another caller may have stored it meanwhile
             if value is not MISSING:
                 return ComputedResult(value, entry)
-            started = cache.on_miss(summary)
-            try:
-                value = self.function(*call.args, **call.kwargs)
-            except Exception as error:
-                cache.on_failure(summary, error, perf_counter() - started)
-                raise
-            seconds = perf_counter() - started
+            with self.keyer.run(call.args, call.kwargs):
+                started = cache.on_miss(summary)
+                try:
+                    value = self.function(*call.args, **call.kwargs)
+                except Exception as error:
+                    cache.on_failure(summary, error, perf_counter() - started)
+                    raise
+                seconds = perf_counter() - started
             return ComputedResult(value, *cache.store(summary, value, seconds, entry and entry.location), seconds)
         finally:
             self.locks.release_current(key)
@@ -233,13 +234,14 @@ class AsyncTaskCore(BaseCore):
             entry, value = await self.find_async(key, fresh)
             if value is not MISSING:
                 return ComputedResult(value, entry)
-            started = cache.on_miss(summary)
-            try:
-                value = await self.function(*call.args, **call.kwargs)
-            except Exception as error:
-                await run_io(cache.on_failure, summary, error, perf_counter() - started)
-                raise
-            seconds = perf_counter() - started
+            with self.keyer.run(call.args, call.kwargs, is_async=True):
+                started = cache.on_miss(summary)
+                try:
+                    value = await self.function(*call.args, **call.kwargs)
+                except Exception as error:
+                    await run_io(cache.on_failure, summary, error, perf_counter() - started)
+                    raise
+                seconds = perf_counter() - started
             writing = run_io(cache.store, summary, value, seconds, entry and entry.location)
             entry, encoded = await asyncio.shield(writing)
             return ComputedResult(value, entry, encoded, seconds)

@@ -19,6 +19,7 @@ from beautyspot.protocols import Serializer
 class TaskOptions(TypedDict, total=False):
     """The options of ``@project.task`` as they are given, for type checkers and editors."""
 
+    name: str | None
     save_blob: bool | None
     version: str | int | None
     key: Callable[..., Any] | Policy | None
@@ -34,6 +35,7 @@ class TaskOptions(TypedDict, total=False):
 class Options:
     """The options of ``@project.task``, checked."""
 
+    name: str | None = None
     save_blob: bool | None = None
     version: str | int | None = None
     key: Callable[..., Any] | Policy | None = None
