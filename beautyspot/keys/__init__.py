@@ -1,7 +1,8 @@
 """A call and its key.
 
 `keyer` computes the keys of one function's calls, `policies` are the values of ``key=``. `encoding` turns values into
-bytes, `library_values` those of other libraries. `fingerprints` and `dependencies` tell whether code has changed.
+bytes, `values` those of other libraries. `fingerprints` and `dependencies` tell
+whether code has changed.
 """
 
 from beautyspot.keys.policies import KeyGen, Policy

@@ -26,7 +26,7 @@ import msgpack
 from beautyspot._internal.digests import digest_of
 from beautyspot._internal.names import full_name, is_interactive, module_name, stands_for
 from beautyspot.errors import UnkeyableError
-from beautyspot.keys import library_values
+from beautyspot.keys import values
 from beautyspot.keys.fingerprints import fingerprint
 
 PLAIN = frozenset({type(None), bool, int, float, str, bytes})
@@ -73,10 +73,10 @@ def _bytes(value: Any, tag: bytes = b"") -> bytes:
     return tag + b"\xc1B" + pack(len(value)) + digest_of(value)
 
 
-def _items(values: Iterable[Any]) -> list[bytes]:
+def _items(items: Iterable[Any]) -> list[bytes]:
     parts: list[bytes] = []
     try:
-        for value in values:
+        for value in items:
             parts.append(encode(value))
     except UnkeyableError as error:
         raise error.inside(f"[{len(parts)}]") from None
@@ -89,6 +89,8 @@ def _list(value: list[Any] | tuple[Any, ...]) -> bytes:
             return pack(value if type(value) is list else list(value))
         except OverflowError:  # an integer of more than 64 bits
             pass
+    if values.holds_scalars(value):
+        return _list(values.plain_items(value))
     return _header(len(value)) + b"".join(_items(value))
 
 
@@ -107,6 +109,8 @@ def _dict(value: dict[Any, Any]) -> bytes:
             return b"\xc1d" + _pack_pairs(sorted(value.items()))
         except OverflowError:
             pass
+    if values.holds_scalars((*value, *value.values())):
+        return _dict(dict(zip(values.plain_items(value), values.plain_items(value.values()), strict=True)))
     pairs = []
     for key, item in value.items():
         try:
@@ -194,16 +198,19 @@ def _other(value: Any, kind: type) -> bytes:
     hook = getattr(kind, "__beautyspot_key__", None)
     if hook is not None:
         return tagged(b"k", hook(value))
+    plain = values.plain_of(value, kind)
+    if plain is not value:
+        return encode(plain)
     if isinstance(value, enum.Enum):
         return _enum(value)
     if isinstance(value, pathlib.PurePath):
         return _path(value)
     if isinstance(value, type):
         return _class(value)
-    parts = library_values.parts_of(value, kind)
+    parts = values.parts_of(value, kind)
     if parts is not None:
         return tagged(*parts)
-    fields = library_values.fields_of(value)
+    fields = values.fields_of(value)
     if fields is not None:
         return _fields(value, fields)
     if hasattr(kind, "__dataclass_fields__") and not isinstance(value, _CONTAINERS):
