@@ -26,7 +26,7 @@ import msgpack
 from beautyspot._internal.digests import digest_of
 from beautyspot._internal.names import full_name, is_interactive, module_name, stands_for
 from beautyspot.errors import UnkeyableError
-from beautyspot.keys import values
+from beautyspot.keys import clients, values
 from beautyspot.keys.fingerprints import fingerprint
 
 PLAIN = frozenset({type(None), bool, int, float, str, bytes})
@@ -213,6 +213,9 @@ def _other(value: Any, kind: type) -> bytes:
     fields = values.fields_of(value)
     if fields is not None:
         return _fields(value, fields)
+    parts = clients.client_parts(value, kind)
+    if parts is not None:
+        return tagged(*parts)
     if hasattr(kind, "__dataclass_fields__") and not isinstance(value, _CONTAINERS):
         return _fields(
             value, {name: getattr(value, name) for name in kind.__dataclass_fields__ if hasattr(value, name)}
