@@ -29,6 +29,7 @@ import sklearn.linear_model
 import sklearn.pipeline
 import sklearn.preprocessing
 
+from beautyspot.errors import UnkeyableError
 from beautyspot.keys.encoding import encode
 from beautyspot.keys.keyer import Keyer
 
@@ -343,6 +344,15 @@ def test_a_key_leaves_its_argument_as_it_was() -> None:
     assert array.view("u8")[1] == 0xFFF8000000000001
     animated.seek(2)
     assert animated.tell() == 2
+
+
+def test_a_value_that_its_library_cannot_read_is_named_with_a_cure() -> None:
+    closed = pages(1, 2)
+    closed.close()
+    with pytest.raises(
+        UnkeyableError, match=r"\[0\]: leave it out with ignore=.*GifImageFile cannot be read \(Operation"
+    ):
+        encode([closed])
 
 
 def test_a_generator_that_the_module_owns_is_one_object() -> None:

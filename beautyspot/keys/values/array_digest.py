@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -19,12 +18,13 @@ def digest_of_array(array: Any) -> bytes:
 
     Blocks whose bytes are canonical are digested in place; others are copied.
     """
-    size, dtype = array.nbytes, array.dtype
+    size = array.nbytes
     if not size:
         return bytes(16)
-    canonical = _canonical(dtype)
-    if canonical is None and array.flags.c_contiguous:
-        return digest_of(_bytes(array))
+    canonical = _CANONICAL.get(array.dtype.char)
+    if (canonical is None or size <= _BLOCK) and array.flags.c_contiguous:
+        flat = array.reshape(-1)
+        return digest_of(_bytes(canonical(flat) if canonical else flat))
     digest = hasher(size)
     for block in _blocks(array, size):
         digest.update(_bytes(canonical(block) if canonical else block))
@@ -37,9 +37,6 @@ def _blocks(array: Any, size: int) -> Iterator[Any]:
     if array.flags.c_contiguous:
         array = array.reshape(-1)
         step = max(1, _BLOCK // array.itemsize)
-        if len(array) <= step:
-            yield array
-            return
     else:
         # Of another order, larger blocks are copied faster.
         step = max(1, 4 * _BLOCK * len(array) // size)
@@ -50,18 +47,6 @@ def _blocks(array: Any, size: int) -> Iterator[Any]:
 def _bytes(array: Any) -> Any:
     numpy: Any = sys.modules["numpy"]
     return array.reshape(-1).view(numpy.uint8)
-
-
-@functools.lru_cache(64)
-def _canonical(dtype: Any) -> Callable[[Any], Any] | None:
-    """What gives equal elements of *dtype* equal bytes; ``None`` where they have them."""
-    if dtype.kind == "b":
-        return _truths
-    if dtype.char in "gG":
-        return _long
-    if dtype.char == "e":
-        return _short
-    return {"f": _floats, "c": _complex}.get(dtype.kind)
 
 
 def _floats(block: Any) -> Any:
@@ -105,3 +90,16 @@ def _long(block: Any) -> Any:
         raw = numbers.view(numpy.uint8).reshape(len(numbers), -1)
         raw[:, 10:] = 0
     return numbers
+
+
+# What gives equal elements equal bytes, by the code of their dtype; elements of other dtypes have them.
+_CANONICAL: dict[str, Callable[[Any], Any]] = {
+    "?": _truths,
+    "e": _short,
+    "f": _floats,
+    "d": _floats,
+    "F": _complex,
+    "D": _complex,
+    "g": _long,
+    "G": _long,
+}

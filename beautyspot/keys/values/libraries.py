@@ -8,6 +8,9 @@ import sys
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
+from beautyspot._internal.names import full_name
+from beautyspot.errors import UnkeyableError
+
 Parts = tuple[Any, ...]  # a tag of one byte, the name of the form, then the parts
 
 # Where the values of a package have their forms; a module is loaded with the first value of its library.
@@ -29,9 +32,21 @@ _MODULES = {
 
 
 def parts_of(value: Any, kind: type) -> Parts | None:
-    """The tag and the parts of a library's value; ``None`` for any other value."""
+    """The tag and the parts of a library's value; ``None`` for any other value.
+
+    Raises:
+        UnkeyableError: If the library cannot read the value: an image that was closed.
+    """
     for form in _forms(kind):
-        parts = form(value)
+        try:
+            parts = form(value)
+        except (UnkeyableError, RecursionError, MemoryError):
+            raise
+        except Exception as cause:
+            raise UnkeyableError(
+                f"leave it out with ignore=, or say with key= what identifies the call: this {full_name(kind)} cannot "
+                f"be read ({cause})"
+            ) from cause
         if parts is not None:
             return parts
     return None

@@ -12,14 +12,13 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from beautyspot._internal.names import full_name
-from beautyspot.errors import UnkeyableError
 from beautyspot.keys.values.array_digest import digest_of_array
 from beautyspot.keys.values.extras import extras
 from beautyspot.keys.values.libraries import Parts
 
 # Types of elements that are their bytes, and that nothing but their code describes.
 _PLAIN = frozenset("?bBhHiIlLqQefdgFDGSUmM")
+_EXACT = frozenset("bBhHiIlLqQSUmM")  # those of them whose equal values have equal bytes
 # What a masked array holds in its attributes: a mask, a fill value, and caches of both.
 _MASKED = frozenset(
     ("_mask", "_fill_value", "_hardmask", "_sharedmask", "_baseclass", "_basedict", "_isfield", "_optinfo")
@@ -66,6 +65,8 @@ def described(dtype: Any) -> Any:
 def content(array: Any) -> Any:
     """The elements of an array of the class `numpy.ndarray`, in C order: a digest, or lists where they are objects."""
     dtype = array.dtype
+    if dtype.char in _PLAIN:
+        return digest_of_array(array)
     if dtype.names is not None:
         return [content(array[name]) for name in dtype.names]
     if dtype.hasobject or dtype.kind == "T":  # the elements are pointers
@@ -91,7 +92,8 @@ def _described(dtype: Any) -> Any:
 def _array(value: Any, numpy: Any) -> Parts:
     kind = type(value)
     if kind is numpy.ndarray or kind is numpy.memmap:
-        return (b"v", "array", described(value.dtype), value.shape, content(_base(value, numpy)))
+        plain = value if kind is numpy.ndarray else _base(value, numpy)
+        return (b"v", "array", described(value.dtype), value.shape, content(plain))
     if isinstance(value, numpy.ma.MaskedArray):
         return _masked(value, kind, numpy)
     known = _MAPPED if isinstance(value, numpy.memmap) else ()
@@ -130,12 +132,7 @@ def _reduced(value: Any, numpy: Any) -> Any:
     kind: type = type(value)
     if not _reduces(kind, numpy.ma.MaskedArray if isinstance(value, numpy.ma.MaskedArray) else numpy.ndarray):
         return None
-    try:
-        parts: Any = value.__reduce_ex__(2)
-    except Exception as cause:
-        raise UnkeyableError(
-            f"give {full_name(kind)} a __beautyspot_key__ method: what it is cannot be told ({cause})"
-        ) from None
+    parts: Any = value.__reduce_ex__(2)
     return parts if isinstance(parts, str) else _without_data(parts, (value.shape, value.dtype, value.flags.fnc))
 
 
@@ -162,7 +159,10 @@ def _is_native(parts: Any, native: tuple[Any, ...]) -> bool:
 
 
 def _scalar(value: Any, numpy: Any) -> Parts:
-    kind = type(value)
+    kind, code = type(value), value.dtype.char
+    is_exact = code in _EXACT or (code in "ef" and value == value)  # noqa: PLR0124  # NaN is not itself
+    if is_exact and kind.__module__ == "numpy":
+        return (b"v", "scalar", value.dtype.str, value.tobytes())
     made = numpy.asarray(value)
     if kind.__module__.partition(".")[0] == "numpy":
         return (b"v", "scalar", described(made.dtype), made.dtype.char in "gG", content(made))

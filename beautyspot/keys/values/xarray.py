@@ -16,17 +16,15 @@ def parts_of(value: Any) -> Parts | None:
     xarray: Any = sys.modules["xarray"]
     kind = type(value)
     if isinstance(value, xarray.DataArray):
-        return (b"v", "data array", kind, value.name, value.variable, *_coordinates(value))
+        coordinates = {name: array.variable for name, array in value.coords.items()}
+        return (b"v", "data array", kind, value.name, value.variable, coordinates, set(value.xindexes))
     if isinstance(value, xarray.Dataset):
-        variables = {name: array.variable for name, array in value.data_vars.items()}
-        return (b"v", "data set", kind, variables, dict(value.sizes), value.attrs, *_coordinates(value))
+        # All at once: each array that a data set makes of a variable costs as much as it has coordinates.
+        variables, names = dict(value.variables), set(value.coords)
+        return (b"v", "data set", kind, variables, names, dict(value.sizes), value.attrs, set(value.xindexes))
     if isinstance(value, xarray.Variable):
         return (b"v", "variable", value.dims, value.values, value.attrs)
     tree = getattr(xarray, "DataTree", ())
     if isinstance(value, tree):
         return (b"v", "data tree", kind, value.name, value.to_dict())
     return None
-
-
-def _coordinates(value: Any) -> tuple[Any, ...]:
-    return ({name: array.variable for name, array in value.coords.items()}, set(value.xindexes))
