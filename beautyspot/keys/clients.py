@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from beautyspot._internal.names import full_name
@@ -20,7 +20,8 @@ Parts = tuple[Any, ...]  # a tag of one byte, then the parts
 Place = Callable[[Any], Any]
 
 GROUP = "beautyspot.keys"
-_SECRET = ("pass", "pwd", "secret", "token", "key", "credential")  # in the names of options that are not read
+# How the names of options end that are not read.
+_SECRET = ("password", "passwd", "pwd", "secret", "token", "apikey", "_key", "credentials", "signature")
 
 
 def client_parts(value: Any, kind: type) -> Parts | None:
@@ -84,13 +85,25 @@ def url(text: Any) -> str:
 
     parts = urlsplit(str(text))
     user, at, host = parts.netloc.rpartition("@")
-    options = [(name, item) for name, item in parse_qsl(parts.query, keep_blank_values=True) if not _is_secret(name)]
+    options = _options(parse_qsl(parts.query, keep_blank_values=True))
     netloc = f"{user.partition(':')[0]}{at}{host}"
     return urlunsplit((parts.scheme, netloc, parts.path, urlencode(options), parts.fragment))
 
 
+def _options(pairs: Iterable[tuple[str, Any]]) -> list[tuple[str, Any]]:
+    """Options without secret ones; one may be a list of options itself, as in ``odbc_connect=UID=u;PWD=p``."""
+    return [(name, _public(item)) for name, item in pairs if not _is_secret(name)]
+
+
+def _public(item: Any) -> Any:
+    if not isinstance(item, str) or ";" not in item:
+        return item
+    return ";".join(part for part in item.split(";") if not _is_secret(part.partition("=")[0]))
+
+
 def _is_secret(name: str) -> bool:
-    return any(part in name.lower() for part in _SECRET)
+    name = name.strip().lower().replace("-", "_")
+    return name == "key" or name.endswith(_SECRET)
 
 
 def _base_url(value: Any) -> Any:
@@ -151,8 +164,7 @@ def _sqlalchemy(value: Any) -> Any:
     backend = place.get_backend_name()
     if backend == "sqlite" and database and database != ":memory:":
         database = os.path.realpath(database)
-    options = {name: item for name, item in place.query.items() if not _is_secret(name)}
-    return (backend, place.username, place.host, place.port, database, options)
+    return (backend, place.username, place.host, place.port, database, dict(_options(place.query.items())))
 
 
 def _sqlalchemy_session(value: Any) -> Any:

@@ -444,6 +444,22 @@ def test_arrays_of_xarray_count_by_dimensions_and_coordinates() -> None:
     assert len({*map(encode, values)}) == len(values)
 
 
+def test_quantities_of_astropy_count_by_number_and_unit() -> None:
+    units = pytest.importorskip("astropy.units")
+    table = pytest.importorskip("astropy.table")
+    made, same = np.arange(3.0) * units.m, np.arange(3.0) * units.Unit("m")
+    assert (made.info.name, made.to("km").unit, hash(made.unit)) != ()  # each leaves something behind
+    assert encode(made) == encode(same)
+    own = [units.def_unit("own", days * units.day) for days in (13, 14)]
+    values = [
+        made, made.to("km"), made.value, 1 * units.m, *(1 * unit for unit in own), units.Magnitude([1.0]), [1] * units.mag,
+        table.Table({"a": made}), table.QTable({"a": made}), table.QTable({"a": made.to("km")}), table.Table({"b": made}),
+        table.Table({"a": made}, meta={"b": 1}), table.Table({"a": table.MaskedColumn([1, 2], mask=[0, 1])}),
+        table.Table({"a": table.MaskedColumn([1, 2], mask=[0, 0])}),
+    ]  # fmt: skip
+    assert len({*map(encode, values)}) == len(values)
+
+
 @pytest.mark.filterwarnings("ignore:Sparse CSR")
 def test_tensors_count_by_elements_dtype_and_requires_grad() -> None:
     torch = pytest.importorskip("torch")

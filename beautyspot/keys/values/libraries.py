@@ -16,6 +16,7 @@ Parts = tuple[Any, ...]  # a tag of one byte, the name of the form, then the par
 # Where the values of a package have their forms; a module is loaded with the first value of its library.
 _MODULES = {
     "numpy": "numpy",
+    "astropy": "astropy",
     "pandas": "pandas",
     "polars": "polars",
     "pyarrow": "arrow",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from beautyspot.keys.values.extras import is_cached
 from beautyspot.keys.values.libraries import Parts
 
 
@@ -17,4 +18,5 @@ def parts_of(value: Any) -> Parts | None:
     state = value.__getstate__()
     if type(state) is not dict:
         return None
-    return (b"v", "estimator", kind, {name: item for name, item in state.items() if name != "_sklearn_version"})
+    held = {name: item for name, item in state.items() if name != "_sklearn_version" and not is_cached(kind, name)}
+    return (b"v", "estimator", kind, held)
