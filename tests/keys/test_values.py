@@ -28,6 +28,8 @@ import sklearn.ensemble
 import sklearn.linear_model
 import sklearn.pipeline
 import sklearn.preprocessing
+from hypothesis import given
+from hypothesis import strategies as st
 
 from beautyspot.errors import UnkeyableError
 from beautyspot.keys.encoding import encode
@@ -330,6 +332,79 @@ def test_equal_values_have_one_key(one: Any, other: Any) -> None:
 def test_values_that_a_function_could_tell_apart_have_two(one: Any, other: Any) -> None:
     assert encode(one) != encode(other)
     assert encode(one) == encode(one)
+
+
+numbers = st.one_of(
+    st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False), st.booleans(), st.text(), st.binary(), st.none()
+)
+nested = st.recursive(
+    numbers,
+    lambda inner: st.lists(inner) | st.tuples(inner, inner) | st.dictionaries(st.text() | st.integers(0, 9), inner),
+    max_leaves=20,
+)
+MADE = {int: np.int64, float: np.float64, bool: np.bool_, str: np.str_, bytes: np.bytes_}
+
+
+def by_numpy(value: Any, random: Any) -> Any:
+    """*value* with some of its numbers and texts as NumPy makes them."""
+    if isinstance(value, list | tuple):
+        return type(value)(by_numpy(item, random) for item in value)
+    if isinstance(value, dict):
+        return {by_numpy(name, random): by_numpy(item, random) for name, item in value.items()}
+    if isinstance(value, str | bytes) and value[-1:] in ("\0", b"\0"):
+        return value  # NumPy drops these
+    return MADE[type(value)](value) if type(value) in MADE and random.random() < 0.5 else value
+
+
+@given(nested, st.randoms(use_true_random=False))
+def test_scalars_of_numpy_count_as_those_of_python_at_any_depth(value: Any, random: Any) -> None:
+    assert encode(by_numpy(value, random)) == encode(value)
+
+
+KINDS = [
+    "f2",
+    "f4",
+    "f8",
+    ">f8",
+    "g",
+    "c8",
+    "c16",
+    "G",
+    "?",
+    "i2",
+    ">u4",
+    "U2",
+    "S3",
+    "M8[s]",
+    "V3",
+    "i1,f8,(2,)f4",
+    "O",
+]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_elements_are_read_in_blocks_whatever_their_order(kind: str) -> None:
+    """The arrays are larger than a block, and differ in their last element."""
+    size = 600 * 500
+    dtype = np.dtype(kind)
+    array = np.zeros((600, 500), dtype)
+    if dtype.kind == "f":
+        array.reshape(-1)[[size // 2, size - 2]] = np.nan
+    spread = np.zeros((1200, 1000), dtype)[::2, ::2]
+    spread[...] = array
+    keys = {encode(made) for made in (array, np.asfortranarray(array), spread, array[::-1][::-1], array.copy())}
+    assert len(keys) == 1
+    array[-1, -1] = np.ones((), "u1").astype(dtype) if dtype.names is None and dtype.kind != "V" else array[-1, -1]
+    if dtype.kind != "V":
+        assert encode(array) not in keys
+
+
+@pytest.mark.parametrize("name", ["coo", "csr", "csc", "bsr", "dia", "dok", "lil"])
+@pytest.mark.parametrize("kind", ["matrix", "array"])
+def test_a_sparse_matrix_of_any_format_has_the_key_of_its_copy(name: str, kind: str) -> None:
+    made = getattr(sp, f"{name}_{kind}")(np.diag([1.0, 0, 3]))
+    other = getattr(sp, f"{name}_{kind}")(np.diag([1.0, 0, 4]))
+    assert encode(made) == encode(made.copy()) == encode(made.tocoo().asformat(name)) != encode(other)
 
 
 def test_a_key_leaves_its_argument_as_it_was() -> None:
