@@ -10,7 +10,7 @@ from beautyspot._internal.digests import digest_of, hasher
 
 # Bytes that are looked through and digested at a time: they are read from memory once, and then from the cache of the
 # processor. Smaller blocks do not occupy all cores.
-_BLOCK = 1 << 20
+_BLOCK = 1 << 21
 
 
 def digest_of_array(array: Any) -> bytes:
@@ -39,7 +39,7 @@ def _blocks(array: Any, size: int) -> Iterator[Any]:
         step = max(1, _BLOCK // array.itemsize)
     else:
         # Of another order, larger blocks are copied faster.
-        step = max(1, 4 * _BLOCK * len(array) // size)
+        step = max(1, 2 * _BLOCK * len(array) // size)
     for start in range(0, len(array), step):
         yield array[start : start + step].ravel()
 
