@@ -6,7 +6,9 @@ import decimal
 import enum
 import fractions
 import functools
+import hashlib
 import io
+import os
 import subprocess
 import sys
 import time
@@ -472,6 +474,23 @@ def test_a_call_has_one_key_whether_numpy_or_python_made_the_number() -> None:
     keyer = Keyer(function)
     assert keyer((np.float64(0.1),), {})[0] == keyer((0.1,), {})[0]
     assert keyer((Level.LOW,), {})[0] != keyer((np.int64(1),), {})[0]
+
+
+def digest_of_all() -> str:
+    values = [encode(value) for pair in [*EQUAL, *DIFFERENT] for value in pair]
+    return hashlib.blake2b(b"".join(values)).hexdigest()
+
+
+def test_values_have_the_same_key_in_every_process() -> None:
+    script = "from tests.keys.test_values import digest_of_all; print(digest_of_all())"
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    printed = [
+        subprocess.run(
+            [sys.executable, "-c", script], env={**env, "PYTHONHASHSEED": seed}, capture_output=True, text=True
+        )
+        for seed in "12"
+    ]
+    assert [(done.stdout.strip(), done.stderr) for done in printed] == [(digest_of_all(), "")] * 2
 
 
 def test_no_library_is_imported_for_the_key_of_a_value() -> None:
