@@ -106,13 +106,15 @@ def _is_secret(name: str) -> bool:
     return name == "key" or name.endswith(_SECRET)
 
 
-def _base_url(value: Any) -> Any:
-    return url(value.base_url)
+def _httpx(value: Any) -> Any:
+    """The base URL, and the parameters that each request adds to its URL."""
+    return (url(value.base_url), _options(value.params.multi_items()))
 
 
 def _model_api(value: Any) -> Any:
-    """openai, anthropic: the base URL; of their clients for clouds also the version or the project."""
-    return (url(value.base_url), getattr(value, "_api_version", None), getattr(value, "project_id", None))
+    """openai, anthropic: the base URL and parameters; of their clients for clouds also the version or the project."""
+    query = dict(_options(value.default_query.items()))
+    return (url(value.base_url), query, getattr(value, "_api_version", None), getattr(value, "project_id", None))
 
 
 def _aiohttp(value: Any) -> Any:
@@ -182,14 +184,14 @@ def _sqlalchemy_maker(value: Any) -> Any:
 
 def _psycopg(value: Any) -> Any:
     info = value.info
-    return (info.host, info.port, info.dbname, info.user)
+    return (info.host, info.port, info.dbname, info.user, info.options)
 
 
 def _psycopg_pool(value: Any) -> Any:
     from psycopg.conninfo import conninfo_to_dict
 
     given = conninfo_to_dict(value.conninfo) | (value.kwargs or {})
-    return {name: given.get(name) for name in ("host", "hostaddr", "port", "dbname", "user", "service")}
+    return {name: given.get(name) for name in ("host", "hostaddr", "port", "dbname", "user", "service", "options")}
 
 
 def _redis_pool(value: Any) -> Any:
@@ -222,7 +224,7 @@ def _mongo_collection(value: Any) -> Any:
 
 
 _ROWS: list[tuple[Place, str]] = [
-    (_base_url, "httpx.Client httpx.AsyncClient httpx2.Client httpx2.AsyncClient"),
+    (_httpx, "httpx.Client httpx.AsyncClient httpx2.Client httpx2.AsyncClient"),
     (_aiohttp, "aiohttp.client.ClientSession"),
     (_model_api, "openai._base_client.BaseClient anthropic._base_client.BaseClient"),
     (_genai, "google.genai.client.Client google.genai.client.AsyncClient"),

@@ -124,8 +124,19 @@ def stand_in(name: str, /, **attributes: Any) -> Any:
     return made
 
 
-def based(name: str) -> Callable[..., Any]:
-    return lambda url, **attributes: stand_in(name, base_url=url, api_key=SECRET, **attributes)
+def model_api(name: str) -> Callable[..., Any]:
+    def made(url: str, query: Any = None, **attributes: Any) -> Any:
+        return stand_in(name, base_url=url, api_key=SECRET, default_query=query or {}, **attributes)
+
+    return made
+
+
+def httpx(name: str) -> Callable[..., Any]:
+    def made(url: str, *params: tuple[str, str]) -> Any:
+        held = [*params, ("api_key", SECRET)]
+        return stand_in(name, base_url=url, params=SimpleNamespace(multi_items=lambda: held), auth=SECRET)
+
+    return made
 
 
 def genai(url: str, *cloud: Any) -> Any:
@@ -171,13 +182,14 @@ PORT, DATABASE = {"port": 1}, {"database": "e"}
 @pytest.mark.parametrize(
     ("make", "places"),
     [
-        (based("httpx.Client"), [("http://u:SECRET@a/?api_key=SECRET",), ("http://b",), ("http://v:SECRET@a",)]),
-        (based("httpx.AsyncClient"), [("http://a",), ("http://b",)]),
+        (httpx("httpx.Client"), [("http://u:SECRET@a/?api_key=SECRET",), ("http://b",), ("http://v:SECRET@a",),
+                                 ("http://b", ("tenant", "a")), ("http://b", ("tenant", "b"))]),
+        (httpx("httpx.AsyncClient"), [("http://a",), ("http://b",)]),
         (lambda url: stand_in("aiohttp.client.ClientSession", _base_url=url), [("http://a",), ("http://b",), (None,)]),
-        (based("openai._base_client.BaseClient"), [("http://a",), ("http://b",)]),
-        (lambda version: based("openai._base_client.BaseClient")("http://a", _api_version=version), [("1",), ("2",)]),
-        (based("anthropic._base_client.BaseClient"), [("http://a",), ("http://b",)]),
-        (lambda name: based("anthropic._base_client.BaseClient")("http://a", project_id=name), [("1",), ("2",)]),
+        (model_api("openai._base_client.BaseClient"), [("http://a",), ("http://b",), ("http://b", {"a": "b"})]),
+        (lambda version: model_api("openai._base_client.BaseClient")("http://a", _api_version=version), [("1",), ("2",)]),
+        (model_api("anthropic._base_client.BaseClient"), [("http://a",), ("http://b",)]),
+        (lambda name: model_api("anthropic._base_client.BaseClient")("http://a", project_id=name), [("1",), ("2",)]),
         (genai, [("http://a",), ("http://b",), ("http://a", True, "p", "eu"), ("http://a", True, "q", "eu"),
                  ("http://a", True, "p", "us")]),
         (lambda changes: engine(**changes), [({},), (PORT,), (DATABASE,), ({"host": "i"},), ({"username": "v"},),
