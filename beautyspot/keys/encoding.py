@@ -27,7 +27,7 @@ import msgpack
 from beautyspot._internal.digests import digest_of
 from beautyspot._internal.names import full_name, module_name
 from beautyspot.errors import UnkeyableError
-from beautyspot.keys import captured, definitions, handles, library_values
+from beautyspot.keys import captured, clients, definitions, handles, values
 from beautyspot.keys.attributes import attributes_of, has_attributes_only, is_ordered
 from beautyspot.keys.traversal import Kind, Watcher
 
@@ -117,16 +117,16 @@ class Encoder:
         self._low = outer if closed else min(outer, self._low)
         return data
 
-    def named(self, holder: Any, kind: Kind, values: Mapping[str, Any]) -> bytes:
+    def named(self, holder: Any, kind: Kind, items: Mapping[str, Any]) -> bytes:
         """The encodings of attributes or items by name; each is a place of its own.
 
         Args:
             holder: What they belong to.
             kind: ``"attribute"`` or ``"item"``; ``"state"``: they are no places.
-            values: The values by name.
+            items: The values by name.
         """
         watched = self._active.of(holder, kind) if self._active is not None and kind != "state" else None
-        names = sorted(values) if watched is None else sorted({*values, *watched.names()})
+        names = sorted(items) if watched is None else sorted({*items, *watched.names()})
         parts: list[bytes] = []
         for name in names:
             step = f"[{name!r}]" if kind == "item" else f".{name}"
@@ -134,7 +134,7 @@ class Encoder:
             try:
                 if self._ignored and self.is_ignored():
                     continue
-                data = self.any(values[name]) if name in values else None
+                data = self.any(items[name]) if name in items else None
                 if watched is not None:
                     data = watched.counts(name, data, self.path())
                 if data is not None:
@@ -215,11 +215,11 @@ class Encoder:
     def _bytearray(self, value: bytearray) -> bytes:
         return self._whole(value, b"\xc1b" + self._bytes(value))
 
-    def items(self, values: Iterable[Any]) -> list[bytes]:
-        """The encodings of *values*, in their order."""
+    def items(self, members: Iterable[Any]) -> list[bytes]:
+        """The encodings of *members*, in their order."""
         parts: list[bytes] = []
         try:
-            for value in values:
+            for value in members:
                 parts.append(self.any(value))
         except UnkeyableError as error:
             raise error.inside(f"[{len(parts)}]") from None
@@ -231,6 +231,8 @@ class Encoder:
                 return pack(value if type(value) is list else list(value))
             except OverflowError:  # an integer of more than 64 bits
                 pass
+        if values.holds_scalars(value):
+            return self._sequence(values.plain_items(value))
         return self.node(value, self._nested)
 
     def _nested(self, value: list[Any] | tuple[Any, ...]) -> bytes:
@@ -263,6 +265,9 @@ class Encoder:
                 pass
         if by_text:
             return self._whole(value, b"\xc1d" + self.node(value, self._text_items))
+        if values.holds_scalars(value):
+            plain = dict(zip(values.plain_items(value), value.values(), strict=True))
+            return self._whole(value, self._dict(plain))
         return self._whole(value, b"\xc1D" + self.node(value, self._pairs))
 
     def _text_items(self, value: dict[str, Any]) -> bytes:
@@ -302,9 +307,18 @@ class Encoder:
         followed = definitions.encoder_of(value, kind)
         if followed is not None:
             return followed(self, value)
-        parts = handles.parts_of(value, kind, self._captured) or library_values.parts_of(value, kind)
+        plain = values.plain_of(value, kind)
+        if plain is not value:
+            return self.any(plain)
+        try:
+            parts = handles.parts_of(value, kind, self._captured) or values.parts_of(value, kind)
+            parts = parts or clients.client_parts(value, kind)
+        except UnkeyableError:  # what is closed, or belongs to another thread, cannot be read
+            if not self._captured:
+                raise
+            return self._without_identity(value, kind)
         if parts is not None:
-            return self._whole(value, self.tagged(*parts))
+            return self._whole(value, self._made_of(parts))
         if isinstance(value, enum.Enum):
             return self._enum(value)
         if isinstance(value, pathlib.PurePath):
@@ -312,6 +326,14 @@ class Encoder:
         if has_attributes_only(value, kind):
             return self.node(value, self._attributes)
         return self._whole(value, self.node(value, self._reduced))
+
+    def _made_of(self, parts: tuple[Any, ...]) -> bytes:
+        """The encoding of parts that were made for it, which are no places."""
+        before, self._active = self._active, None
+        try:
+            return self.tagged(*parts)
+        finally:
+            self._active = before
 
     def _attributes(self, value: Any) -> bytes:
         """The encoding of an object that is its attributes."""

@@ -18,7 +18,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from beautyspot.keys import captured, library_values
+from beautyspot.keys import captured, values
 from beautyspot.keys.assignments import constant_names, globals_assigned
 from beautyspot.keys.definitions import counted_layers, layer_held, layers_of
 from beautyspot.keys.encoding import PLAIN, Encoder, pack
@@ -197,4 +197,4 @@ def _is_data(value: Any, left: list[int]) -> bool:
         return all(_is_data(item, left) for item in value.values())
     if isinstance(value, tuple) and hasattr(kind, "_fields"):
         return all(_is_data(each, left) for each in value)
-    return library_values.is_data(value, kind)
+    return values.parts_of(value, kind) is not None or values.plain_of(value, kind) is not value

@@ -43,7 +43,7 @@ class Traversal(Protocol):
         """The encoding of an object that may be met again."""
         ...
 
-    def named(self, holder: Any, kind: Kind, values: Mapping[str, Any]) -> bytes:
+    def named(self, holder: Any, kind: Kind, items: Mapping[str, Any]) -> bytes:
         """The encodings of attributes, items or variables by name."""
         ...
 

@@ -99,7 +99,7 @@ DIFFERENT: list[Any] = [
     Point(1, 2), Point(2, 1), Line(1, 2), Pair(1, 2), (1, 2), Model(name="a"), Model(name="b"), Plain(1), Plain(2),
     Plain([1]), Slotted(1), Slotted(2), Counter("aab"), Counter("abb"), OrderedDict(a=1, b=2), OrderedDict(b=2, a=1),
     defaultdict(list), defaultdict(int), range(3), range(4), slice(1), slice(2), Ellipsis, NotImplemented,
-    np.int64(1), np.int32(1), np.float64(1), np.bool_(True), np.str_("a"), np.datetime64("2020-01-01"),
+    np.uint64(1), np.int32(1), np.float32(1), np.longdouble(1), np.uint8(1), np.datetime64("2020-01-01"),
     np.zeros(3), np.zeros(4), np.zeros((3, 1)), np.zeros((1, 3)), np.zeros(3, "f4"), np.zeros(3, ">f8"),
     np.zeros(3, "i8"), np.array(0.0), np.array(["a"]), np.array(["a"], object), np.array([None], object),
     np.array([(1, 2)], [("a", "i4"), ("b", "i4")]), np.array([(1, 2)], [("a", "i4"), ("c", "i4")]),
