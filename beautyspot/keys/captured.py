@@ -24,6 +24,7 @@ from beautyspot.keys.assignments import Assignments
 from beautyspot.keys.traversal import Kind
 
 _NEWEST = 512
+_ABSENT = b"\xc1-"  # the bytes of no value
 _WHOLE = "\0"  # no name of an attribute or an item that is read as a place
 
 _records: dict[int, _Record] = {}  # by the identity of the holder, which lives as long as its record
@@ -42,18 +43,33 @@ class Look(Protocol):
 
 
 class _Place:
-    """A place: its bytes now, those as which it counts, and the number of the traversal that saw it last."""
+    """A place.
 
-    __slots__ = ("counted", "now", "seen")
+    Attributes:
+        identity: The identity of what the place held when it was seen last.
+        data: Its bytes; ``None`` if they depend on where a traversal begins, since it refers to what holds it.
+        counted: The bytes as which it counts; ``None``: it is absent.
+        is_state: Whether a run has changed it, so that it goes on counting as it did.
+        seen: The number of the traversal that saw it last.
+    """
 
-    def __init__(self, now: bytes | None, counted: bytes | None, seen: int) -> None:
-        self.now = now
+    __slots__ = ("counted", "data", "identity", "is_state", "seen")
+
+    def __init__(self, identity: int, data: bytes | None, counted: bytes | None, is_state: bool, seen: int) -> None:
+        self.identity = identity
+        self.data = data
         self.counted = counted
+        self.is_state = is_state
         self.seen = seen
 
-    @property
-    def is_state(self) -> bool:
-        return self.now != self.counted
+    def sees_change(self, identity: int, data: bytes | None) -> bool:
+        """Take what the place holds now; returns whether it is something else than before."""
+        if self.data is not None and data is not None:
+            has_changed = self.data != data
+        else:
+            has_changed = self.identity != identity
+        self.identity, self.data = identity, data
+        return has_changed
 
 
 class _Record:
@@ -116,8 +132,20 @@ class _Watched:
         """The names of its places that are remembered."""
         return [name for name in list(self._record.places) if name != _WHOLE]
 
-    def counts(self, name: str, now: bytes | None, path: str) -> bytes | None:
-        """The bytes as which a place counts, whose value has the bytes *now*; ``None``: it is absent."""
+    def counts(
+        self, name: str, now: bytes | None, path: str, identity: int = 0, refers_upwards: bool = False
+    ) -> bytes | None:
+        """The bytes as which a place counts; ``None``: it is absent.
+
+        Args:
+            name: The name of the place.
+            now: The bytes of its value; ``None``: it is absent.
+            path: The way to it, for messages.
+            identity: The identity of the value.
+            refers_upwards: Whether the value refers to what holds it.
+        """
+        data = _ABSENT if now is None else None if refers_upwards else now
+        number = self._watcher.number
         places = self._record.places
         if self._kind == "collection":
             name = _WHOLE
@@ -126,19 +154,16 @@ class _Watched:
             # Of an object that was seen before, what is new was absent; of a module only what is named is looked at.
             was_absent = self._is_known and self._kind in ("attribute", "item")
             appeared = was_absent and _is_made_by_runs(self._kind, name)
-            place = places[name] = _Place(now, None if appeared else now, self._watcher.number)
-        elif self._watcher.number < place.seen:
-            return place.counted  # another thread has seen a later value
-        elif place.now == now:
-            place.seen = self._watcher.number
-        else:
-            place.seen = self._watcher.number
-            if _is_made_by_runs(self._kind, name):
-                place.now = now
-            else:
-                if place.is_state:
+            place = places[name] = _Place(identity, data, None if appeared else now, appeared, number)
+        elif number >= place.seen:  # else another thread has seen a later value
+            place.seen = number
+            if place.sees_change(identity, data):
+                made_by_runs = _is_made_by_runs(self._kind, name)
+                if place.is_state and not made_by_runs:
                     self._watcher.contested.append(path)
-                place.now = place.counted = now
+                place.is_state = made_by_runs
+            if not place.is_state:
+                place.counted = now
         if place.is_state:
             self._watcher.state.append(path)
         return place.counted

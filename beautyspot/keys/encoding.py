@@ -134,9 +134,11 @@ class Encoder:
             try:
                 if self._ignored and self.is_ignored():
                     continue
-                data = self.any(items[name]) if name in items else None
                 if watched is not None:
-                    data = watched.counts(name, data, self.path())
+                    held = self._place(items[name]) if name in items else (None, 0, False)
+                    data = watched.counts(name, held[0], self.path(), *held[1:])
+                else:
+                    data = self.any(items[name])
                 if data is not None:
                     parts.append(pack(name) + data)
             except UnkeyableError as error:
@@ -164,11 +166,24 @@ class Encoder:
         try:
             value = cell.cell_contents
         except ValueError:  # the enclosing function assigns it further down
-            data = b""
+            held = b"", 0, False
         else:
-            data = self.as_captured(value)
+            before = self._captured, self._active
+            self._captured, self._active = True, self._watcher
+            try:
+                held = self._place(value)
+            finally:
+                self._captured, self._active = before
         watched = self._watcher.of(cell, "variable") if self._watcher is not None else None
-        return data if watched is None else watched.counts(name, data, self.path()) or b""
+        return held[0] if watched is None else watched.counts(name, held[0], self.path(), *held[1:]) or b""
+
+    def _place(self, value: Any) -> tuple[bytes, int, bool]:
+        """The encoding of what a place holds, its identity, and whether it refers to what holds it."""
+        outer, self._low = self._low, _NEVER
+        data = self.any(value)
+        refers_upwards = self._low != _NEVER
+        self._low = min(outer, self._low)
+        return data, id(value), refers_upwards
 
     def constant(self, scope: dict[str, Any], name: str, data: bytes) -> bytes:
         """The bytes as which a global name counts, whose value has the bytes *data*."""

@@ -15,7 +15,9 @@ class Watched(Protocol):
         """The names of its places that are remembered."""
         ...
 
-    def counts(self, name: str, now: bytes | None, path: str) -> bytes | None:
+    def counts(
+        self, name: str, now: bytes | None, path: str, identity: int = 0, refers_upwards: bool = False
+    ) -> bytes | None:
         """The bytes as which a place counts, whose value has the bytes *now*; ``None``: it is absent."""
         ...
 
