@@ -35,6 +35,7 @@ Each one can be pickled: it passes its arguments to its base class and builds it
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -284,13 +285,17 @@ class RemoteError(BeautyspotError):
 class MapError(ExceptionGroup[Exception]):
     """The failures of a map with ``on_error="continue"``, and its results.
 
+    As a group it has one exception of each type, so that a traceback of a thousand failures can be read; all of them
+    are in `failures`.
+
     Attributes:
-        inputs: ``{position: arguments}`` of the inputs that failed, each with a tuple of its arguments.
+        inputs: ``{position: arguments}`` of the inputs that failed, each a tuple of its arguments, or a dict where they
+            were given by name: ``bs.map(task, error.inputs.values(), unpack=True)`` runs them once more.
         results: ``{position: result}`` of the inputs that succeeded.
         failures: ``{position: exception}`` of the inputs that failed.
     """
 
-    inputs: Mapping[int, tuple[Any, ...]]
+    inputs: Mapping[int, tuple[Any, ...] | dict[str, Any]]
     results: Mapping[int, Any]
     failures: Mapping[int, Exception]
 
@@ -298,11 +303,13 @@ class MapError(ExceptionGroup[Exception]):
         cls,
         message: str,
         exceptions: Sequence[Exception],
-        inputs: Mapping[int, tuple[Any, ...]] | None = None,
+        inputs: Mapping[int, tuple[Any, ...] | dict[str, Any]] | None = None,
         results: Mapping[int, Any] | None = None,
     ) -> MapError:
         """Group *exceptions*, which are in the order of *inputs*."""
-        self = super().__new__(cls, message, exceptions)
+        first = {type(error): error for error in reversed(exceptions)}
+        shown = [error for error in exceptions if first[type(error)] is error] if inputs else exceptions
+        self = super().__new__(cls, message, shown)
         self.inputs = dict(inputs or {})
         self.results = dict(results or {})
         self.failures = dict(zip(self.inputs, exceptions, strict=False))
@@ -313,11 +320,23 @@ class MapError(ExceptionGroup[Exception]):
 
     def derive(self, excs: Sequence[Exception], /) -> MapError:  # type: ignore[override]
         """A group of some of the exceptions, as ``split`` and ``except*`` need it."""
-        at = {i: args for i, args in self.inputs.items() if self.failures[i] in excs}
-        return MapError(self.message, [self.failures[i] for i in at] or excs, at, self.results)
+        if not {*map(id, excs)} <= {*map(id, self.failures.values())}:  # parts of groups that calls raised
+            return MapError(self.message, excs, None, self.results)
+        types = {type(error) for error in excs}
+        at = {i: args for i, args in self.inputs.items() if type(self.failures[i]) in types}
+        return MapError(self.message, [self.failures[i] for i in at], at, self.results)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return MapError, (self.message, self.exceptions, self.inputs, self.results)
+        return MapError, (self.message, tuple(self.failures.values()) or self.exceptions, self.inputs, self.results)
+
+    def __str__(self) -> str:
+        counts = Counter(type(error).__qualname__ for error in self.failures.values() or self.exceptions)
+        kinds = ", ".join(f"{count:,} × {kind}" for kind, count in counts.most_common())
+        failed = next(iter(self.failures), 0)
+        return (
+            f"{self.message}: {kinds}. Print error.failures[{failed}], error.inputs and error.results to see them, and "
+            "start the same map again to run only what failed"
+        )
 
 
 class BeautyspotWarning(UserWarning):

@@ -11,6 +11,7 @@ from beautyspot._internal import text
 from beautyspot.errors import ConfigurationError, EngineLost, WorkerDied
 from beautyspot.fanout.calls import Call, Outcome
 from beautyspot.fanout.engines import Engine
+from beautyspot.fanout.inputs import Inputs
 from beautyspot.fanout.wire import CallReply, ImportFailure, pack_chunk, pack_task, unpack_error, unpack_replies
 from beautyspot.protocols.index import Entry
 from beautyspot.results.codec import EncodedResult
@@ -31,18 +32,20 @@ class EnginePool:
 
     Args:
         task: The task.
+        inputs: The inputs of the map.
         engine: The engine.
         workers: How many chunks run at a time; ``None``: as many as the engine has workers.
         stop: Whether a chunk ends at its first failure.
     """
 
-    def __init__(self, task: Task[..., Any], engine: Engine, workers: int | None, stop: bool) -> None:
+    def __init__(self, task: Task[..., Any], inputs: Inputs, engine: Engine, workers: int | None, stop: bool) -> None:
         self._task = task
+        self._inputs = inputs
         self._core = task.core
         self._engine = engine
         self._workers = workers
         self._stop = stop
-        self._payload = pack_task(task)
+        self._payload = pack_task(task, inputs.common, inputs.shared)
         self._by_value: int | None = None  # number of the first chunk with the code of the task's module
         self._gathered: list[Call] = []
         self._full: deque[tuple[list[Call], bytes]] = deque()  # chunks that wait for a worker
@@ -80,7 +83,7 @@ class EnginePool:
 
     def _packed(self, calls: list[Call]) -> bytes:
         with self._by_value_if_needed():
-            return pack_chunk([(call.key, call.args, call.waits) for call in calls], self._stop)
+            return pack_chunk([(call.key, call.own, call.waits) for call in calls], self._stop)
 
     def _by_value_if_needed(self) -> AbstractContextManager[None]:
         return nullcontext() if self._by_value is None else by_value(self._task.__module__)
@@ -137,16 +140,13 @@ class EnginePool:
         return outcomes
 
     def _lost(self, call: Call, reason: EngineLost) -> Outcome:
-        name, input_ = self._core.name, text.of_call(*self._named_arguments(call))
+        keyer, whole, name = self._core.keyer, call.keyed(), self._core.name
+        input_ = text.of_call(keyer.names, keyer.values(whole.args, whole.kwargs))
         died = WorkerDied(name, input_, str(reason))
         events = self._core.project.events  # the events of the worker were lost with it
         events.emit("miss", name, call.key, input=input_)
         events.emit("error", name, call.key, input=input_, error=died)
         return Outcome(call, error=died)
-
-    def _named_arguments(self, call: Call) -> tuple[Any, Any]:
-        keyer = self._core.keyer
-        return keyer.names, keyer.values(call.args, {})
 
     def _on_replies(self, calls: list[Call], replies: list[CallReply]) -> None:
         """Adapt the estimated duration of a call; calls that were not started are queued again."""
@@ -162,7 +162,7 @@ class EnginePool:
         if self._by_value is None:
             self._by_value = self._next
             with self._by_value_if_needed():
-                self._payload = pack_task(self._task)
+                self._payload = pack_task(self._task, self._inputs.common, self._inputs.shared)
             self._full = deque((calls, self._packed(calls)) for calls, _ in self._full)
         elif number >= self._by_value:
             raise ConfigurationError(

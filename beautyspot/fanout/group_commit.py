@@ -117,10 +117,11 @@ class CommitGroup:
     def _run(self, call: Call) -> None:
         cache, locks = self._core.cache, self._core.locks
         locks.mark_held(call.key)
-        summary = cache.describe(call.keyed())
+        whole = call.keyed()
+        summary = cache.describe(whole)
         started = cache.on_miss(summary)
         try:
-            value = self._core.function(*call.args)
+            value = self._core.function(*whole.args, **whole.kwargs)
             seconds = perf_counter() - started
             encoded = cache.encode(value)
         except CallCancelled:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
+from beautyspot._internal.signatures import Arguments
 from beautyspot.errors import RemoteError
 from beautyspot.protocols.index import Entry, InDirectory
 from beautyspot.results.events import Event
@@ -64,6 +65,8 @@ class Payload(NamedTuple):
 
     Attributes:
         task: The task.
+        common: The arguments that all calls share.
+        shared: The names of their parameters.
         directories: The directories of its index and its blobs; those on a server have none.
         identities: These directories, as the caller sees them.
         code: Fingerprints of the task's code.
@@ -71,14 +74,16 @@ class Payload(NamedTuple):
     """
 
     task: BaseTask[..., Any]
+    common: Arguments
+    shared: frozenset[str]
     directories: list[str]
     identities: list[DirectoryIdentity]
     code: tuple[bytes, bytes]
     has_listeners: bool
 
 
-def pack_task(task: BaseTask[..., Any]) -> bytes:
-    """The payload of a task, pickled.
+def pack_task(task: BaseTask[..., Any], common: Arguments, shared: frozenset[str]) -> bytes:
+    """The payload of a map, pickled; the arguments are those of `Payload`.
 
     Raises:
         ConfigurationError: If its project is of a kind that cannot be sent to another process.
@@ -87,7 +92,7 @@ def pack_task(task: BaseTask[..., Any]) -> bytes:
     dumps(project)  # an index that cannot be sent raises now; a forked worker would store results in a copy of its own
     directories = directories_of(task)
     identities = list(map(identity_of, directories))
-    return dumps(tuple(Payload(task, directories, identities, code_of(task), project.events.active)))
+    return dumps(tuple(Payload(task, common, shared, directories, identities, code_of(task), project.events.active)))
 
 
 def code_of(task: BaseTask[..., Any]) -> tuple[bytes, bytes]:
@@ -101,8 +106,8 @@ def directories_of(task: BaseTask[..., Any]) -> list[str]:
     return [part.directory for part in parts if isinstance(part, InDirectory)]
 
 
-def pack_chunk(calls: Sequence[tuple[bytes, tuple[Any, ...], bool]], stop: bool) -> bytes:
-    """A chunk: keys and arguments of calls, and whether they wait; with *stop*, none starts after a failure."""
+def pack_chunk(calls: Sequence[tuple[bytes, Arguments, bool]], stop: bool) -> bytes:
+    """A chunk: keys and own arguments of calls, and whether they wait; with *stop*, none starts after a failure."""
     return dumps((list(calls), stop))
 
 

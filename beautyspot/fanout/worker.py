@@ -12,11 +12,13 @@ import functools
 import pickle
 import threading
 import time
-from collections.abc import Callable
-from typing import Any, cast
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, cast
 
 from beautyspot._internal.context import CallCancelled, CurrentMap, KeyBusy, current_map
+from beautyspot._internal.signatures import Arguments
 from beautyspot.errors import ConfigurationError
+from beautyspot.fanout.calls import ends_map, joined
 from beautyspot.fanout.wire import (
     CallReply,
     DifferentTask,
@@ -50,20 +52,21 @@ def run_chunk(payload: bytes, chunk: bytes, stopped: Callable[[], bool] = stoppi
 def _run_chunk(payload: bytes, chunk: bytes, stopped: Callable[[], bool]) -> bytes:
     replies: list[CallReply] = []
     try:
-        core, index_unreachable, has_listeners = _load(payload)
+        loaded = _load(payload)
+        core, index_unreachable = loaded.core, loaded.index_unreachable
         calls, stop = pickle.loads(chunk)  # noqa: S301 - from our own caller, never from an index
     except (ImportError, AttributeError, DifferentTask) as error:
         return pickle.dumps(ImportFailure(f"{type(error).__name__}: {error}"))
     except BaseException as error:
         return pickle.dumps([CallReply(None, None, pack_error(error), 0.0)])
     current_map.set(CurrentMap(core.limiters, stopped))
-    with core.project.events.collected(has_listeners) as events:
-        for key, args, waits in calls:
+    with core.project.events.collected(loaded.has_listeners) as events:
+        for key, own, waits in calls:
             if stopped():
                 break
             started = time.perf_counter()
             try:
-                entry, blob = _run(core, key, args, index_unreachable, waits)
+                entry, blob = _run(loaded, key, joined(loaded.common, own), waits)
                 seconds = time.perf_counter() - started
                 replies.append(CallReply(entry, blob, None, seconds, index_unreachable, _packed_events(events)))
             except CallCancelled:
@@ -75,7 +78,7 @@ def _run_chunk(payload: bytes, chunk: bytes, stopped: Callable[[], bool]) -> byt
                 seconds = time.perf_counter() - started
                 packed = pack_error(error)
                 replies.append(CallReply(None, None, packed, seconds, index_unreachable, _packed_events(events)))
-                if stop or not isinstance(error, Exception):
+                if stop or ends_map(error):
                     break
     return pickle.dumps(replies)
 
@@ -89,9 +92,27 @@ def _packed_events(events: list[Event]) -> tuple[tuple[Event, bytes | None], ...
     )
 
 
+class _Loaded(NamedTuple):
+    """A payload, as its calls need it.
+
+    Attributes:
+        core: The core of the task.
+        common: The arguments that all calls share.
+        key: The keyer of the task, which encodes these once.
+        index_unreachable: Whether the index is out of reach.
+        has_listeners: Whether the caller listens to events.
+    """
+
+    core: TaskCore
+    common: Arguments
+    key: Callable[[tuple[Any, ...], Mapping[str, Any]], tuple[bytes, list[bytes]]]
+    index_unreachable: bool
+    has_listeners: bool
+
+
 @functools.lru_cache(8)
-def _load(payload: bytes) -> tuple[TaskCore, bool, bool]:
-    """The core of a payload's task, whether the index is out of reach, and whether the caller listens to events."""
+def _load(payload: bytes) -> _Loaded:
+    """The task of a payload, and the arguments that its calls share."""
     loaded = Payload(*pickle.loads(payload))  # noqa: S301 - from our own caller, never from an index
     task, core = loaded.task, cast("TaskCore", loaded.task.core)
     index_unreachable = not all(map(is_same_directory, loaded.identities))
@@ -106,25 +127,25 @@ def _load(payload: bytes) -> tuple[TaskCore, bool, bool]:
             f"calls of {core.name} are limited, and this worker does not reach the file of "
             'their budget: give a store that all workers reach, as in Project(limiter_uri="redis://host:6379/0")'
         )
-    return core, index_unreachable, loaded.has_listeners
+    keyer = core.keyer.sharing(loaded.shared)
+    return _Loaded(core, loaded.common, keyer, index_unreachable, loaded.has_listeners)
 
 
-def _run(
-    core: TaskCore, key: bytes, args: tuple[Any, ...], index_unreachable: bool, waits: bool
-) -> tuple[Entry, bytes | None]:
+def _run(loaded: _Loaded, key: bytes, call: Arguments, waits: bool) -> tuple[Entry, bytes | None]:
     """Run a call for a caller in another process: the entry of its result, and the blob if it is not stored.
 
     Raises:
         KeyBusy: If another caller has locked the key, and this call does not wait.
     """
-    if index_unreachable:
-        return _as_bytes(core, core.cache.encode(core.function(*args)))
+    core, (args, kwargs) = loaded.core, call
+    if loaded.index_unreachable:
+        return _as_bytes(core, core.cache.encode(core.function(*args, **kwargs)))
     entry = core.cache.results.find(key)
     if entry is not None:  # the caller reads it
         blob = entry.location is not None
         core.project.events.emit("hit", core.name, key, size=entry.size, blob=blob)
         return entry, None
-    computed = core.run(KeyedCall(key, core.keyer(args, {})[1], args, {}), wait=waits)
+    computed = core.run(KeyedCall(key, loaded.key(args, kwargs)[1], args, kwargs), wait=waits)
     if computed.entry is None and computed.encoded is not None:
         return _as_bytes(core, computed.encoded)
     return cast("Entry", computed.entry), None

@@ -11,7 +11,7 @@ import functools
 import hashlib
 import types
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from beautyspot._internal.fork_safety import computed_once
@@ -189,6 +189,35 @@ class Keyer:
                 raise error.inside(f"{self.function_name}, argument {name!r}[{i}]") from None
             key = hashlib.blake2b(before + part + after, digest_size=16).digest()
             keyed.append((key, [*parts[:at], part, *parts[at + 1 :]]))
+        return keyed
+
+    def sharing(
+        self, names: Collection[str]
+    ) -> Callable[[tuple[Any, ...], Mapping[str, Any]], tuple[bytes, list[bytes]]]:
+        """This keyer for calls that share the arguments *names*, the very same objects: these are encoded once."""
+        shared = {i for i, name in enumerate(self.names) if name in names}
+        if not shared or self._custom or any(i not in shared for i, _ in self._readings):
+            return self
+        own = [i for i in range(len(self.names)) if i not in shared]
+        first: list[bytes] = []  # the parts of the first call
+
+        def keyed(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[bytes, list[bytes]]:
+            if not first:
+                key, parts = self(args, kwargs)
+                first[:] = parts
+                return key, parts
+            values = self._bind(*args, **kwargs)
+            parts = first.copy()
+            try:
+                for i in own:
+                    value = values[i]
+                    parts[i] = pack(value) if type(value) in _SCALARS else encode(value)
+            except (OverflowError, UnkeyableError):
+                return self(args, kwargs)  # which encodes such integers, or names the argument
+            if self._holders:
+                parts[-1] = self._captured()
+            return hashlib.blake2b(self.prefix + b"".join(parts), digest_size=16).digest(), parts
+
         return keyed
 
     def _encode_named(self, values: tuple[Any, ...]) -> list[bytes]:

@@ -163,7 +163,7 @@ class FanOutContract(ProgramsContract):
         double: Any = project.task(lambda x: 2 * x)
         results = bs.imap(double, numbers(), workers=2, engine=engine)
         assert [next(results) for _ in range(30)] == [2 * x for x in range(30)]
-        results.close()  # type: ignore[attr-defined]
+        results.close()
         assert len(read) < 1500
 
     def test_closing_the_iterator_stores_what_was_running(self, project: bs.Project, engine: Any, count: Count) -> None:
@@ -175,7 +175,7 @@ class FanOutContract(ProgramsContract):
         task: Any = project.task(function)
         results = bs.imap(task, itertools.count(), workers=2, engine=engine)
         assert next(results) == 0
-        results.close()  # type: ignore[attr-defined]
+        results.close()
         ran = [int(x) for x in count.lines]
         assert len(ran) < 12
         assert all(task.cached(x) for x in ran)

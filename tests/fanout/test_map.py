@@ -137,7 +137,7 @@ def test_an_imap_waits_for_a_call_that_another_thread_runs_when_its_turn_comes(
     results = bs.imap(work, itertools.count(), workers=2)
     threading.Timer(0.3, go_on.set).start()
     assert list(itertools.islice(results, 300)) == list(range(300))
-    results.close()  # type: ignore[attr-defined]
+    results.close()
     other.join()
     lines = list(map(int, count.lines))
     assert len(lines) == len(set(lines))
@@ -257,7 +257,7 @@ def test_cached_blobs_are_read_one_at_a_time(project: bs.Project) -> None:
     results = bs.imap(task, range(50))
     next(results)
     assert blobs == 1
-    results.close()  # type: ignore[attr-defined]
+    results.close()
 
 
 @pytest.mark.parametrize("project_index", ["postgres"])
@@ -283,7 +283,7 @@ def test_cached_blobs_are_read_several_at_a_time_over_a_network(project: bs.Proj
     assert (4 <= most <= 8, begun) == (True, 40)
     results = bs.imap(task, range(40))
     assert next(results) == expected[0]
-    results.close()  # type: ignore[attr-defined]
+    results.close()
     assert begun <= 50
 
     @project.task(save_blob=True)
@@ -324,7 +324,7 @@ def test_an_ordered_imap_does_not_run_far_ahead_of_a_slow_first_call(project: bs
     results = bs.imap(project.task(ignore=("started",))(function), itertools.count(), workers=4)
     assert next(results) == 0
     assert len(started) < 1500
-    results.close()  # type: ignore[attr-defined]
+    results.close()
 
 
 def test_calls_that_run_when_an_imap_is_abandoned_are_stored(project: bs.Project) -> None:
@@ -344,28 +344,6 @@ def test_calls_that_run_when_an_imap_is_abandoned_are_stored(project: bs.Project
     assert 4 <= cached <= 16
 
 
-@on_sqlite
-def test_mapping_a_plain_function_is_an_error_that_names_the_cure(project: bs.Project) -> None:
-    def function(x: int) -> int:
-        return x
-
-    for call in (bs.map, bs.imap, bs.plan):
-        with pytest.raises(TypeError, match=r"decorate function with @project.task, or pass project.task\(function\)"):
-            call(function, [1])  # type: ignore[operator]
-
-
-@on_sqlite
-def test_mapping_a_task_of_the_wrong_kind_is_an_error_that_names_the_cure(project: bs.Project) -> None:
-    @project.task
-    async def fetch(x: int) -> int:
-        return x
-
-    with pytest.raises(TypeError, match=r"write `await bs.amap\(fetch, \.\.\.\)`"):
-        bs.map(fetch, [1])
-    with pytest.raises(TypeError, match=r"use bs\.map for a task that is not async"):
-        asyncio.run(bs.amap(project.task(lambda x: x), [1]))
-
-
 @pytest.mark.parametrize(
     "options", [{"workers": 0}, {"workers": 2.5}, {"on_error": "ignore"}, {"engine": "fibres"}, {"engine": 3}]
 )
@@ -382,14 +360,6 @@ def test_a_map_of_nothing_is_empty(project: bs.Project) -> None:
     assert list(bs.imap(task, iter(()))) == []
     with pytest.raises(TypeError, match="at least one iterable"):
         bs.map(task)
-
-
-@on_sqlite
-def test_mapping_over_no_iterable_is_an_error_that_names_the_cure(project: bs.Project) -> None:
-    task = project.task(lambda x, y=0: x + y)
-    with pytest.raises(TypeError, match=r"5 is not iterable: write \[5\], or itertools\.repeat\(5\)"):
-        bs.map(task, [1, 2], 5)  # type: ignore[arg-type]
-    assert bs.map(task, [1, 2], itertools.repeat(5)) == [6, 7]
 
 
 @on_sqlite
