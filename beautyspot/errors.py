@@ -35,7 +35,6 @@ Each one can be pickled: it passes its arguments to its base class and builds it
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -307,9 +306,10 @@ class MapError(ExceptionGroup[Exception]):
         results: Mapping[int, Any] | None = None,
     ) -> MapError:
         """Group *exceptions*, which are in the order of *inputs*."""
-        first = {type(error): error for error in reversed(exceptions)}
-        shown = [error for error in exceptions if first[type(error)] is error] if inputs else exceptions
-        self = super().__new__(cls, message, shown)
+        first: dict[type, Exception] = {}
+        for error in exceptions:
+            first.setdefault(type(error), error)
+        self = super().__new__(cls, message, list(first.values()) if inputs else exceptions)
         self.inputs = dict(inputs or {})
         self.results = dict(results or {})
         self.failures = dict(zip(self.inputs, exceptions, strict=False))
@@ -330,13 +330,7 @@ class MapError(ExceptionGroup[Exception]):
         return MapError, (self.message, tuple(self.failures.values()) or self.exceptions, self.inputs, self.results)
 
     def __str__(self) -> str:
-        counts = Counter(type(error).__qualname__ for error in self.failures.values() or self.exceptions)
-        kinds = ", ".join(f"{count:,} × {kind}" for kind, count in counts.most_common())
-        failed = next(iter(self.failures), 0)
-        return (
-            f"{self.message}: {kinds}. Print error.failures[{failed}], error.inputs and error.results to see them, and "
-            "start the same map again to run only what failed"
-        )
+        return self.message  # a group would add the number of exceptions that it shows
 
 
 class BeautyspotWarning(UserWarning):

@@ -16,10 +16,11 @@ from typing import Any
 from beautyspot._internal.signatures import Arguments
 from beautyspot._internal.text import of_call
 from beautyspot.fanout.calls import MappedTask, joined
-from beautyspot.fanout.iterables import InStep, check_iterable, check_lengths, check_rows, known_length, not_enough
+from beautyspot.fanout.iterables import InStep, check_iterable, check_lengths, check_rows, expected_length, not_enough
 from beautyspot.fanout.slots import Slots
+from beautyspot.tasks.base import BaseTask
 from beautyspot.tasks.batch import AsyncBatchTask, BatchTask, BoundBatchTask, check_mapped
-from beautyspot.tasks.bound import BoundAsyncTask, BoundTask
+from beautyspot.tasks.bound import Bound, BoundAsyncTask, BoundTask
 from beautyspot.tasks.core import BaseCore
 from beautyspot.tasks.task import AsyncTask, Task
 
@@ -40,7 +41,7 @@ class Inputs:
         core: Its core.
         common: The arguments that all calls share.
         shared: The names of the parameters that have the same argument in all calls, defaults included.
-        total: The number of calls, if that is known.
+        total: The number of calls, if that is known or expected.
 
     Raises:
         TypeError: If *task* is none, or the arguments do not fit it; nothing was read of the inputs.
@@ -66,7 +67,7 @@ class Inputs:
         if unpack:
             rows = self._only(iterables)
             check_rows(rows, name, self._slots.names)
-            self.total = known_length(rows)
+            self.total = expected_length(rows)
             self._calls: Iterable[Arguments] = map(self._unpacked, rows, count())
             self._in_step: InStep | None = None
             if isinstance(rows, Sequence) and rows:
@@ -137,13 +138,26 @@ class Inputs:
         """Read all inputs, so that a wrong one is an error before anything runs; returns their number.
 
         Raises:
+            TypeError: If a row does not fit the task.
             ValueError: If one of several iterables ended before the others.
         """
         self._calls = calls = list(self._calls)
         self.total = len(calls)
+        if self._in_step is None:
+            self._check_rows(calls)
         if self.mismatch is not None:
             raise self.mismatch
         return len(calls)
+
+    def _check_rows(self, calls: Sequence[Arguments]) -> None:
+        """Bind the arguments of rows now: their keys may be computed while earlier ones run."""
+        for number, own in enumerate(calls):
+            args, kwargs = joined(self.common, own)
+            try:
+                self.core.keyer.values(args, kwargs)
+            except TypeError as error:
+                error.add_note(f"it is input {number} of a map of {self._name}")
+                raise
 
     @property
     def mismatch(self) -> ValueError | None:
@@ -200,7 +214,7 @@ def unbound(task: object) -> tuple[MappedTask, tuple[Any, ...]]:
 
 
 def _is_no_task(given: object) -> TypeError:
-    if isinstance(given, functools.partial) and hasattr(given.func, "core"):
+    if isinstance(given, functools.partial) and isinstance(given.func, BaseTask | Bound):
         name = getattr(given.func, "__name__", "task")
         fixed = ", ".join(f'"{each}": ...' for each in given.keywords) or '"name": ...'
         return TypeError(f"write the task itself and fixed={{{fixed}}}: a map needs a task, not a partial of {name}")

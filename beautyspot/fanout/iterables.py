@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import operator
 import sys
 from collections.abc import AsyncIterable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -23,19 +24,25 @@ def known_length(iterable: object) -> int | None:
         return None
 
 
+def expected_length(iterable: object) -> int | None:
+    """The number of items that *iterable* says or expects to have left, for a progress bar."""
+    expected = operator.length_hint(iterable, -1)
+    return None if expected < 0 else expected
+
+
 def check_lengths(iterables: Sequence[Iterable[Any]], names: Sequence[str]) -> int | None:
-    """The number of calls of a map, if it is known.
+    """The number of calls of a map, if it is known or expected.
 
     Raises:
         ValueError: If the known lengths of *iterables* differ.
     """
-    lengths = {
-        name: known for name, each in zip(names, iterables, strict=True) if (known := known_length(each)) is not None
-    }
-    if len(set(lengths.values())) > 1:
-        listed = " and ".join(f"{count:,} for {name!r}" for name, count in lengths.items())
+    lengths = [
+        (known, name) for name, each in zip(names, iterables, strict=True) if (known := known_length(each)) is not None
+    ]
+    if len({count for count, _ in lengths}) > 1:
+        listed = " and ".join(f"{count:,} for {name!r}" for count, name in lengths)
         raise ValueError(f"give as many inputs for each argument: there are {listed}")
-    return next(iter(lengths.values()), None)
+    return lengths[0][0] if lengths else expected_length(iterables[0])
 
 
 class InStep:

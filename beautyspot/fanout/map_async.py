@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, Unpack, overload
 
 from beautyspot._internal.context import CallCancelled, CurrentMap, KeyBusy, current_map
 from beautyspot.fanout.batch_pool import AsyncBatchPool, AsyncListRunner
@@ -18,7 +18,7 @@ from beautyspot.results.store import MISSING
 from beautyspot.tasks.batch import AsyncBatchTask
 from beautyspot.tasks.bound import BoundAsyncTask
 from beautyspot.tasks.core import ComputedResult
-from beautyspot.tasks.options import OnError
+from beautyspot.tasks.options import CommonMapOptions, OnError
 from beautyspot.tasks.task import AsyncTask
 
 __all__ = ["aimap", "amap"]
@@ -26,6 +26,22 @@ __all__ = ["aimap", "amap"]
 T = TypeVar("T")
 
 
+@overload
+async def amap(
+    task: AsyncTask[..., T] | BoundAsyncTask[..., T] | AsyncBatchTask[Any, ..., T],
+    *iterables: Iterable[Any],
+    on_error: Literal["return"],
+    workers: int = 8,
+    **options: Unpack[CommonMapOptions],
+) -> list[T | Exception]: ...
+@overload
+async def amap(
+    task: AsyncTask[..., T] | BoundAsyncTask[..., T] | AsyncBatchTask[Any, ..., T],
+    *iterables: Iterable[Any],
+    on_error: Literal["raise", "continue"] = "raise",
+    workers: int = 8,
+    **options: Unpack[CommonMapOptions],
+) -> list[T]: ...
 async def amap(
     task: AsyncTask[..., T] | BoundAsyncTask[..., T] | AsyncBatchTask[Any, ..., T],
     *iterables: Iterable[Any],
@@ -34,7 +50,7 @@ async def amap(
     on_error: OnError = "raise",
     fixed: Mapping[str, Any] | None = None,
     unpack: bool = False,
-) -> list[T]:
+) -> list[Any]:
     """The results of an async task for all inputs, in their order.
 
     Args:
@@ -63,6 +79,24 @@ async def amap(
     return results
 
 
+@overload
+def aimap(
+    task: AsyncTask[..., T] | BoundAsyncTask[..., T] | AsyncBatchTask[Any, ..., T],
+    *iterables: Iterable[Any],
+    on_error: Literal["return"],
+    workers: int = 8,
+    ordered: bool = True,
+    **options: Unpack[CommonMapOptions],
+) -> AsyncGenerator[T | Exception, None]: ...
+@overload
+def aimap(
+    task: AsyncTask[..., T] | BoundAsyncTask[..., T] | AsyncBatchTask[Any, ..., T],
+    *iterables: Iterable[Any],
+    on_error: Literal["raise", "continue"] = "raise",
+    workers: int = 8,
+    ordered: bool = True,
+    **options: Unpack[CommonMapOptions],
+) -> AsyncGenerator[T, None]: ...
 def aimap(
     task: AsyncTask[..., T] | BoundAsyncTask[..., T] | AsyncBatchTask[Any, ..., T],
     *iterables: Iterable[Any],
@@ -72,7 +106,7 @@ def aimap(
     ordered: bool = True,
     fixed: Mapping[str, Any] | None = None,
     unpack: bool = False,
-) -> AsyncGenerator[T, None]:
+) -> AsyncGenerator[Any, None]:
     """The results of an async task one by one, with bounded memory; inputs may be endless.
 
     Once it is closed, no call starts, and running ones finish and are stored: ``contextlib.aclosing`` waits for that.
@@ -213,9 +247,10 @@ def _make_pool(inputs: Inputs, width: int, stop: bool) -> AsyncPool:
 
 
 def _outcome(call: Call, task: asyncio.Task[ComputedResult]) -> Outcome:
-    if task.cancelled():
-        return Outcome(call, error=asyncio.CancelledError())
-    error = task.exception()
+    try:
+        error = task.exception()
+    except asyncio.CancelledError as cancelled:  # as the call raised it
+        return Outcome(call, error=cancelled)
     if isinstance(error, KeyBusy):
         return Outcome(call, key_busy=True)
     return Outcome(call, error=error) if error is not None else Outcome(call, task.result().value)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, Unpack, overload
 
 from beautyspot._internal.signatures import Arguments
 from beautyspot.errors import ConfigurationError
@@ -24,7 +24,7 @@ from beautyspot.protocols.index import FailureLog, Statistics
 from beautyspot.results.store import MISSING
 from beautyspot.tasks.batch import AsyncBatchTask, BatchTask, calls_of
 from beautyspot.tasks.bound import Bound, BoundTask
-from beautyspot.tasks.options import OnError
+from beautyspot.tasks.options import CommonMapOptions, OnError
 from beautyspot.tasks.task import AsyncTask, Task
 
 __all__ = ["Plan", "imap", "map", "plan"]
@@ -56,6 +56,24 @@ class Plan:
         return f"{self.total} inputs: {self.kept} kept, {self.to_run} to run{again}{took}"
 
 
+@overload
+def map(
+    task: Task[..., T] | BoundTask[..., T] | BatchTask[Any, ..., T],
+    *iterables: Iterable[Any],
+    on_error: Literal["return"],
+    workers: int | None = None,
+    engine: Any = "threads",
+    **options: Unpack[CommonMapOptions],
+) -> list[T | Exception]: ...
+@overload
+def map(
+    task: Task[..., T] | BoundTask[..., T] | BatchTask[Any, ..., T],
+    *iterables: Iterable[Any],
+    on_error: Literal["raise", "continue"] = "raise",
+    workers: int | None = None,
+    engine: Any = "threads",
+    **options: Unpack[CommonMapOptions],
+) -> list[T]: ...
 def map(
     task: Task[..., T] | BoundTask[..., T] | BatchTask[Any, ..., T],
     *iterables: Iterable[Any],
@@ -65,7 +83,7 @@ def map(
     on_error: OnError = "raise",
     fixed: Mapping[str, Any] | None = None,
     unpack: bool = False,
-) -> list[T]:
+) -> list[Any]:
     """The task's results for all inputs, in their order.
 
     Args:
@@ -98,6 +116,26 @@ def map(
     return results
 
 
+@overload
+def imap(
+    task: Task[..., T] | BoundTask[..., T] | BatchTask[Any, ..., T],
+    *iterables: Iterable[Any],
+    on_error: Literal["return"],
+    workers: int | None = None,
+    engine: Any = "threads",
+    ordered: bool = True,
+    **options: Unpack[CommonMapOptions],
+) -> Generator[T | Exception, None, None]: ...
+@overload
+def imap(
+    task: Task[..., T] | BoundTask[..., T] | BatchTask[Any, ..., T],
+    *iterables: Iterable[Any],
+    on_error: Literal["raise", "continue"] = "raise",
+    workers: int | None = None,
+    engine: Any = "threads",
+    ordered: bool = True,
+    **options: Unpack[CommonMapOptions],
+) -> Generator[T, None, None]: ...
 def imap(
     task: Task[..., T] | BoundTask[..., T] | BatchTask[Any, ..., T],
     *iterables: Iterable[Any],
@@ -108,7 +146,7 @@ def imap(
     ordered: bool = True,
     fixed: Mapping[str, Any] | None = None,
     unpack: bool = False,
-) -> Generator[T, None, None]:
+) -> Generator[Any, None, None]:
     """The task's results one by one, with bounded memory; inputs may be endless.
 
     Args:

@@ -7,7 +7,7 @@ awaiting.
 from __future__ import annotations
 
 import enum
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
@@ -287,9 +287,12 @@ class MapScheduler(Generic[PoolT]):
         errors = [_as_exception(self.failures[i]) for i in in_order]
         inputs = {i: self._inputs.row(self._failed_inputs[i]) for i in in_order}
         good = {i: value for i, value in enumerate(results) if i not in self.failures}
+        kinds = Counter(type(error).__qualname__ for error in errors).most_common()
         message = (
             f"{len(errors):,} of {self._inputs_read:,} calls of {self.core.name} failed, the first "
-            f"{self._inputs.text(self._failed_inputs[in_order[0]])}"
+            f"{self._inputs.text(self._failed_inputs[in_order[0]])}: "
+            f"{', '.join(f'{count:,} × {kind}' for kind, count in kinds)}. Print error.failures[{in_order[0]}], "
+            "error.inputs and error.results to see them; the same map again runs only what failed"
         )
         error = MapError(message, errors, inputs, good)
         if self._inputs.mismatch is not None:

@@ -18,20 +18,27 @@ from beautyspot.protocols import Serializer
 OnError = Literal["raise", "continue", "return"]
 
 
-class AsyncMapOptions(TypedDict, total=False):
-    """The options of ``task.map`` of an async task, for type checkers and editors; see `beautyspot.amap`."""
+class CommonMapOptions(TypedDict, total=False):
+    """The options of all maps but ``on_error``, for type checkers and editors."""
 
-    workers: int
     progress: bool | None
-    on_error: OnError
     fixed: Mapping[str, Any] | None
     unpack: bool
 
 
-class MapOptions(AsyncMapOptions, total=False):
+class AsyncMapOptions(CommonMapOptions, total=False):
+    """The options of ``task.map`` of an async task; see `beautyspot.amap`."""
+
+    workers: int
+    on_error: OnError
+
+
+class MapOptions(CommonMapOptions, total=False):
     """The options of ``task.map``; see `beautyspot.map`."""
 
+    workers: int | None
     engine: Any
+    on_error: OnError
 
 
 class TaskOptions(TypedDict, total=False):

@@ -406,6 +406,17 @@ def test_an_input_that_does_not_fit_is_named(project: bs.Project) -> None:
     assert caught.value.__notes__ == ["it is input 1 of a map of ask"]
 
 
+def test_an_amap_runs_nothing_if_a_row_does_not_fit(project: bs.Project, count: Count) -> None:
+    @project.task
+    async def fetch(x: int) -> int:
+        count()
+        return x
+
+    with pytest.raises(TypeError, match="unexpected keyword argument 'y'"):
+        asyncio.run(bs.amap(fetch, [*[{"x": i} for i in range(50)], {"y": 1}], unpack=True))
+    assert len(count) == 0
+
+
 def test_async_iterables_are_refused(project: bs.Project) -> None:
     async def prompts() -> AsyncIterator[str]:
         yield "a"

@@ -6,11 +6,13 @@ import contextvars
 import itertools
 import multiprocessing
 import os
+import pickle
 import subprocess
 import sys
 import textwrap
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -544,3 +546,48 @@ def test_a_misspelt_engine_is_an_error_that_suggests_a_name(project: bs.Project)
         ConfigurationError, match=r"known as 'process', did you mean 'processes'\? Known are dask, joblib, p"
     ):
         bs.map(project.task(lambda x: x), [1], engine="process")
+
+
+@on_sqlite
+def test_a_map_error_says_which_exceptions_and_shows_each_once(project: bs.Project) -> None:
+    def function(x: int) -> float:
+        if x > 90:
+            raise ValueError(f"too large: {x}")
+        return 1 / (x % 10)
+
+    with pytest.raises(bs.MapError) as caught:
+        bs.map(project.task(function), range(100), on_error="continue")
+    error = caught.value
+    assert str(error).startswith("19 of 100 calls of ")
+    assert "failed, the first function(x=0): 10 × ZeroDivisionError, 9 × ValueError. Print error.failures[0]," in str(
+        error
+    )
+    shown = "".join(traceback.format_exception(error))
+    assert (shown.count("ZeroDivisionError: "), shown.count("ValueError: ")) == (1, 1)
+    assert len(error.failures) == len(error.inputs) == 19
+    assert len(error.results) == 81
+    copy = pickle.loads(pickle.dumps(error))
+    assert (str(copy), copy.inputs, len(copy.failures)) == (str(error), error.inputs, 19)
+
+
+@on_sqlite
+def test_except_star_gives_all_failures_of_a_type(project: bs.Project) -> None:
+    def function(x: int) -> float:
+        if x > 3:
+            raise KeyError(x)
+        return 1 / (x % 3)
+
+    caught: list[BaseException] = []
+    try:
+        try:
+            bs.map(project.task(function), range(6), on_error="continue")
+        except* KeyError as group:
+            caught.append(group)
+    except bs.MapError as rest:
+        caught.append(rest)
+    of_keys, others = caught
+    assert isinstance(of_keys, bs.MapError)
+    assert isinstance(others, bs.MapError)
+    assert of_keys.inputs == {4: (4,), 5: (5,)}
+    assert [str(error) for error in of_keys.failures.values()] == ["4", "5"]
+    assert others.inputs == {0: (0,), 3: (3,)}

@@ -246,7 +246,10 @@ def test_a_chunk_that_runs_in_a_thread_of_its_caller_leaves_no_listener(project:
     events: list[bs.Event] = []
     task = project.task(double)
     stop = project.on("miss", events.append)
-    payload, chunk = pack_task(task), pack_chunk([(task.core.keyer((1,), {})[0], (1,), True)], True)
+    payload, chunk = (
+        pack_task(task, ((), {}), frozenset()),
+        pack_chunk([(task.core.keyer((1,), {})[0], ((1,), {}), True)], True),
+    )
     (reply,) = unpack_replies(run_chunk(payload, chunk))
     assert [event.kind for event, _ in reply.events] == ["miss", "run", "keep"]
     assert events == []  # until the caller has the reply
