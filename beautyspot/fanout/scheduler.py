@@ -237,6 +237,9 @@ class MapScheduler(Generic[PoolT]):
             if outcome.key_busy:
                 self._busy[call.number] = call
                 continue
+            if error is not None and not isinstance(error, Exception) and not ends_map(error):
+                # Where it ran, it was not told from a map that is cancelled.
+                self.core.cache.on_failure(self.core.cache.describe(call.keyed()), _as_exception(error), 0.0)
             for number, own in [(call.number, call.own), *self._duplicates.pop(call.key)]:
                 self.progress.on_finished(error is not None)
                 value = outcome.value

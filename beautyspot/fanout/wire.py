@@ -14,7 +14,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from beautyspot._internal.signatures import Arguments
-from beautyspot.errors import RemoteError
+from beautyspot.errors import ConfigurationError, RemoteError
 from beautyspot.protocols.index import Entry, InDirectory
 from beautyspot.results.events import Event
 from beautyspot.tasks.base import BaseTask
@@ -86,13 +86,31 @@ def pack_task(task: BaseTask[..., Any], common: Arguments, shared: frozenset[str
     """The payload of a map, pickled; the arguments are those of `Payload`.
 
     Raises:
-        ConfigurationError: If its project is of a kind that cannot be sent to another process.
+        ConfigurationError: If its project, or an argument that all calls share, cannot be sent to another process.
     """
     project = task.core.project
     dumps(project)  # an index that cannot be sent raises now; a forked worker would store results in a copy of its own
     directories = directories_of(task)
     identities = list(map(identity_of, directories))
-    return dumps(tuple(Payload(task, common, shared, directories, identities, code_of(task), project.events.active)))
+    payload = Payload(task, common, shared, directories, identities, code_of(task), project.events.active)
+    try:
+        return dumps(tuple(payload))
+    except Exception:
+        _check_sendable(task, common)
+        raise
+
+
+def _check_sendable(task: BaseTask[..., Any], common: Arguments) -> None:
+    """Name the argument that cannot be sent, if that is the reason why a payload cannot."""
+    args, fixed = common
+    for name, value in {**dict(zip(task.core.keyer.signature.parameters, args, strict=False)), **fixed}.items():
+        try:
+            dumps(value)
+        except Exception as cause:
+            raise ConfigurationError(
+                f'write engine="threads", or make {name!r} inside {task.core.short_name}: it is the same in all calls, '
+                f"and cannot be sent to other processes ({type(cause).__name__}: {cause})"
+            ) from cause
 
 
 def code_of(task: BaseTask[..., Any]) -> tuple[bytes, bytes]:

@@ -246,6 +246,7 @@ class TestCancelledCalls:
 
         results = asyncio.run(bs.amap(fetch, range(4), on_error="return"))
         assert [type(result) for result in results] == [int, asyncio.CancelledError, int, int]
+        assert bs.plan(fetch, range(4)).failed == ((1,),)
 
     def test_a_cancelled_list_fails_alone(self, project: bs.Project) -> None:
         @project.batch_task(size=2)

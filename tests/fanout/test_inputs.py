@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import itertools
+import threading
 from collections import namedtuple
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ import pyarrow as pa
 import pytest
 
 import beautyspot as bs
+from beautyspot.errors import ConfigurationError
 from beautyspot.testing import Count
 
 
@@ -153,6 +155,14 @@ def test_a_fixed_value_is_encoded_and_sent_once(project: bs.Project, engine: str
     encoded.clear()
     assert bs.map(task, range(100), fixed={"table": Table()}) == list(range(100))
     assert len(encoded) == 1
+
+
+def test_a_fixed_value_that_cannot_be_sent_is_named_before_anything_runs(project: bs.Project, count: Count) -> None:
+    task = project.task(ignore="lock")(lambda x, lock: count())
+    with pytest.raises(ConfigurationError, match=r"make 'lock' inside .*cannot be sent to other processes \(TypeError"):
+        bs.map(task, [1], fixed={"lock": threading.Lock()}, engine="processes", workers=1)
+    assert len(count) == 0
+    assert bs.map(task, [1], fixed={"lock": threading.Lock()}) == [0]
 
 
 def test_a_plan_takes_fixed_arguments_and_rows(project: bs.Project) -> None:
