@@ -16,7 +16,15 @@ from typing import Any
 from beautyspot._internal.signatures import Arguments
 from beautyspot._internal.text import of_call
 from beautyspot.fanout.calls import MappedTask, joined
-from beautyspot.fanout.iterables import InStep, check_iterable, check_lengths, check_rows, expected_length, not_enough
+from beautyspot.fanout.iterables import (
+    InStep,
+    check_first_row,
+    check_iterable,
+    check_lengths,
+    check_rows,
+    expected_length,
+    not_enough,
+)
 from beautyspot.fanout.slots import Slots
 from beautyspot.tasks.base import BaseTask
 from beautyspot.tasks.batch import AsyncBatchTask, BatchTask, BoundBatchTask, check_mapped
@@ -118,6 +126,8 @@ class Inputs:
     def _unpacked(self, row: Any, number: int) -> Arguments:
         """The arguments of a call, of a row."""
         if isinstance(row, tuple):
+            if number == 0:
+                check_first_row(row)
             by_position, names = self._places(len(row))
             return (row, _NONE) if not names else (row[:by_position], dict(zip(names, row[by_position:], strict=True)))
         if not isinstance(row, Mapping) and not hasattr(row, "keys"):

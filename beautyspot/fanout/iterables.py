@@ -103,7 +103,8 @@ def check_iterable(given: object, task: str, parameter: str, alone: bool) -> Non
     """
     value = _shown(given)
     fixed = f'fixed={{"{parameter}": {value}}} for the same {parameter!r} in all calls'
-    cure = f"write [{value}] for one call, or {fixed}" if alone else f"write {fixed}, or [{value}] for one call"
+    word = {str: "text", bytes: "data", bytearray: "data"}.get(type(given), value)
+    cure = f"write [{word}] for one call, or {fixed}" if alone else f"write {fixed}, or [{word}] for one call"
     kind = type(given).__name__
     if isinstance(given, str | bytes | bytearray):
         each = "character" if isinstance(given, str) else "byte"
@@ -147,6 +148,23 @@ def check_rows(given: object, task: str, names: Sequence[str]) -> None:
         raise TypeError(
             f"with unpack=True, write a list of dicts or tuples, a call of {task} each: {value} is {_a(kind)}"
         )
+
+
+def check_first_row(row: tuple[Any, ...]) -> None:
+    """Refuse rows of pandas that are not what they seem: their first item is the index.
+
+    Raises:
+        TypeError: If it is one; the error says what to write.
+    """
+    pandas = sys.modules.get("pandas")
+    if pandas is None:
+        return
+    if getattr(row, "_fields", ("",))[:1] == ("Index",):
+        raise TypeError(
+            'write frame.to_dict("records"), or frame.itertuples(index=False): itertuples() begins with the index'
+        )
+    if len(row) == 2 and isinstance(row[1], pandas.Series):
+        raise TypeError('write frame.to_dict("records"): iterrows() gives pairs of the index and a row')
 
 
 def not_enough(

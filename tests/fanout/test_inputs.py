@@ -338,9 +338,9 @@ LONG = "a long text, " * 20
 @pytest.mark.parametrize(
     ("function", "iterables", "options", "message"),
     [
-        (ask, ("Hello",), {}, 'write ["Hello"] for one call, or fixed={"prompt": "Hello"}'),
+        (ask, ("Hello",), {}, 'write [text] for one call, or fixed={"prompt": "Hello"}'),
         (ask, (LONG,), {}, 'write [text] for one call, or fixed={"prompt": text}'),
-        (ask, (b"x",), {}, "write [b'x'] for one call"),
+        (ask, (b"x",), {}, "write [data] for one call, or fixed={\"prompt\": b'x'}"),
         (ask, (["a"], "large"), {}, 'write fixed={"model": "large"} for the same \'model\' in all calls'),
         (ask, (["a"], 5), {}, 'write fixed={"model": 5} for the same \'model\' in all calls: 5 given for \'model\''),
         (ask, (5,), {}, 'write [5] for one call, or fixed={"prompt": 5}'),
@@ -367,6 +367,8 @@ LONG = "a long text, " * 20
         (ask, ("ab",), {"unpack": True}, "write a list of dicts or tuples, a call of ask each: \"ab\" is a str"),
         (ask, (3,), {"unpack": True}, "write a list of dicts or tuples, a call of ask each: 3 is an int"),
         (ask, (["ab"],), {"unpack": True}, "the rows are dicts or tuples, and row 0 is a str"),
+        (ask, (pd.DataFrame(FRAME).itertuples(),), {"unpack": True}, "or frame.itertuples(index=False): itertuples()"),
+        (ask, (pd.DataFrame(FRAME).iterrows(),), {"unpack": True}, "iterrows() gives pairs of the index and a row"),
         (ask, ([["ab"]],), {"unpack": True}, "write (tuple(row) for row in rows)"),
         (ask, (["a"], ["b"]), {"unpack": True}, "unpack=True takes one iterable"),
         (ask, (["a"],), {"fixed": {"modle": 1}}, "ask has no argument 'modle' to fix, did you mean 'model'? it has prompt"),
@@ -395,7 +397,7 @@ def test_every_kind_of_map_refuses_wrong_inputs_before_anything_runs(project: bs
 
     task = project.task(fetch if mapped in (bs.amap, bs.aimap) else ask)
     for wrong, options, message in [
-        ("text", {}, r'write \["text"\] for one call'),
+        ("text", {}, r"write \[text\] for one call"),
         (["a"], {"fixed": {"other": 1}}, "has no argument 'other' to fix: it has prompt, model"),
         ([{"model": "a", "prompt": "b"}], {"fixed": {"model": 1}, "unpack": True}, "leave 'model' out of fixed="),
     ]:
