@@ -24,6 +24,7 @@ from beautyspot.fanout.iterables import (
     check_rows,
     expected_length,
     not_enough,
+    wrong_row,
 )
 from beautyspot.fanout.slots import Slots
 from beautyspot.tasks.base import BaseTask
@@ -52,7 +53,7 @@ class Inputs:
         total: The number of calls, if that is known or expected.
 
     Raises:
-        TypeError: If *task* is none, or the arguments do not fit it; nothing was read of the inputs.
+        TypeError: If *task* is none, or the inputs do not fit it, as far as that is seen before they are read.
         ValueError: If the known lengths of the iterables differ.
     """
 
@@ -131,10 +132,7 @@ class Inputs:
             by_position, names = self._places(len(row))
             return (row, _NONE) if not names else (row[:by_position], dict(zip(names, row[by_position:], strict=True)))
         if not isinstance(row, Mapping) and not hasattr(row, "keys"):
-            raise TypeError(
-                f"write (tuple(row) for row in rows): with unpack=True the rows are dicts or tuples, and row "
-                f"{number} is a {type(row).__name__}"
-            )
+            raise wrong_row(row, number)
         values = dict(row)
         if not self._slots.given.isdisjoint(values):
             twice = next(each for each in values if each in self._slots.given)

@@ -103,16 +103,17 @@ def check_iterable(given: object, task: str, parameter: str, alone: bool) -> Non
     """
     value = _shown(given)
     fixed = f'fixed={{"{parameter}": {value}}} for the same {parameter!r} in all calls'
-    word = {str: "text", bytes: "data", bytearray: "data"}.get(type(given), value)
+    word = "text" if isinstance(given, str) else "data" if isinstance(given, bytes | bytearray) else value
     cure = f"write [{word}] for one call, or {fixed}" if alone else f"write {fixed}, or [{word}] for one call"
     kind = type(given).__name__
     if isinstance(given, str | bytes | bytearray):
         each = "character" if isinstance(given, str) else "byte"
         raise TypeError(f"{cure}: the {kind} given for {parameter!r} would be one call of {task} for each {each}")
     if isinstance(given, Mapping):
+        cure = f"[{value}] with unpack=True for one call of {task} with these arguments by name" if alone else fixed
         raise TypeError(
-            f"write [{value}] with unpack=True for one call of {task} with these arguments by name, or list({value}) "
-            f"for one call with each key: the {kind} given for {parameter!r} would be one call for each key"
+            f"write {cure}, or list({value}) for one call with each key: the {kind} given for {parameter!r} would be "
+            f"one call for each key"
         )
     if (columns := columns_of(given)) is not None:
         raise TypeError(_of_frame(given, columns, task, (parameter,)))
@@ -148,6 +149,14 @@ def check_rows(given: object, task: str, names: Sequence[str]) -> None:
         raise TypeError(
             f"with unpack=True, write a list of dicts or tuples, a call of {task} each: {value} is {_a(kind)}"
         )
+
+
+def wrong_row(row: object, number: int) -> TypeError:
+    """The error for a row that is neither a mapping nor a tuple."""
+    return TypeError(
+        f"write (tuple(row) for row in rows): with unpack=True the rows are dicts or tuples, and row {number} is "
+        f"{_a(type(row).__name__)}"
+    )
 
 
 def check_first_row(row: tuple[Any, ...]) -> None:
@@ -211,7 +220,7 @@ def columns_of(given: object) -> list[Any] | None:
     kinds = {"pandas": ("DataFrame",), "polars": ("DataFrame", "LazyFrame"), "pyarrow": ("Table", "RecordBatch")}
     for library, names in kinds.items():
         module = sys.modules.get(library)
-        if module is None or not isinstance(given, tuple(getattr(module, name) for name in names)):
+        if module is None or not isinstance(given, tuple(getattr(module, name, ()) for name in names)):
             continue
         frame: Any = given
         if library == "pyarrow":

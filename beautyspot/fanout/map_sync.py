@@ -6,8 +6,9 @@ how many calls run at a time, the window of the scheduler how many wait.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, Unpack, overload
 
@@ -211,7 +212,7 @@ def plan(
     return Plan(total, kept, len(missing), failed, max(times, default=None))
 
 
-def _outcomes(scheduler: MapScheduler[Pool], block: int | None = None) -> Iterator[InputOutcome]:
+def _outcomes(scheduler: MapScheduler[Pool], block: int | None = None) -> Generator[InputOutcome, None, None]:
     """The outcomes of inputs as they come: carries out the scheduler's instructions by blocking.
 
     Args:
@@ -247,8 +248,9 @@ def _outcomes(scheduler: MapScheduler[Pool], block: int | None = None) -> Iterat
 
 
 def _results(scheduler: MapScheduler[Pool]) -> Generator[Any, None, None]:
-    for outcome in _outcomes(scheduler):
-        yield from scheduler.results_of(outcome)
+    with closing(_outcomes(scheduler)) as outcomes:
+        for outcome in outcomes:
+            yield from scheduler.results_of(outcome)
     scheduler.finish([])
 
 

@@ -157,6 +157,37 @@ def test_a_fixed_value_is_encoded_and_sent_once(project: bs.Project, engine: str
     assert len(encoded) == 1
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"ignore": "note"},
+        {"key": bs.KeyGen.file_content("path")},
+        {"key": bs.KeyGen.file_content("path", "other")},
+        {"key": lambda path, x: (path, x)},
+        {"version": "auto"},
+    ],
+)
+def test_results_of_a_map_are_those_of_single_calls(project: bs.Project, options: Any, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).write_text(name)
+    base = 10**30
+
+    @project.task(**options)
+    def read(path: str, x: Any, other: str = "a", note: str = "") -> Any:
+        return Path(path).read_text(), x, base
+
+    xs = [1, 2.5, 10**25, None, "text", (1, [2])]
+    fixed = {"path": str(tmp_path / "a"), "other": str(tmp_path / "b"), "note": "n"}
+    results = bs.map(read, xs, fixed=fixed)
+    assert results == [("a", x, base) for x in xs]
+    assert all(read.cached(x=x, **fixed) for x in xs)
+    assert not read.cached(x=3, **fixed)
+    assert not any(read.cached(str(tmp_path / "b"), x, str(tmp_path / "b")) for x in xs)
+    base += 1
+    assert bs.plan(read, xs, fixed=fixed).kept == 0
+
+
 def test_a_fixed_value_that_cannot_be_sent_is_named_before_anything_runs(project: bs.Project, count: Count) -> None:
     task = project.task(ignore="lock")(lambda x, lock: count())
     with pytest.raises(ConfigurationError, match=r"make 'lock' inside .*cannot be sent to other processes \(TypeError"):
@@ -363,6 +394,7 @@ LONG = "a long text, " * 20
         (train, ([1, 2],), {}, 'write fixed={"depth": value} for the same \'depth\' in all calls, or give an iterable'),
         (train, ({"lr": [1], "depth": [3]},), {"unpack": True}, "zip(*inputs.values())] with unpack=True: a dict of"),
         (train, ({"lr": 1, "depth": 3},), {"unpack": True}, "write [inputs] for one call of train"),
+        (ask, (["a"], {"a": 1}), {}, 'write fixed={"model": inputs} for the same \'model\' in all calls, or list(inputs)'),
         (ask, ({"a": 1},), {}, "or list(inputs) for one call with each key: the dict given for 'prompt'"),
         (ask, ("ab",), {"unpack": True}, "write a list of dicts or tuples, a call of ask each: \"ab\" is a str"),
         (ask, (3,), {"unpack": True}, "write a list of dicts or tuples, a call of ask each: 3 is an int"),

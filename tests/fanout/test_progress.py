@@ -48,7 +48,7 @@ def test_a_long_map_writes_lines_where_there_is_no_terminal(
 
 @pytest.mark.usefixtures("often")
 def test_an_endless_map_writes_lines_without_a_total(project: bs.Project, capsys: pytest.CaptureFixture[str]) -> None:
-    list(bs.imap(project.task(slow), iter(range(1, 7)), workers=1))
+    list(bs.imap(project.task(slow), (x for x in range(1, 7)), workers=1))
     assert capsys.readouterr().err.splitlines()[-1].startswith("slow: 6 after ")
 
 
