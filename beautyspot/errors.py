@@ -287,13 +287,17 @@ class RemoteError(BeautyspotError):
 class MapError(ExceptionGroup[Exception]):
     """The failures of a map with ``on_error="continue"``, and its results.
 
+    As a group it has one exception of each type, so that a traceback of a thousand failures can be read; all of them
+    are in `failures`.
+
     Attributes:
-        inputs: ``{position: arguments}`` of the inputs that failed, each with a tuple of its arguments.
+        inputs: ``{position: arguments}`` of the inputs that failed, each a tuple of its arguments, or a dict where they
+            were given by name: ``bs.map(task, error.inputs.values(), unpack=True)`` runs them once more.
         results: ``{position: result}`` of the inputs that succeeded.
         failures: ``{position: exception}`` of the inputs that failed.
     """
 
-    inputs: Mapping[int, tuple[Any, ...]]
+    inputs: Mapping[int, tuple[Any, ...] | dict[str, Any]]
     results: Mapping[int, Any]
     failures: Mapping[int, Exception]
 
@@ -301,11 +305,14 @@ class MapError(ExceptionGroup[Exception]):
         cls,
         message: str,
         exceptions: Sequence[Exception],
-        inputs: Mapping[int, tuple[Any, ...]] | None = None,
+        inputs: Mapping[int, tuple[Any, ...] | dict[str, Any]] | None = None,
         results: Mapping[int, Any] | None = None,
     ) -> MapError:
         """Group *exceptions*, which are in the order of *inputs*."""
-        self = super().__new__(cls, message, exceptions)
+        first: dict[type, Exception] = {}
+        for error in exceptions:
+            first.setdefault(type(error), error)
+        self = super().__new__(cls, message, list(first.values()) if inputs else exceptions)
         self.inputs = dict(inputs or {})
         self.results = dict(results or {})
         self.failures = dict(zip(self.inputs, exceptions, strict=False))
@@ -316,11 +323,17 @@ class MapError(ExceptionGroup[Exception]):
 
     def derive(self, excs: Sequence[Exception], /) -> MapError:  # type: ignore[override]
         """A group of some of the exceptions, as ``split`` and ``except*`` need it."""
-        at = {i: args for i, args in self.inputs.items() if self.failures[i] in excs}
-        return MapError(self.message, [self.failures[i] for i in at] or excs, at, self.results)
+        if not {*map(id, excs)} <= {*map(id, self.failures.values())}:  # parts of groups that calls raised
+            return MapError(self.message, excs, None, self.results)
+        types = {type(error) for error in excs}
+        at = {i: args for i, args in self.inputs.items() if type(self.failures[i]) in types}
+        return MapError(self.message, [self.failures[i] for i in at], at, self.results)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return MapError, (self.message, self.exceptions, self.inputs, self.results)
+        return MapError, (self.message, tuple(self.failures.values()) or self.exceptions, self.inputs, self.results)
+
+    def __str__(self) -> str:
+        return self.message  # a group would add the number of exceptions that it shows
 
 
 class BeautyspotWarning(UserWarning):

@@ -64,10 +64,8 @@ class _Place:
 
     def sees_change(self, identity: int, data: bytes | None) -> bool:
         """Take what the place holds now; returns whether it is something else than before."""
-        if self.data is not None and data is not None:
-            has_changed = self.data != data
-        else:
-            has_changed = self.identity != identity
+        by_bytes = self.data is not None and data is not None
+        has_changed = self.data != data if by_bytes else self.identity != identity
         self.identity, self.data = identity, data
         return has_changed
 
@@ -263,6 +261,30 @@ class Run(NoRun):
     def may_assign(self, kind: Kind, name: str) -> bool:
         """Whether the code that runs may change such a place."""
         return self._assignments().may_change(kind, name)
+
+
+class AdoptedRun(Run):
+    """The runs of a function in a worker: what it holds is looked at when it arrives, and not for each run."""
+
+    def __init__(self, look: Look, assignments: Callable[[], Assignments]) -> None:
+        super().__init__(look, assignments, is_async=False)
+        self._look(Watcher(self))
+        self._depth = 0
+
+    def __exit__(self, *error: object) -> None:
+        self.pause()
+
+    def pause(self) -> None:
+        """Code of the outside runs from here on."""
+        self._depth -= 1
+        if self._depth == 0:
+            _under_way.pop(self._number, None)
+
+    def resume(self) -> None:
+        """The function begins or goes on."""
+        self._depth += 1
+        self.thread = threading.get_ident()
+        _under_way[self._number] = self
 
 
 def _leave(key: int, record: _Record) -> None:

@@ -11,7 +11,7 @@ import hashlib
 import types
 import weakref
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from beautyspot._internal.fork_safety import computed_once
@@ -36,6 +36,10 @@ _FIRST = "1"  # the version of a task without one
 
 # The functions of this process by name, with their code: redefinitions are distinguished by their code.
 _defined: dict[str, tuple[Any, bytes]] = {}
+
+
+class Fingerprint(bytes):
+    """Four bytes that stand for a part of a call whose key was computed elsewhere."""
 
 
 class KeyedCall(NamedTuple):
@@ -84,6 +88,7 @@ class Keyer:
     ) -> None:
         self.function = function
         self.name = name
+        self._adopted: captured.NoRun | None = None
         self._deps = deps
         self._written = written
         self.version = _FIRST if version is None else str(version)
@@ -108,7 +113,7 @@ class Keyer:
         own_name = self._core.__qualname__
         self._custom = asker(key, self.signature, own_name) if callable(key) else None
         self._bind = binder(own_name, self.signature, self.names, self._left_out)
-        self._is_method = self.names[:1] == ("self",) and "." in own_name and not own_name.endswith("<lambda>")
+        self.is_method = self.names[:1] == ("self",) and "." in own_name and not own_name.endswith("<lambda>")
         self._parts: list[AnyPart] = list(
             parts_of(function, self._ignored, self.has_version, lambda name: name in ignored)
         )
@@ -237,30 +242,22 @@ class Keyer:
             UnkeyableError: If an argument cannot be part of a key; names the argument and the path inside it.
             TypeError: If the arguments do not fit, as the function itself would raise it.
         """
-        return self._keyed(args, kwargs, self._held() if self._parts else None)
+        return self.keyed(args, kwargs, self.held())
 
-    def many(self, calls: Iterable[tuple[Any, ...]]) -> list[tuple[bytes, list[bytes]]]:
-        """The keys and encodings of calls by position: what the function holds is looked at once.
-
-        Raises:
-            UnkeyableError: As when called.
-        """
-        held = self._held() if self._parts else None
-        return [self._keyed(args, {}, held) for args in calls]
-
-    def _keyed(
+    def keyed(
         self, args: tuple[Any, ...], kwargs: Mapping[str, Any], held: list[bytes] | None
     ) -> tuple[bytes, list[bytes]]:
+        """The key and the parts of a call, with those of what the function holds."""
         values = self._bind(*args, **kwargs)
         if self._custom or self._readings:
             values = self._read(values, args, kwargs)
-        if self._is_method and not self._custom:
-            parts = [self._of_object(values[0]), *self._encoded(values[1:], 1)]
+        if self.is_method and not self._custom:
+            parts = [self.part_of_object(values[0]), *self._encoded(values[1:], 1)]
         else:
             parts = self._encoded(values, 0)
         if held is not None:
             parts += held
-        return self._digest(b"".join(parts)), parts
+        return self.digest(b"".join(parts)), parts
 
     def _encoded(self, values: tuple[Any, ...], first: int) -> list[bytes]:
         try:
@@ -268,7 +265,8 @@ class Keyer:
         except (OverflowError, UnkeyableError):
             return self._encode_named(values, first)
 
-    def _digest(self, parts: bytes) -> bytes:
+    def digest(self, parts: bytes) -> bytes:
+        """The key that the parts of a call make up."""
         digest = hashlib.blake2b(self.prefix + parts, digest_size=16).digest()
         return (int.from_bytes(digest, "big") ^ self.identity).to_bytes(16, "big")
 
@@ -293,8 +291,12 @@ class Keyer:
                 part = encode(value)
             except UnkeyableError as error:
                 raise self._named_error(error, f"{name}[{i}]", name) from None
-            keyed.append((self._digest(before + part + after), [*parts[:at], part, *parts[at + 1 :]]))
+            keyed.append((self.digest(before + part + after), [*parts[:at], part, *parts[at + 1 :]]))
         return keyed
+
+    def sharing(self, names: Collection[str]) -> SharedKeys:
+        """The keys of calls that share the arguments *names*, the very same objects: these are encoded once."""
+        return SharedKeys(self, frozenset(i for i, name in enumerate(self.names) if name in names))
 
     def _encode_named(self, values: tuple[Any, ...], first: int) -> list[bytes]:
         parts = []
@@ -310,7 +312,7 @@ class Keyer:
         """The error, with the place of the value and what to write."""
         return notices.with_cure(error, self.function_name, place, name, is_custom=self._custom is not None)
 
-    def _of_object(self, instance: Any, watcher: captured.Watcher | None = None) -> bytes:
+    def part_of_object(self, instance: Any, watcher: captured.Watcher | None = None) -> bytes:
         """The encoding of a method's object: its attributes are places, as those of what was captured."""
         looking = watcher is None
         watcher = watcher or captured.watcher()
@@ -324,6 +326,15 @@ class Keyer:
         if looking and watcher is not None:
             self._warn_of_changes(watcher)
         return data
+
+    def held(self) -> list[bytes] | None:
+        """The parts of what the function holds now; ``None`` if it holds nothing."""
+        return self._held() if self._parts else None
+
+    @property
+    def reads_nothing(self) -> bool:
+        """Whether keys are made of the arguments as they are, without ``key=``."""
+        return not self._custom and not self._readings
 
     def _read(self, values: tuple[Any, ...], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, ...]:
         """The values that identify the call, by the ``key`` option."""
@@ -380,14 +391,32 @@ class Keyer:
         """A context manager for a run of the function: what changes meanwhile may be its own state."""
         given = (*args, *kwargs.values())
         followed = [value for value in given if type(value) not in _SCALARS and _holds_places(value)]
-        if not followed and not self._is_method and not (self._parts and self._has_state):
+        if self._adopted is not None:
+            return self._adopted
+        if not followed and not self.is_method and not (self._parts and self._has_state):
             return captured.NO_RUN
-        instance = self._bind(*args, **kwargs)[0] if self._is_method else None
+        instance = self._bind(*args, **kwargs)[0] if self.is_method else None
+        return captured.Run(*self._looks(instance, followed), is_async)
+
+    def adopt(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """Take what the function holds as it arrived in this worker: from now on only runs change it.
+
+        The keys of its calls are those of the caller, so it is not looked at for them.
+
+        Args:
+            args: The arguments by position that all calls share, the object of a method first.
+            kwargs: The arguments by name that all calls share.
+        """
+        if (self._parts and self._has_state) or (self.is_method and args):
+            self._adopted = captured.AdoptedRun(*self._looks(args[0] if self.is_method and args else None, []))
+
+    def _looks(self, instance: Any, followed: list[Any]) -> tuple[captured.Look, Callable[[], Assignments]]:
+        """What looks at all that a run may change, and what tells what it may assign."""
 
         def look(watcher: captured.Watcher) -> None:
             self._held(watcher)
             if instance is not None:
-                self._of_object(instance, watcher)
+                self.part_of_object(instance, watcher)
             for value in followed:
                 traversed(Encoder(watcher=watcher).any, value)
 
@@ -395,7 +424,7 @@ class Keyer:
             classes = () if instance is None else (type(instance),)
             return assignments_of([self.function, self._core, *followed], classes)
 
-        return captured.Run(look, assignments, is_async)
+        return look, assignments
 
     def _captured_by_deps(self) -> bytes:
         """The encoding of what the dependencies captured, which distinguishes functions of one factory."""
@@ -424,11 +453,56 @@ class Keyer:
 
     def fingerprints(self, parts: list[bytes]) -> bytes:
         """Four bytes for each part of a call, by which `explain` compares two calls."""
-        return b"".join([zlib.crc32(part).to_bytes(4, "big") for part in parts])
+        return b"".join([part if type(part) is Fingerprint else zlib.crc32(part).to_bytes(4, "big") for part in parts])
 
     def part_names(self) -> tuple[str, ...]:
         """The names of the parts of a call, for messages."""
         return (*(("key",) if self._custom else self.names), *(part.name for part in self._parts))
+
+
+class SharedKeys:
+    """The keys of the calls of a map: what they share is encoded once, what the function holds once for a block.
+
+    Args:
+        keyer: The keyer of the function.
+        shared: Positions of the arguments that all calls share.
+    """
+
+    def __init__(self, keyer: Keyer, shared: frozenset[int]) -> None:
+        self._keyer = keyer
+        self._own = [i for i in range(len(keyer.names)) if i not in shared]
+        self._is_plain = bool(shared) and keyer.reads_nothing
+        self._shares_object = keyer.is_method and 0 in shared
+        self._held: list[bytes] | None = None
+        self._first: list[bytes] = []  # the parts of the arguments of the first call
+        self._object: Any = None
+
+    def look(self) -> None:
+        """Look at what the function holds, and at the object of a method: once for a block of calls."""
+        self._held = self._keyer.held()
+        if self._first and self._shares_object:
+            self._first[0] = self._keyer.part_of_object(self._object)
+
+    def __call__(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[bytes, list[bytes]]:
+        """The key and the parts of a call, as the keyer gives them."""
+        keyer, first = self._keyer, self._first
+        if not first or not self._is_plain:
+            key, parts = keyer.keyed(args, kwargs, self._held)
+            if self._is_plain:
+                self._first = parts[: len(keyer.names)]
+                self._object = keyer.values(args, kwargs)[0] if self._shares_object else None
+            return key, parts
+        values = keyer.values(args, kwargs)
+        parts = first.copy()
+        try:
+            for i in self._own:
+                value = values[i]
+                parts[i] = pack(value) if type(value) in _SCALARS else encode(value)
+        except (OverflowError, UnkeyableError):
+            return keyer.keyed(args, kwargs, self._held)  # which encodes such integers, or names the argument
+        if self._held is not None:
+            parts += self._held
+        return keyer.digest(b"".join(parts)), parts
 
 
 def _holds_places(value: Any) -> bool:

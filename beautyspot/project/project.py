@@ -25,7 +25,7 @@ from beautyspot.results.task_cache import OnSaveError
 from beautyspot.serialization.msgpack_serializer import MsgpackSerializer
 from beautyspot.storage import open_storage
 from beautyspot.tasks.batch import AsyncBatchTask, BatchTask
-from beautyspot.tasks.bound import BoundTask
+from beautyspot.tasks.bound import BoundAsyncTask, BoundTask
 from beautyspot.tasks.options import TaskOptions
 from beautyspot.tasks.pickling import ByValue
 from beautyspot.tasks.task import AsyncTask, Task
@@ -447,12 +447,26 @@ class Project:
         self._registered.append((type_, code, encoder, decoder))
 
     def fan_out(
-        self, task: Task[..., T] | BoundTask[..., T] | BatchTask[Any, ..., T], *iterables: Iterable[Any], **options: Any
+        self,
+        task: Task[..., T] | BoundTask[..., T] | BatchTask[Any, ..., T],
+        iterables: Sequence[Iterable[Any]],
+        options: Mapping[str, Any],
     ) -> list[T]:
         """``bs.map``, for `Task.map`: tasks cannot import it, since it stands above them."""
         from beautyspot.fanout.map_sync import map
 
         return map(task, *iterables, **options)
+
+    def fan_out_async(
+        self,
+        task: AsyncTask[..., T] | BoundAsyncTask[..., T] | AsyncBatchTask[Any, ..., T],
+        iterables: Sequence[Iterable[Any]],
+        options: Mapping[str, Any],
+    ) -> Coroutine[Any, Any, list[T]]:
+        """``bs.amap``, for `AsyncTask.map`."""
+        from beautyspot.fanout.map_async import amap
+
+        return amap(task, *iterables, **options)
 
     @property
     def maintenance(self) -> Maintenance:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, cast, overload
 
 from beautyspot._internal.names import full_name
@@ -184,11 +184,6 @@ class BaseTask(Generic[P, T]):
         core = self.core
         call = core.cache.describe(core.call(args, kwargs))
         return explain(core.cache.results, core.cache.codec, core.keyer, call)
-
-    def map(self, *iterables: Iterable[Any], **options: Any) -> list[T]:
-        """``bs.map(task, *iterables, **options)``."""
-        mapped: list[T] = self.core.project.fan_out(self, *iterables, **options)
-        return mapped
 
     def _bound(self, kind: Callable[[Any, Any], Any], instance: Any, owner: type | None) -> Any:
         if self.binds == "class":

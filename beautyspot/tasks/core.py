@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -69,8 +69,14 @@ class Services(Protocol):
         """Run blocking I/O of an async task in a thread, in the context of the call."""
         ...
 
-    def fan_out(self, task: Any, *iterables: Any, **options: Any) -> list[Any]:
+    def fan_out(self, task: Any, iterables: Sequence[Any], options: Mapping[str, Any]) -> list[Any]:
         """``bs.map``, for tasks, whose modules cannot import it."""
+        ...
+
+    def fan_out_async(
+        self, task: Any, iterables: Sequence[Any], options: Mapping[str, Any]
+    ) -> Coroutine[Any, Any, list[Any]]:
+        """As `fan_out`, ``bs.amap``."""
         ...
 
 

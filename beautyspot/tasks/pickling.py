@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from beautyspot._internal.names import MAIN, find, module_name, stands_for
+from beautyspot._internal.names import MAIN, find, full_name, module_name, stands_for
 from beautyspot.errors import ConfigurationError
 
 _by_value: set[str] = set()  # packages that the receiver of the current pickle cannot import
@@ -206,13 +206,47 @@ def _receive_task(kind: type, token: str, digest: bytes, module: str, qualname: 
     return received
 
 
-def dumps(value: Any) -> bytes:
+def check_captured(task: Any) -> None:
+    """Check that what a task captured can be sent, if it is pickled by value and no name leads to it.
+
+    Raises:
+        ConfigurationError: If it cannot: names the variable.
+    """
+    core = unwrapped(task.__wrapped__)
+    if travels_by_name(task) or stands_for(task) or not isinstance(core, types.FunctionType):
+        return
+    reduced = task.__reduce__()
+    if not isinstance(reduced, tuple) or len(reduced) < 3 or reduced[2][0] is not PicklingFailure:
+        return
+    for name, cell in zip(core.__code__.co_freevars, core.__closure__ or (), strict=True):
+        try:
+            dumps_by_value(cell.cell_contents)
+        except Exception as cause:
+            kind = full_name(type(cell.cell_contents))
+            raise ConfigurationError(
+                f'write engine="threads", or make {name!r} ({kind}) inside {core.__name__}: it is captured, and cannot '
+                f"be sent to other processes ({type(cause).__name__}: {cause})"
+            ) from cause
+
+
+def unwrapped(function: Any) -> Any:
+    """The innermost function, below decorators."""
+    while hasattr(function, "__wrapped__"):
+        function = function.__wrapped__
+    return function
+
+
+def dumps(value: Any, buffer_callback: Callable[[pickle.PickleBuffer], object] | None = None) -> bytes:
     """*value* pickled for another process, which need not have imported the script of this one.
 
     What plain pickle refuses (a lambda, a class inside a function) is pickled by value.
+
+    Args:
+        value: The value.
+        buffer_callback: Takes the contents of arrays, which are not copied; ``None``: they are pickled too.
     """
     try:
-        return _dump(_Pickler, value)
+        return _dump(_Pickler, value, buffer_callback)
     except Exception:
         import cloudpickle
 
@@ -221,7 +255,7 @@ def dumps(value: Any) -> bytes:
                 reduced = _reduce_by_value(obj)
                 return super().reducer_override(obj) if reduced is NotImplemented else reduced
 
-        return _dump(ByValuePickler, value)
+        return _dump(ByValuePickler, value, buffer_callback)
 
 
 class _Pickler(pickle.Pickler):
@@ -229,9 +263,11 @@ class _Pickler(pickle.Pickler):
         return _reduce_by_value(obj)
 
 
-def _dump(pickler: Callable[..., Any], value: Any) -> bytes:
+def _dump(
+    pickler: Callable[..., Any], value: Any, buffer_callback: Callable[[pickle.PickleBuffer], object] | None
+) -> bytes:
     file = io.BytesIO()
-    pickler(file, protocol=5).dump(value)
+    pickler(file, protocol=5, buffer_callback=buffer_callback).dump(value)
     return file.getvalue()
 
 
