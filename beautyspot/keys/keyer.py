@@ -455,9 +455,14 @@ class Keyer:
         """Four bytes for each part of a call, by which `explain` compares two calls."""
         return b"".join([part if type(part) is Fingerprint else zlib.crc32(part).to_bytes(4, "big") for part in parts])
 
+    def transient_parts(self) -> dict[int, str]:
+        """The positions, and the names for ``ignore=``, of parts that hold a value which only this process has."""
+        first = 1 if self._custom else len(self.names)
+        return {i: part.path for i, part in enumerate(self._counted_parts, first) if part.is_transient()}
+
     def part_names(self) -> tuple[str, ...]:
         """The names of the parts of a call, for messages."""
-        return (*(("key",) if self._custom else self.names), *(part.name for part in self._parts))
+        return (*(("key",) if self._custom else self.names), *(part.name for part in self._counted_parts))
 
 
 class SharedKeys:
@@ -519,6 +524,11 @@ def identity_of(name: str) -> int:
 def renamed(key: bytes, old: str, new: str) -> bytes:
     """The key of the same call of a function that is called *new*."""
     return (int.from_bytes(key, "big") ^ identity_of(old) ^ identity_of(new)).to_bytes(16, "big")
+
+
+def split_fingerprints(data: bytes) -> list[bytes]:
+    """The fingerprints of the parts of a key, four bytes each."""
+    return [data[i : i + 4] for i in range(0, len(data), 4)]
 
 
 def function_name(function: Any) -> str:

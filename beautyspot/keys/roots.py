@@ -22,6 +22,7 @@ from beautyspot.keys import captured, values
 from beautyspot.keys.assignments import constant_names, globals_assigned
 from beautyspot.keys.definitions import counted_layers, layer_held, layers_of
 from beautyspot.keys.encoding import PLAIN, Encoder, pack
+from beautyspot.keys.transient import is_transient
 
 _MISSING: Any = object()
 _DATA = (
@@ -71,6 +72,13 @@ class VariablePart(Part):
         except ValueError:  # not assigned yet
             return None
 
+    def is_transient(self) -> bool:
+        """Whether it holds a value that only this process has."""
+        try:
+            return is_transient(self.cell.cell_contents)
+        except ValueError:  # not assigned yet
+            return False
+
     def encode(self, encoder: Encoder) -> bytes:
         """Its bytes now."""
         data = encoder.variable(self.path, self.cell)
@@ -97,6 +105,10 @@ class LayerPart(Part):
     def known(self) -> bytes | None:
         """``None``: it is traversed each time."""
         return None
+
+    def is_transient(self) -> bool:
+        """Never: what a decorator holds is not looked into."""
+        return False
 
     def encode(self, encoder: Encoder) -> bytes:
         """Its bytes now."""
@@ -134,6 +146,10 @@ class ConstantPart(Part):
         """Whether the name stands for what a module is made of, or is built in, and never counts."""
         value = self._scope.get(self._global, _MISSING)
         return _is_defined(value) if value is not _MISSING else hasattr(builtins, self._global)
+
+    def is_transient(self) -> bool:
+        """Whether it is a value that only this process has."""
+        return bool(self._data) and is_transient(self._last)
 
     def encode(self, encoder: Encoder) -> bytes:
         """Its name and its bytes now; nothing for what is no data."""
