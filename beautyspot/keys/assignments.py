@@ -57,7 +57,7 @@ def assignments_of(functions: Iterable[Any], classes: Iterable[type]) -> Assignm
             continue
         if hasattr(function, "__wrapped__"):
             waiting.append(function.__wrapped__)
-        if not isinstance(function, types.FunctionType) or id(function) in seen:
+        if type(function) is not types.FunctionType or id(function) in seen:  # a mock may say that it is one
             continue
         seen.add(id(function))
         found |= _assigned(function.__code__)

@@ -14,11 +14,25 @@ _MACHINERY = frozenset({"_sa_instance_state", "__doc__", "__annotations__", "__w
 _MODELS = ("__pydantic_extra__", "__pydantic_private__")
 
 
+# Attributes that a `unittest.TestCase` sets itself.
+_OF_TEST_CASES = frozenset(
+    {
+        "_testMethodName", "_testMethodDoc", "_outcome", "_cleanups", "_subtest", "_type_equality_funcs",
+        "_asyncioRunner", "_asyncioTestContext", "_asyncioTestLoop", "_asyncioCallsQueue",
+    }
+)  # fmt: skip
+
+
 @functools.lru_cache(4096)
-def _caches(kind: type) -> frozenset[str]:
-    """Names under which a `functools.cached_property` stores what it computed."""
+def _left_out(kind: type) -> frozenset[str]:
+    """Names under which a `functools.cached_property` stores what it computed, and a test case how it runs."""
     members = {name: member for base in reversed(kind.__mro__) for name, member in vars(base).items()}
-    return frozenset(name for name, member in members.items() if isinstance(member, functools.cached_property))
+    caches = frozenset(name for name, member in members.items() if isinstance(member, functools.cached_property))
+    return caches | _OF_TEST_CASES if _is_test_case(kind) else caches
+
+
+def _is_test_case(kind: type) -> bool:
+    return any(f"{base.__module__}.{base.__qualname__}" == "unittest.case.TestCase" for base in kind.__mro__)
 
 
 @functools.lru_cache(4096)
@@ -48,10 +62,12 @@ def attributes_of(value: Any) -> dict[str, Any]:
     found.pop("__pydantic_fields_set__", None)  # says which were given, and not what they are
     own = getattr(value, "__dict__", None)
     if type(own) is dict:
-        caches = _caches(kind)
+        left_out = _left_out(kind)
         for name, item in list(own.items()):
-            if name not in caches and name not in _MACHINERY and isinstance(name, str):
+            if name not in left_out and name not in _MACHINERY and isinstance(name, str):
                 found[name] = item
+        if "_testMethodName" in left_out:
+            found.pop(own.get("_testMethodName", ""), None)  # pytest puts the method there while it runs
     return found
 
 

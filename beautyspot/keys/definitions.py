@@ -18,6 +18,7 @@ from typing import Any, Protocol, cast, runtime_checkable
 
 from beautyspot._internal.names import find, full_name, is_interactive, module_name, stands_for
 from beautyspot._internal.pricing import is_limited
+from beautyspot.keys import mocks
 from beautyspot.keys.fingerprints import of_code
 from beautyspot.keys.shapes import is_generated, shape_of
 from beautyspot.keys.traversal import Traversal
@@ -135,7 +136,8 @@ def _annotation(encoder: Traversal, value: Any) -> bytes:
 
 
 def _function(encoder: Traversal, value: types.FunctionType) -> bytes:
-    return encoder.node(value, functools.partial(_function_parts, encoder))
+    mock = mocks.behind(value)
+    return encoder.any(mock) if mock is not None else encoder.node(value, functools.partial(_function_parts, encoder))
 
 
 def _function_parts(encoder: Traversal, value: types.FunctionType) -> bytes:
@@ -157,8 +159,10 @@ def held_by(encoder: Traversal, value: types.FunctionType, ignored: Iterable[str
     own = {name: item for name, item in vars(value).items() if name not in _COPIED and not name.startswith("__beauty")}
     defaults = [*(value.__defaults__ or ()), value.__kwdefaults__ or None]
     held = encoder.variables(cells) if cells else b""
-    if defaults != [None] or own:
-        held += encoder.as_captured([defaults, own])
+    if defaults != [None]:
+        held += encoder.as_captured(defaults)
+    if own:
+        held += encoder.captured_attributes(value, own)
     return encoder.tagged(b"l", len(held)) + held
 
 
@@ -283,7 +287,7 @@ def layer_held(encoder: Traversal, layer: Any, with_code: bool) -> bytes:
         return encoder.tagged(b"L", layer.__code__.co_qualname, code) + held_by(encoder, layer, wrapped)
     own = {name: item for name, item in (getattr(layer, "__dict__", None) or {}).items() if name not in _COPIED}
     own = {name: item for name, item in own.items() if item is not inner}
-    return b"\xc1w" + name_of(encoder, type(layer)) + encoder.as_captured(own)
+    return b"\xc1w" + name_of(encoder, type(layer)) + encoder.captured_attributes(layer, own)
 
 
 def _contents(cell: types.CellType) -> Any:

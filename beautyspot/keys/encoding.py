@@ -27,7 +27,7 @@ import msgpack
 from beautyspot._internal.digests import digest_of
 from beautyspot._internal.names import full_name, module_name
 from beautyspot.errors import UnkeyableError
-from beautyspot.keys import captured, clients, definitions, handles, values
+from beautyspot.keys import captured, clients, definitions, handles, mocks, values
 from beautyspot.keys.attributes import attributes_of, has_attributes_only, is_ordered
 from beautyspot.keys.traversal import Kind, Watcher
 
@@ -207,6 +207,15 @@ class Encoder:
         finally:
             self._captured, self._active = before
 
+    def captured_attributes(self, holder: Any, items: Mapping[str, Any]) -> bytes:
+        """The encodings of attributes of what was captured, by name, whatever the whole is."""
+        before = self._captured, self._active
+        self._captured, self._active = True, self._watcher
+        try:
+            return self.named(holder, "attribute", items)
+        finally:
+            self._captured, self._active = before
+
     def _whole(self, value: Any, data: bytes) -> bytes:
         """The bytes as which a collection counts that can change in place."""
         watched = self._active.of(value, "collection") if self._active is not None else None
@@ -316,6 +325,8 @@ class Encoder:
 
     def _other(self, value: Any, kind: type) -> bytes:
         """The encoding of a value whose exact type has no encoder."""
+        if mocks.is_mock(kind):
+            return self.node(value, self._mock)
         hook = getattr(kind, "__beautyspot_key__", None)
         if hook is not None and not isinstance(value, type):
             return b"\xc1k" + definitions.name_of(self, kind) + self.any(hook(value))
@@ -350,6 +361,11 @@ class Encoder:
         finally:
             self._active = before
 
+    def _mock(self, value: Any) -> bytes:
+        """The encoding of what was configured of a mock."""
+        state = self.named(value, "attribute", mocks.configured(value))
+        return b"\xc1H" + pack(full_name(type(value))) + state
+
     def _attributes(self, value: Any) -> bytes:
         """The encoding of an object that is its attributes."""
         state = self.named(value, "attribute", attributes_of(value))
@@ -380,6 +396,8 @@ class Encoder:
 
     def _state(self, state: Any) -> bytes:
         """The encoding of an object's state, by attribute."""
+        if type(state) is dict:  # an exception that was raised has one, maybe with notes for a reader
+            state = {name: item for name, item in state.items() if name != "__notes__"} or None
         if type(state) is dict and all(type(name) is str for name in state):
             return b"\xc1a" + self.named(state, "state", state)
         return self.any(state)

@@ -22,7 +22,7 @@ _SOURCES = frozenset(
         "builtins.generator", "builtins.coroutine", "builtins.async_generator", "builtins.list_iterator",
         "socket.socket", "_socket.socket", "ssl.SSLSocket", "queue.Queue", "_queue.SimpleQueue", "asyncio.queues.Queue",
         "multiprocessing.queues.Queue", "multiprocessing.queues.SimpleQueue", "multiprocessing.connection.Connection",
-        "multiprocessing.connection._ConnectionBase",
+        "multiprocessing.connection._ConnectionBase", "_csv.reader",
     }
 )  # fmt: skip
 _HANDLES = _SOURCES | frozenset(
@@ -44,13 +44,7 @@ _HANDLES = _SOURCES | frozenset(
         "_pytest.capture.CaptureFixture", "_pytest.logging.LogCaptureFixture", "_pytest.fixtures.FixtureRequest",
         "_pytest.monkeypatch.MonkeyPatch", "_pytest.recwarn.WarningsRecorder", "_pytest.config.Config",
         "_pytest.tmpdir.TempPathFactory", "pytest_mock.plugin.MockerFixture", "_pytest.pytester.Pytester",
-    }
-)  # fmt: skip
-# Attributes that a `unittest.TestCase` sets itself.
-_OF_TEST_CASES = frozenset(
-    {
-        "_testMethodName", "_testMethodDoc", "_outcome", "_cleanups", "_subtest", "_type_equality_funcs",
-        "_asyncioRunner", "_asyncioTestContext", "_asyncioTestLoop", "_asyncioCallsQueue",
+        "_csv.writer", "beautyspot.project.project.Project",
     }
 )  # fmt: skip
 _READING = frozenset({"r", "rb", "rt", "br", "tr"})
@@ -93,11 +87,8 @@ def parts_of(value: Any, kind: type, captured: bool) -> Parts | None:
         return (b"h", "logging", value.name)
     if "_contextvars.ContextVar" in names or "builtins.ContextVar" in names:
         return (b"h", "contextvars", value.name)
-    if "unittest.mock.NonCallableMock" in names or "mock.mock.NonCallableMock" in names:
-        return (b"H", full_name(kind), _of_mock(value, value.__dict__))
-    if "unittest.case.TestCase" in names:
-        own = {name: item for name, item in vars(value).items() if name not in _OF_TEST_CASES}
-        return (b"H", full_name(kind), own)
+    if "tempfile._TemporaryFileWrapper" in names:
+        return _of_file(value.file, kind)
     return None
 
 
@@ -113,34 +104,3 @@ def _of_file(value: Any, kind: type) -> Parts | None:
     if mode in _READING and isinstance(name, str | bytes | os.PathLike):
         return (b"h", full_name(kind), os.path.abspath(os.fsdecode(name)))
     return (b"h", full_name(kind))
-
-
-def _of_mock(mock: Any, state: dict[str, Any]) -> dict[str, Any]:
-    """What was configured: what it returns and raises, attributes that were set, its specification.
-
-    What it was called with does not count, nor children that exist since they were asked for.
-    """
-    from unittest.mock import DEFAULT
-
-    found: dict[str, Any] = {}
-    for name in ("_mock_return_value", "_mock_side_effect", "_mock_wraps", "_spec_class", "_mock_sealed"):
-        item = state.get(name)
-        if item is None or item is DEFAULT or item is False:
-            continue
-        found[name] = item if not _is_mock(item) else _of_mock(item, item.__dict__)
-        if found[name] == {}:
-            del found[name]
-    for name, item in state.items():
-        if not name.startswith("_mock_") and name not in ("method_calls", "_spec_class", "_spec_set", "_spec_signature",
-                                                          "_spec_asyncs", "_mock_methods"):  # fmt: skip
-            found[name] = item
-    for name, child in state.get("_mock_children", {}).items():
-        configured = _of_mock(child, child.__dict__) if _is_mock(child) else child
-        if configured != {}:
-            found[f"{name}()"] = configured
-    return found
-
-
-def _is_mock(value: Any) -> bool:
-    kind: Any = type(value)
-    return any(name.endswith("mock.NonCallableMock") for name in _names(kind))

@@ -123,9 +123,15 @@ def _leads_elsewhere(use: ast.AST, outer: ast.AST, path: str) -> bool:
 
 def _hands_on(use: ast.expr, above: list[ast.AST]) -> bool:
     outer = above[0]
+    if _is_own_update(use, above):
+        return False
     if isinstance(outer, ast.Call):
         called = outer.func
-        return called is not use and not (isinstance(called, ast.Name) and called.id in ("len", "bool", "id"))
+        name = called.id if isinstance(called, ast.Name) else ""
+        is_dropped = name == "next" and isinstance(above[1], ast.Expr)
+        return called is not use and name not in ("len", "bool", "id") and not is_dropped
+    if isinstance(outer, ast.keyword) and outer.arg == "file":  # of print
+        return False
     if isinstance(outer, ast.Compare | ast.withitem | ast.Expr | ast.Delete):
         return False
     if isinstance(outer, ast.If | ast.While | ast.IfExp | ast.Assert):
@@ -139,8 +145,6 @@ def _hands_on(use: ast.expr, above: list[ast.AST]) -> bool:
         is_called = isinstance(around, ast.Call) and around.func is outer
         result_is_used = not (is_called and isinstance(above[2], ast.Expr))
         return (outer.attr in _READING and result_is_used) if is_called else False
-    if isinstance(outer, ast.BinOp):
-        return not _is_own_update(use, above)
     return True
 
 
@@ -155,10 +159,16 @@ def _is_changed_in_place(subscript: ast.Subscript, above: list[ast.AST]) -> bool
 
 
 def _is_own_update(use: ast.expr, above: list[ast.AST]) -> bool:
-    """Whether the value is computed for the place itself, as in ``x = x + 1``."""
+    """Whether the value is computed for the place itself, as in ``x = x + 1`` or ``x[k] = x.get(k, 0) + 1``."""
+    place, inner = ast.unparse(use), use
     for node in above:
-        if isinstance(node, ast.Assign):
-            return [ast.unparse(target) for target in node.targets] == [ast.unparse(use)]
-        if not isinstance(node, ast.BinOp):
+        if isinstance(node, ast.Assign | ast.AugAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            return all(place in (ast.unparse(each), ast.unparse(getattr(each, "value", each))) for each in targets)
+        is_in_front = inner in (getattr(node, "value", None), getattr(node, "func", None))  # x of x.get(k), x[k]
+        if not isinstance(node, ast.BinOp) and not (
+            is_in_front and isinstance(node, ast.Attribute | ast.Subscript | ast.Call)
+        ):
             return False
+        inner = node
     return False

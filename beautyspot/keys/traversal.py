@@ -53,6 +53,10 @@ class Traversal(Protocol):
         """The encodings of captured variables, by name."""
         ...
 
+    def captured_attributes(self, holder: Any, items: Mapping[str, Any]) -> bytes:
+        """The encodings of attributes of what was captured, by name."""
+        ...
+
     def as_captured(self, value: Any) -> bytes:
         """The encoding of a part that was captured."""
         ...
