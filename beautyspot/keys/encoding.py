@@ -381,7 +381,9 @@ class Encoder:
     def _state(self, state: Any) -> bytes:
         """The encoding of an object's state, by attribute."""
         if type(state) is dict and all(type(name) is str for name in state):
-            return b"\xc1a" + self.named(state, "state", state)
+            # An exception gets an empty state when it is raised, and notes from whoever catches it.
+            own = {name: item for name, item in state.items() if name != "__notes__"}
+            return b"\xc1a" + self.named(state, "state", own) if own else pack(None)
         return self.any(state)
 
     def _without_identity(self, value: Any, kind: type) -> bytes:

@@ -9,7 +9,6 @@ import datetime
 import os
 import pathlib
 import re
-import tempfile
 import time
 import uuid
 from collections.abc import Iterator
@@ -29,6 +28,12 @@ _MOST = 100  # members that are looked at
 def is_transient(value: Any) -> bool:
     """Whether *value* is one that only this process has, or holds one."""
     return any(_is_one(each) for each in _within(value, _DEEPEST))
+
+
+def _is_temporary(path: str) -> bool:
+    import tempfile  # loads much, and is asked about few values
+
+    return path.startswith(tempfile.gettempdir() + os.sep)
 
 
 def _within(value: Any, depth: int) -> Iterator[Any]:
@@ -58,5 +63,5 @@ def _is_one(value: Any) -> bool:
         return value.version in (1, 4)
     if isinstance(value, str | pathlib.PurePath):
         text = str(value)
-        return text.startswith(tempfile.gettempdir() + os.sep) or _UUID.fullmatch(text) is not None
+        return _UUID.fullmatch(text) is not None or (os.path.isabs(text) and _is_temporary(text))
     return False
