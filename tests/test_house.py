@@ -215,6 +215,7 @@ def test_a_map_error_is_a_group_that_can_be_split_and_pickled() -> None:
 
 
 UNPICKLING = {
+    "beautyspot/fanout/transport.py": "what a caller sends to its workers, in shared memory",
     "beautyspot/fanout/wire.py": "what workers and their caller say to each other",
     "beautyspot/fanout/worker.py": "what its caller says to a worker",
     "beautyspot/tasks/pickling.py": "tasks, on their way to a worker",

@@ -16,9 +16,10 @@ _MODELS = ("__pydantic_extra__", "__pydantic_private__")
 
 @functools.lru_cache(4096)
 def _caches(kind: type) -> frozenset[str]:
-    """Names under which a `functools.cached_property` stores what it computed."""
+    """Names that are no state: under which a `functools.cached_property` stores what it computed, and machinery."""
     members = {name: member for base in reversed(kind.__mro__) for name, member in vars(base).items()}
-    return frozenset(name for name, member in members.items() if isinstance(member, functools.cached_property))
+    computed = (name for name, member in members.items() if isinstance(member, functools.cached_property))
+    return frozenset(computed) | _MACHINERY
 
 
 @functools.lru_cache(4096)
@@ -35,8 +36,13 @@ def _slots(kind: type) -> tuple[tuple[str, Any], ...]:
 def attributes_of(value: Any) -> dict[str, Any]:
     """The attributes of *value* by name: its ``__dict__`` and slots, and what a pydantic model holds beside them."""
     kind: Any = type(value)
+    slots, caches = _slots(kind), _caches(kind)
+    own = getattr(value, "__dict__", None)
+    held: dict[str, Any] = dict(own) if type(own) is dict else {}
+    if not slots and caches.isdisjoint(held):
+        return held
     found: dict[str, Any] = {}
-    for name, member in _slots(kind):
+    for name, member in slots:
         try:
             found[name] = member.__get__(value, kind)
         except AttributeError:  # not set
@@ -46,12 +52,7 @@ def attributes_of(value: Any) -> dict[str, Any]:
         if more:
             found[name] = more
     found.pop("__pydantic_fields_set__", None)  # says which were given, and not what they are
-    own = getattr(value, "__dict__", None)
-    if type(own) is dict:
-        caches = _caches(kind)
-        for name, item in list(own.items()):
-            if name not in caches and name not in _MACHINERY and isinstance(name, str):
-                found[name] = item
+    found.update((name, item) for name, item in held.items() if name not in caches)
     return found
 
 
