@@ -37,7 +37,7 @@ class Plan:
 
     Attributes:
         total: Number of inputs.
-        kept: Inputs whose results are cached.
+        kept: Inputs whose results are cached. Those in the index are checked to be usable; blobs are not opened.
         to_run: Calls that would run; inputs with one key count once.
         failed: Arguments of the calls that failed last time.
         seconds: Estimated duration by past runs and rate limits; ``None`` if neither is known.
@@ -143,7 +143,8 @@ def plan(task: MappedTask | Bound[..., Any], *iterables: Iterable[Any], workers:
         args = (*prefix, *inputs)
         total += 1
         calls.setdefault(core.keyer(args, {})[0], []).append(args)
-    entries = core.cache.results.find_many(list(calls))
+    found = core.cache.results.find_many(list(calls))
+    entries = {key: entry for key, entry in found.items() if core.cache.makes_a_value(entry)}
     kept = sum(len(calls[key]) for key in entries)
     missing = [key for key in calls if key not in entries]
     db = core.project.db
