@@ -150,12 +150,9 @@ def _to_pattern(data: Any) -> Any:
     return re.compile(data[0], data[1] & ~re.DEBUG)  # which would print
 
 
-def _to_address(data: Any) -> Any:
+def _to_address(kind: str, text: str) -> Any:
     import ipaddress
 
-    kind, text = data
-    if kind not in _ADDRESSES:
-        raise DeserializationError(f"there is no address of the kind {kind!r}")
     return getattr(ipaddress, kind)(text)
 
 
@@ -194,7 +191,8 @@ _STANDARD: dict[str, tuple[type | str, Encoder, Decoder]] = {
     "zone": (dt.timezone, lambda v, _: zone(v), to_zone),
     "zoneinfo": (zoneinfo.ZoneInfo, lambda v, _: zone(v), to_zone),
     **{
-        f"ip.{name}": (f"ipaddress.{name}", lambda v, _: [type(v).__name__, str(v)], _to_address) for name in _ADDRESSES
+        f"ip.{name}": (f"ipaddress.{name}", lambda v, _: str(v), functools.partial(_to_address, name))
+        for name in _ADDRESSES
     },
 }
 

@@ -161,10 +161,19 @@ def _to_scalar(data: Any) -> Any:
         return (np.str_ if descr == "U" else np.bytes_)(content)
     dtype = to_dtype(descr)
     if isinstance(content, list):
-        return _of_fields(dtype, (), [np.asarray(item) for item in content])[()]
+        fields = [_boxed(item, dtype[i]) for i, item in enumerate(content)]
+        return _of_fields(dtype, (), fields)[()]
     if dtype.hasobject:
         raise DeserializationError("a NumPy scalar of Python objects cannot be made from bytes")
     return np.ndarray((), dtype, bytearray(content))[()]
+
+
+def _boxed(item: Any, dtype: Any) -> Any:
+    if dtype.kind != "O":
+        return _np().asarray(item)
+    box = _np().empty(1, object)
+    box[0] = item
+    return box.reshape(())
 
 
 def _masked(v: Any, _: Apart) -> Any:

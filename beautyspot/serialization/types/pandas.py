@@ -40,7 +40,7 @@ def _marks(v: Any) -> list[Any]:
 
 def _marked(v: Any, marks: list[Any]) -> Any:
     v.attrs = marks[0]
-    return v if marks[1] else v.set_flags(copy=False, allows_duplicate_labels=False)
+    return v if marks[1] else v.set_flags(allows_duplicate_labels=False)
 
 
 def _to_frame(columns: Any, index: Any, names: Any, marks: list[Any]) -> Any:
@@ -150,10 +150,8 @@ def _to_sparse(values: Any, indices: Any, size: int, fill_value: Any, kind: str)
     make: Any = sparse.IntIndex
     index = make(size, np.asarray(indices, np.int32), check_integrity=True)
     pd = _pd()
-    dtype = pd.SparseDtype(values.dtype, fill_value)
-    return pd.arrays.SparseArray(
-        values, sparse_index=index if kind == "integer" else index.to_block_index(), dtype=dtype
-    )
+    index = index if kind == "integer" else index.to_block_index()
+    return pd.arrays.SparseArray._simple_new(values, index, pd.SparseDtype(values.dtype, fill_value))
 
 
 def _to_arrow(v: Any, apart: Apart) -> Any:
