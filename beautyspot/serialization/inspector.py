@@ -59,8 +59,8 @@ def _object(ref: Any, *parts: Any) -> UnknownObject:
 def _pydantic(data: Any) -> UnknownObject:
     ref, kept, *more = data
     beside, extra = (more[2] if len(more) > 2 else {}), (more[4][0] if len(more) > 4 and more[4] else {})
-    public = {name: value for name, value in kept.items() if not name.startswith("_")}
-    return _object(ref[:2], public, beside, extra)
+    shown = _object(ref[:2], kept, beside, extra)
+    return UnknownObject(shown.kind, {name: shown.content[name] for name in shown.content if name[:1] != "_"})
 
 
 def _plain(data: Any) -> UnknownObject:
@@ -81,6 +81,30 @@ def _readable(code: int, decoder: Decoder) -> Decoder:
     return decode
 
 
+# The decoders of objects without their classes.
+_CLASSLESS: dict[int, Decoder] = {
+    Code.ENUM: _enum,
+    Code.NAMEDTUPLE: lambda data: UnknownObject(_name(data[0]), list(data[1])),
+    Code.DATACLASS: _fields,
+    Code.ATTRS: _fields,
+    Code.STRUCT: _fields,
+    Code.PYDANTIC: _pydantic,
+}
+
+
+def _with_class(code: int, classless: Decoder) -> Decoder:
+    """The decoder that makes an object of its class; *classless*, if that is not loaded."""
+
+    def decode(data: Any) -> Any:
+        real = MsgpackSerializer._builtin.get(code) or decoder_of(code)
+        try:
+            return classless(data) if real is None else real(data)
+        except UnknownTypeError:
+            return classless(data)
+
+    return decode
+
+
 class ClasslessDecoder(MsgpackSerializer):
     """Reads what the built-in serializer of any project wrote, without the classes of the values.
 
@@ -91,12 +115,7 @@ class ClasslessDecoder(MsgpackSerializer):
     _builtin: ClassVar[dict[int, Decoder]] = {
         **MsgpackSerializer._builtin,
         Code.STANDARD: _readable(Code.STANDARD, MsgpackSerializer._builtin[Code.STANDARD]),
-        Code.ENUM: _enum,
-        Code.NAMEDTUPLE: lambda data: UnknownObject(_name(data[0]), list(data[1])),
-        Code.DATACLASS: _fields,
-        Code.ATTRS: _fields,
-        Code.STRUCT: _fields,
-        Code.PYDANTIC: _pydantic,
+        **_CLASSLESS,
         Code.OBJECT: _plain,
     }
 
@@ -114,3 +133,27 @@ class ClasslessDecoder(MsgpackSerializer):
 
     def _unknown(self, code: int, data: bytes) -> Any:
         return UnknownObject(f"registered type {code}", data)
+
+
+class CheckingDecoder(ClasslessDecoder):
+    """A `ClasslessDecoder` that makes the objects whose classes are loaded, as a hit does: to check that it can.
+
+    Args:
+        like: A serializer whose registered types are decoded too.
+    """
+
+    _builtin: ClassVar[dict[int, Decoder]] = {
+        **ClasslessDecoder._builtin,
+        **{code: _with_class(code, decoder) for code, decoder in _CLASSLESS.items()},
+    }
+    del _builtin[Code.OBJECT]  # that is for `_object`
+
+    def __init__(self, like: MsgpackSerializer | None = None) -> None:
+        super().__init__(like)
+        self._plain = like._plain if like is not None else {}
+
+    def _object(self, data: Any) -> Any:
+        try:
+            return super()._object(data)
+        except UnknownTypeError:
+            return _plain(data)

@@ -83,7 +83,9 @@ def test_a_new_field_with_a_collection_as_its_default_gets_a_fresh_one(define: D
 def test_a_new_field_without_a_default_makes_it_unreadable(define: Define, kind: str) -> None:
     data = stored(define(source(kind, "a: int")), a=1)
     define(source(kind, "a: int", "b: str"))
-    text = "^give the field 'b' a plain default to use it again; the class shop.Item has changed since: its field 'b' is"
+    text = (
+        "^give the field 'b' a plain default to use it again; the class shop.Item has changed since: its field 'b' is"
+    )
     with pytest.raises(ChangedClassError, match=text):
         MsgpackSerializer().loads(data)
 
@@ -101,7 +103,7 @@ def test_a_default_that_only_code_of_the_class_can_make_is_not_made(define: Defi
 def test_a_field_that_is_gone_makes_it_unreadable(define: Define, kind: str) -> None:
     data = stored(define(source(kind, "a: int", "b: str")), a=1, b="y")
     define(source(kind, "a: int"))
-    with pytest.raises(ChangedClassError, match="the class shop.Item has changed since: its field 'b' is gone"):
+    with pytest.raises(ChangedClassError, match=r"the class shop.Item has changed since: its field 'b' is gone"):
         MsgpackSerializer().loads(data)
 
 
@@ -245,5 +247,5 @@ def test_a_plain_class_declares_what_its_init_assigns(define: Define, now: str, 
 
 
 def test_options_of_a_registration_are_given_together() -> None:
-    with pytest.raises(ConfigurationError, match="give code=, encoder= and decoder= for builtins.range, or none"):
+    with pytest.raises(ConfigurationError, match=r"give code=, encoder= and decoder= for builtins.range, or none"):
         MsgpackSerializer().register(range, None, bytes, range)  # type: ignore[arg-type]

@@ -63,11 +63,13 @@ def test_anything_hashable_can_be_a_key(key: Any) -> None:
 inner = st.integers() | st.text() | st.fractions() | st.decimals(allow_nan=False) | st.ip_addresses() | st.binary()
 values = st.recursive(
     inner,
-    lambda some: st.lists(some).map(deque)
-    | st.dictionaries(inner, some).map(OrderedDict)
-    | st.dictionaries(inner, some).map(lambda items: defaultdict(list, items))
-    | st.dictionaries(st.text(), some).map(lambda items: types.SimpleNamespace(**items))
-    | st.lists(st.dictionaries(inner, some), min_size=1).map(lambda maps: ChainMap(*maps)),
+    lambda some: (
+        st.lists(some).map(deque)
+        | st.dictionaries(inner, some).map(OrderedDict)
+        | st.dictionaries(inner, some).map(lambda items: defaultdict(list, items))
+        | st.dictionaries(st.text(), some).map(lambda items: types.SimpleNamespace(**items))
+        | st.lists(st.dictionaries(inner, some), min_size=1).map(lambda maps: ChainMap(*maps))
+    ),
     max_leaves=20,
 )
 
@@ -93,5 +95,5 @@ def test_an_unknown_time_zone_is_refused() -> None:
     class Zone(dt.tzinfo):
         pass
 
-    with pytest.raises(SerializationError, match="use zoneinfo or datetime.timezone"):
+    with pytest.raises(SerializationError, match=r"use zoneinfo or datetime.timezone"):
         MsgpackSerializer().dumps(dt.datetime(2020, 1, 1, tzinfo=Zone()))

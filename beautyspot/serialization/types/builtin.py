@@ -24,7 +24,7 @@ from typing import Any
 from msgpack import ExtType, Timestamp
 
 from beautyspot._internal.names import full_name
-from beautyspot.errors import DeserializationError, SerializationError
+from beautyspot.errors import ChangedClassError, SerializationError
 from beautyspot.serialization.classes import loaded, reference
 from beautyspot.serialization.types.codes import Apart, Code, Decoder, Encoder
 
@@ -110,8 +110,13 @@ def _enum(v: enum.Enum, _: Apart) -> Any:
 
 def _to_enum(data: Any) -> enum.Enum:
     cls = loaded(data[0], enum.Enum)
-    member: enum.Enum = cls(data[1]) if issubclass(cls, enum.Flag) else cls.__members__[data[2]]
-    return member
+    if issubclass(cls, enum.Flag):
+        flags: enum.Enum = cls(data[1])
+        return flags
+    if data[2] not in cls.__members__:
+        raise ChangedClassError(full_name(cls), f"its member {data[2]!r} is gone")
+    named: enum.Enum = cls.__members__[data[2]]
+    return named
 
 
 def _array(v: Any, apart: Apart) -> Any:
@@ -162,6 +167,12 @@ def _to_fraction(data: Any) -> Any:
     return Fraction(*data)
 
 
+def _to_ordered(data: Any) -> OrderedDict[Any, Any]:
+    made = OrderedDict(data[0])
+    vars(made).update(data[1])  # PyTorch notes something there
+    return made
+
+
 def _namespace(data: dict[str, Any]) -> types.SimpleNamespace:
     made = types.SimpleNamespace()
     vars(made).update(data)
@@ -177,7 +188,7 @@ _STANDARD: dict[str, tuple[type | str, Encoder, Decoder]] = {
     "slice": (slice, lambda v, _: [v.start, v.stop, v.step], lambda data: slice(*data)),
     "fraction": ("fractions.Fraction", lambda v, _: [v.numerator, v.denominator], _to_fraction),
     "namespace": (types.SimpleNamespace, lambda v, _: dict(vars(v)), _namespace),
-    "ordered": (OrderedDict, lambda v, _: [[key, item] for key, item in v.items()], OrderedDict),
+    "ordered": (OrderedDict, lambda v, _: [list(map(list, v.items())), dict(vars(v))], _to_ordered),
     "counter": (Counter, lambda v, _: dict(v), Counter),
     "default": (
         defaultdict,

@@ -52,7 +52,7 @@ def _to_object(data: Any, declared: Callable[[type], Shape], what: str) -> tuple
     cls = loaded(ref)
     try:
         now = declared(cls)
-    except (AttributeError, TypeError) as cause:
+    except (AttributeError, KeyError, TypeError) as cause:  # its library may not even be loaded
         raise ChangedClassError(full_name(cls), f"it is no {what} any more") from cause
     fields = whole(cls, now, kept, marks, unset)
     return cls, {**fields, **beside} if beside else fields
@@ -228,7 +228,9 @@ def _reference(cls: Any) -> list[Any]:
 
 
 def _loaded(ref: Any) -> Any:
-    cls = loaded(ref[:2], sys.modules["pydantic"].BaseModel)
+    cls = loaded(ref[:2])
+    if "pydantic" not in sys.modules or not issubclass(cls, sys.modules["pydantic"].BaseModel):
+        raise ChangedClassError(full_name(cls), "it is no model of pydantic any more")
     return cls if len(ref) < 3 else _parametrized(cls, tuple(_to_hint(arg) for arg in ref[2]))
 
 

@@ -32,6 +32,8 @@ def _memory(v: Any, apart: Apart) -> list[Any]:
     torch = _torch()
 
     flat = v.cpu().resolve_conj().resolve_neg().contiguous().reshape(-1)
+    if flat.numel() == 1:  # its stride may be that of the tensor that it was a part of
+        flat = flat.clone(memory_format=torch.contiguous_format)
     content = flat.view(torch.uint8).numpy().data if v.numel() else memoryview(b"")
     return ["dense", str(v.dtype).partition(".")[2], list(v.shape), str(v.device), apart(content)]
 
@@ -44,7 +46,9 @@ def _to_tensor(data: Any) -> Any:
     (kind, *content), is_parameter, requires_grad, grad = data
     if kind == "sparse":
         indices, values, shape, is_coalesced = content
-        made = torch.sparse_coo_tensor(indices, values, shape, check_invariants=True, is_coalesced=is_coalesced)
+        torch._validate_sparse_coo_tensor_args(indices, values, shape)  # else a position could be outside of it
+        made = torch.sparse_coo_tensor(indices, values, shape)
+        made = made.coalesce() if is_coalesced else made
     else:
         made = _of_memory(*content)
     if is_parameter:
@@ -63,7 +67,8 @@ def _of_memory(name: str, shape: list[int], device: str, content: Any) -> Any:
         raise DeserializationError(f"torch has no dtype {name!r}")
     if not len(content):
         return torch.empty(shape, dtype=dtype, device=device) if 0 in shape else _wrong(shape)
-    flat = torch.frombuffer(bytearray(content), dtype=dtype)
+    memory = bytearray(content) if memoryview(content).readonly else content
+    flat = torch.frombuffer(memory, dtype=dtype)
     return flat.reshape(shape).to(device)
 
 
