@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from PIL import Image, PngImagePlugin
 
-from beautyspot.errors import SerializationError
+from beautyspot.errors import DeserializationError, SerializationError
 from beautyspot.serialization import MsgpackSerializer
 from tests.support.round_trip import both_ways, check
 
@@ -153,3 +153,11 @@ def test_an_image_of_a_class_of_ones_own_is_refused() -> None:
 
     with pytest.raises(SerializationError, match=r"write image.copy\(\)"):
         MsgpackSerializer().dumps(Picture())
+
+
+def test_no_file_is_read_that_another_program_would_have_to_draw() -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (2, 2)).save(file, "PNG")
+    data = MsgpackSerializer().dumps(Image.open(file))
+    with pytest.raises(DeserializationError, match="not read from a file of the format 'EPS'"):
+        MsgpackSerializer().loads(data.replace(b"\xa3PNG", b"\xa3EPS", 1))

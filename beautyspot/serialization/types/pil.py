@@ -20,6 +20,10 @@ from beautyspot.serialization.classes import find_class, reference
 from beautyspot.serialization.types.codes import Apart, Code, Decoder, Encoder
 
 
+# The formats of files that are read again: PIL hands others to programs, PostScript to Ghostscript.
+_FORMATS = frozenset({"AVIF", "BMP", "GIF", "ICO", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TGA", "TIFF", "WEBP"})
+
+
 def _pil() -> Any:
     import PIL.Image
 
@@ -30,7 +34,7 @@ def _image(v: Any, apart: Apart) -> Any:
     if not type(v).__module__.startswith("PIL."):
         raise SerializationError(f"return the image of a {full_name(type(v))} as one of PIL: write image.copy()")
     page = v.tell() if hasattr(v, "tell") else 0
-    content = _file_of(v)
+    content = _file_of(v) if v.format in _FORMATS else None
     if content is not None and _is_same(v, content, page):
         return ["file", v.format, page, apart(memoryview(content))]
     if getattr(v, "n_frames", 1) > 1:
@@ -101,6 +105,8 @@ def _pages_of(v: Any) -> dict[int, tuple[Any, dict[str, Any]]]:
 
 
 def _opened(kind: str, page: int, content: Any) -> Any:
+    if kind not in _FORMATS:
+        raise DeserializationError(f"an image is not read from a file of the format {kind!r}")
     with warnings.catch_warnings():
         warnings.simplefilter(
             "ignore", _pil().DecompressionBombWarning
