@@ -42,10 +42,10 @@ def is_interactive(module: str | None) -> bool:
 
 def loaded_module(module: str) -> Any:
     """The module with a name as `module_name` returns it, if it is loaded; else ``None``."""
-    is_main = module == main_name()
+    if module not in MAIN and module in sys.modules:
+        return sys.modules[module]
     # The main module of a worker is not the main module of its caller.
-    holder: Any = None if module in MAIN and not is_main else sys.modules.get(module)
-    return _main() if holder is None and is_main else holder
+    return _main() if module == main_name() else None
 
 
 def find(module: str, qualname: str) -> Any:

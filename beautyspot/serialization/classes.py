@@ -121,10 +121,15 @@ def fill(made: Any, state: dict[str, Any]) -> Any:
     """
     cls: Any = type(made)
     namespace, slots, _ = layout_of(cls)
-    if not slots.keys().isdisjoint(state):
-        for name in slots.keys() & state.keys():
-            slots[name].__set__(made, state[name])
-        state = {name: value for name, value in state.items() if name not in slots}
+    if slots:
+        rest = {}
+        for name, value in state.items():
+            slot = slots.get(name)
+            if slot is None:
+                rest[name] = value
+            else:
+                slot.__set__(made, value)
+        state = rest
     if state:
         if namespace is None:
             raise ChangedClassError(full_name(cls), f"{listed(state)} no longer in it")

@@ -206,14 +206,11 @@ def _to_pydantic(data: Any) -> Any:
     declared = _of_pydantic(cls)
     fields = whole(cls, declared, kept, marks, unset)
     private = {name: fields[name] for name in cls.__private_attributes__ if name in fields}
-    state = {name: value for name, value in fields.items() if name not in private}
-    made = new(cls, {**state, **beside})
-    hidden = {
-        _FIELDS_SET: set(fields_set),
-        _EXTRA: extra[0] if extra else None,
-        _PRIVATE: private if private or no_private else None,
-    }
-    return fill(made, hidden)
+    state = {name: value for name, value in fields.items() if name not in private} if private else dict(fields)
+    state.update(beside)
+    state[_FIELDS_SET], state[_EXTRA] = set(fields_set), extra[0] if extra else None
+    state[_PRIVATE] = private if private or no_private else None
+    return new(cls, state)
 
 
 _NOTHING: tuple[Any, ...] = ((), {}, (), None, False)  # what a model has beside its fields, if that is not stored

@@ -19,7 +19,6 @@ from beautyspot.errors import DeserializationError, SerializationError
 from beautyspot.serialization.classes import find_class, reference
 from beautyspot.serialization.types.codes import Apart, Code, Decoder, Encoder
 
-
 # The formats of files that are read again: PIL hands others to programs, PostScript to Ghostscript.
 _FORMATS = frozenset({"AVIF", "BMP", "GIF", "ICO", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TGA", "TIFF", "WEBP"})
 
