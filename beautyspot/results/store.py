@@ -24,6 +24,7 @@ from beautyspot.errors import (
     DeserializationError,
     MissingBlobError,
     RejectedIndexError,
+    UnloadedClassError,
     UnreadableWarning,
 )
 from beautyspot.protocols.index import BlobInfo, Entry, InDirectory, QuickLookup, Record, Summary, TaskDB
@@ -289,7 +290,7 @@ class Results:
     def _unreadable(self, error: Exception) -> None:
         log("INFO", "kept result not usable: %s", error)
         kind = type(error).__name__
-        about = error.kind if isinstance(error, ChangedClassError) else ""
+        about = _class_in(error)
         cause = str(error) if isinstance(error, BeautyspotError) else f"{kind}: {error}"
         on_a_server = not (self.is_quick or isinstance(self.db, InDirectory))
         if on_a_server and isinstance(error, MissingBlobError) and isinstance(self.storage, InDirectory):
@@ -299,6 +300,13 @@ class Results:
             f"a kept result cannot be used and its call runs again: {cause} (more of this kind are not reported)",
             UnreadableWarning,
         )
+
+
+def _class_in(error: Exception) -> str:
+    """The class that makes a result unreadable: each is reported once."""
+    if isinstance(error, ChangedClassError):
+        return error.kind
+    return f"{error.module}.{error.qualname}" if isinstance(error, UnloadedClassError) else ""
 
 
 def _intact_value(entry: Entry) -> bytes:

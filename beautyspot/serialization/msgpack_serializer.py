@@ -7,6 +7,7 @@ already.
 
 from __future__ import annotations
 
+import types
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, ClassVar, TypeVar
@@ -17,7 +18,7 @@ from msgpack import ExtType
 from beautyspot._internal.names import full_name, module_name
 from beautyspot.errors import ConfigurationError, DeserializationError, SerializationError, UnknownTypeError
 from beautyspot.protocols.serializer import Buffer
-from beautyspot.serialization.classes import loaded, reference
+from beautyspot.serialization.classes import loaded, reference, state_of
 from beautyspot.serialization.types.builtin import DECODERS, DISGUISED, ENCODERS, BufferRef, Masked
 from beautyspot.serialization.types.codes import Code, Decoder, Encoder
 from beautyspot.serialization.types.lookup import decoder_of, family_of
@@ -323,6 +324,9 @@ def _ext(code: int, data: bytes) -> ExtType:
 _HEAD_OF_BYTES: bytes = msgpack.Packer().pack(_ext(Code.BYTES, msgpack.Packer().pack(_ext(Code.BUFFER, b"")))) or b""
 
 
+_WITH_FIELDS = ("__dataclass_fields__", "model_fields", "__attrs_attrs__", "__struct_fields__")
+
+
 def _children(value: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(value, dict):
         for key, item in value.items():
@@ -332,8 +336,8 @@ def _children(value: Any) -> Iterator[tuple[str, Any]]:
         yield from ((f"[{i}]", item) for i, item in enumerate(value))
     elif isinstance(value, set | frozenset):
         yield from ((f" item {item!r}", item) for item in value)
-    elif hasattr(type(value), "__dataclass_fields__") or hasattr(type(value), "model_fields"):
-        yield from ((f".{name}", item) for name, item in vars(value).items()) if hasattr(value, "__dict__") else ()
+    elif any(hasattr(type(value), mark) for mark in _WITH_FIELDS) or type(value) is types.SimpleNamespace:
+        yield from ((f".{name}", item) for name, item in state_of(value).items())
 
 
 def _undisguised(value: Any) -> bool:

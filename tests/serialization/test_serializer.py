@@ -251,6 +251,8 @@ def test_an_encoder_that_does_not_return_bytes_is_an_error(serializer: MsgpackSe
 
 
 def test_an_error_has_the_path_to_the_unknown_type_and_the_value(serializer: MsgpackSerializer) -> None:
+    with pytest.raises(SerializationError, match=r"result\[0\]\.y\[1\]: a _thread.lock"):
+        serializer.dumps([Point(1, (2, threading.Lock()))])  # type: ignore[arg-type]
     value = {"x": [1, 2, 3, {"y": (1, threading.Lock())}]}
     with pytest.raises(
         SerializationError, match=r"result\['x'\]\[3\]\['y'\]\[1\]: a _thread.lock .*register_type"

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from beautyspot.errors import SerializationError
-from beautyspot.serialization import MsgpackSerializer
+from beautyspot.serialization import MsgpackSerializer, as_json
 from tests.support.round_trip import both_ways, check
 
 VALUES: list[Any] = [
@@ -97,3 +97,15 @@ def test_an_unknown_time_zone_is_refused() -> None:
 
     with pytest.raises(SerializationError, match=r"use zoneinfo or datetime.timezone"):
         MsgpackSerializer().dumps(dt.datetime(2020, 1, 1, tzinfo=Zone()))
+
+
+SHOWN = [
+    (deque([1, (2,)]), "[1, [2]]"), (range(2), "[0, 1]"), (fractions.Fraction(1, 2), '"1/2"'), (Counter("a"), '{"a": 1}'),
+    (ipaddress.ip_address("1.2.3.4"), '"1.2.3.4"'), (types.SimpleNamespace(a=1), '{"type": "types.SimpleNamespace", "a": 1}'),
+    (re.compile("a"), """{"type": "re.Pattern", "repr": "re.compile('a')"}"""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("value", "text"), SHOWN, ids=lambda v: type(v).__name__)
+def test_viewers_show_a_value_as_json(value: Any, text: str) -> None:
+    assert as_json(value) == text

@@ -16,6 +16,9 @@ from beautyspot.serialization.types.builtin import to_zone, zone
 from beautyspot.serialization.types.codes import Apart, Code, Decoder, Encoder
 
 
+_SEPARATE = 50  # columns up to which each stays an array of its own; pandas slows down, and warns, at a hundred
+
+
 def _pd() -> Any:
     import pandas
 
@@ -46,7 +49,8 @@ def _marked(v: Any, marks: list[Any]) -> Any:
 def _to_frame(columns: Any, index: Any, names: Any, marks: list[Any]) -> Any:
     pd = _pd()
     if isinstance(columns, list):
-        made = pd.DataFrame({i: _to_column(values, index, i) for i, values in enumerate(columns)}, index=index)
+        data = {i: _to_column(values, index, i) for i, values in enumerate(columns)}
+        made = pd.DataFrame(data, index=index, copy=len(data) > _SEPARATE)
         made.columns = names
     else:
         made = pd.DataFrame(columns, index=index, columns=names, dtype=columns.dtype, copy=False)
