@@ -249,3 +249,12 @@ def test_a_plain_class_declares_what_its_init_assigns(define: Define, now: str, 
 def test_options_of_a_registration_are_given_together() -> None:
     with pytest.raises(ConfigurationError, match=r"give code=, encoder= and decoder= for builtins.range, or none"):
         MsgpackSerializer().register(range, None, bytes, range)  # type: ignore[arg-type]
+
+
+def test_a_member_that_is_gone_makes_it_unreadable(define: Define) -> None:
+    data = MsgpackSerializer().dumps(
+        define("import enum\nclass Colour(enum.Enum):\n    RED = 1\n    BLUE = 2").Colour.RED
+    )
+    define("import enum\nclass Colour(enum.Enum):\n    BLUE = 2")
+    with pytest.raises(ChangedClassError, match=r"the class shop.Colour has changed since: its member 'RED' is gone"):
+        MsgpackSerializer().loads(data)

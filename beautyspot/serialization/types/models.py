@@ -237,11 +237,21 @@ _HOOKS = ("__class_getitem__", "__init_subclass__", "__pydantic_init_subclass__"
 
 
 def _parametrized(cls: Any, args: tuple[Any, ...]) -> Any:
-    for base in cls.__mro__:
-        own = [] if base.__module__.partition(".")[0] in ("pydantic", "typing") else vars(base).keys() & set(_HOOKS)
-        if own and base is not object:
-            raise DeserializationError(f"{full_name(cls)} cannot be parametrized without running its {min(own)}")
+    for base in cls.__mro__[:-1]:
+        ours = base.__module__.partition(".")[0] in ("pydantic", "typing")
+        hooks = [] if ours else [name for name in _HOOKS if name in vars(base)]
+        if hooks:
+            return _parametrized_before(cls, args, hooks[0])
     return cls[args]
+
+
+def _parametrized_before(cls: Any, args: tuple[Any, ...], hook: str) -> Any:
+    """``cls[args]`` of a model that brings code for that, if the program has parametrized it itself."""
+    for made in type.__subclasses__(cls):
+        generic = made.__pydantic_generic_metadata__
+        if generic["origin"] is cls and generic["args"] == args:
+            return made
+    raise DeserializationError(f"{full_name(cls)} cannot be parametrized without running its {hook}")
 
 
 def _from_hint(hint: Any) -> Any:

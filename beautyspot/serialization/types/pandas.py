@@ -15,7 +15,6 @@ from beautyspot.errors import DeserializationError, SerializationError
 from beautyspot.serialization.types.builtin import to_zone, zone
 from beautyspot.serialization.types.codes import Apart, Code, Decoder, Encoder
 
-
 _SEPARATE = 50  # columns up to which each stays an array of its own; pandas slows down, and warns, at a hundred
 
 
