@@ -306,7 +306,7 @@ def test_code_encoder_and_decoder_are_given_together(project: bs.Project) -> Non
 
 
 def test_an_unregistered_class_is_refused_with_what_to_write() -> None:
-    with pytest.raises(SerializationError, match=r"write project.register_type\(Answer\), which keeps it by its attr"):
+    with pytest.raises(SerializationError, match=r"write project.register_type\(Answer\) to keep it by its attr"):
         MsgpackSerializer().dumps(Answer("x"))
 
 

@@ -417,9 +417,12 @@ def test_data_with_a_false_size_allocates_no_memory() -> None:
     vast = ext(Code.ARRAY, msgpack.packb(["V1000000000", [9], "L", [b""] * 9]))
     dtype = {"names": ["a"], "formats": ["O"], "offsets": [0], "size": 1 << 30, "aligned": False, "record": False}
     padded = ext(Code.ARRAY, msgpack.packb([dtype, [9], "R", []]))
+    empty = ext(Code.ARRAY, msgpack.packb(["V0", [1 << 40], "C", b""]))
+    dtype = {**dtype, "formats": ["V0"], "size": 64}
+    nothing = ext(Code.ARRAY, msgpack.packb([dtype, [1 << 40], "R", []])[:-1] + b"\x91" + empty)
     state = [{}, "L", [1 << 20, 1 << 20], [], b""]
     picture = ext(Code.IMAGE, msgpack.packb(["pixels", ["PIL.Image", "Image"], state, None, None, {}]))
     reason = r"is not kept as a list|is not kept by its fields|an image of 1048576 by 1048576 pixels"
-    for data in (vast, padded, picture):
+    for data in (vast, padded, nothing, picture):
         with pytest.raises(DeserializationError, match=reason):
             serializer.loads(data)

@@ -120,11 +120,13 @@ def _of_items(dtype: Any, items: list[Any]) -> Any:
 
 def _of_fields(dtype: Any, shape: tuple[int, ...], fields: list[Any]) -> Any:
     np = _np()
-    if dtype.names is None or dtype.itemsize > _size_of_fields(dtype) + _PADDED:
+    if not dtype.hasobject or dtype.names is None or dtype.itemsize > _size_of_fields(dtype) + _PADDED:
         raise DeserializationError(f"an array of dtype {dtype} is not kept by its fields")
     for name, field in zip(dtype.names, fields, strict=True):
-        if type(field) is not np.ndarray or field.shape[: len(shape)] != shape:
-            raise DeserializationError(f"the field {name!r} does not have the shape of its array")
+        base = dtype[name].base
+        # An object is there for each item: so the memory is no more than what the data asked for already.
+        if field.dtype.hasobject != base.hasobject or field.shape[: len(shape)] != shape:
+            raise DeserializationError(f"the field {name!r} is not that of its array")
     made = np.zeros(shape, dtype)
     for name, field in zip(dtype.names, fields, strict=True):
         made[name] = field
