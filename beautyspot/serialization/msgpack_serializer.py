@@ -310,9 +310,7 @@ def _how_to_keep(kind: type) -> str:
             f"a {name} cannot be kept; return plain data instead, or say how with "
             f"project.register_type(type_={kind.__name__}, code=..., encoder=..., decoder=...)"
         )
-    return (
-        f"write project.register_type({kind.__name__}) to keep it by its attributes: a {name} cannot be kept yet"
-    )
+    return f"write project.register_type({kind.__name__}) to keep it by its attributes: a {name} cannot be kept yet"
 
 
 def _ext(code: int, data: bytes) -> ExtType:
