@@ -25,7 +25,7 @@ def _estimator(v: Any, apart: Apart) -> Any:
         skops = importlib.import_module("skops.io")
     except ImportError as cause:
         raise SerializationError(
-            "write `pip install beautyspot[sklearn]`: estimators are kept through skops"
+            f"write `pip install beautyspot[sklearn]`: a {full_name(type(v))} is kept through skops"
         ) from cause
     name = full_name(type(v))
     try:
