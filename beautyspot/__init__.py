@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         BatchError,
         BeautyspotError,
         BeautyspotWarning,
+        CapturedWarning,
         ChangedCodeWarning,
         ConfigurationError,
         DeserializationError,
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
         UnreadableWarning,
         WorkerDied,
     )
-    from beautyspot.fanout.map_async import amap
+    from beautyspot.fanout.map_async import aimap, amap
     from beautyspot.fanout.map_sync import Plan, imap, map, plan
     from beautyspot.keys.policies import KeyGen
     from beautyspot.maintenance.retention import Retention
@@ -59,6 +60,7 @@ __all__ = [
     "BatchTask",
     "BeautyspotError",
     "BeautyspotWarning",
+    "CapturedWarning",
     "ChangedCodeWarning",
     "ConfigurationError",
     "ContentType",
@@ -85,6 +87,7 @@ __all__ = [
     "UnkeyableError",
     "UnreadableWarning",
     "WorkerDied",
+    "aimap",
     "amap",
     "imap",
     "map",
@@ -101,6 +104,7 @@ __getattr__, __dir__ = lazy_names(
             "BeautyspotError",
             "BeautyspotWarning",
             "RateLimitWarning",
+            "CapturedWarning",
             "ChangedCodeWarning",
             "ConfigurationError",
             "DeserializationError",
@@ -120,6 +124,7 @@ __getattr__, __dir__ = lazy_names(
         ),
         "fanout": (
             "Plan",
+            "aimap",
             "amap",
             "imap",
             "map",

@@ -29,6 +29,7 @@
     ├── NotKeptWarning            a result could not be stored and was returned all the same
     ├── UnreadableWarning         a cached result could not be used, and the call ran again
     ├── ChangedCodeWarning        the code of a task changed and its version did not
+    ├── CapturedWarning           what a function captured may not identify its calls as meant
     ├── RetentionWarning          a result is larger than max_bytes allows for all results
     └── RateLimitWarning          a budget is not enforced, or not settled, as intended
 
@@ -44,6 +45,7 @@ __all__ = [
     "BatchError",
     "BeautyspotError",
     "BeautyspotWarning",
+    "CapturedWarning",
     "ChangedClassError",
     "ChangedCodeWarning",
     "ConfigurationError",
@@ -104,7 +106,8 @@ class UnkeyableError(BeautyspotError, TypeError):
 
     def __str__(self) -> str:
         place = _shortened(self.path)
-        return f"{place}: {self.reason}" if place else self.reason
+        between = " " if self.reason.startswith("(") else ": "  # the type of the value belongs to its place
+        return f"{place}{between}{self.reason}" if place else self.reason
 
 
 class SerializationError(BeautyspotError, TypeError):
@@ -328,13 +331,17 @@ class RemoteError(BeautyspotError):
 class MapError(ExceptionGroup[Exception]):
     """The failures of a map with ``on_error="continue"``, and its results.
 
+    As a group it has one exception of each type, so that a traceback of a thousand failures can be read; all of them
+    are in `failures`.
+
     Attributes:
-        inputs: ``{position: arguments}`` of the inputs that failed, each with a tuple of its arguments.
+        inputs: ``{position: arguments}`` of the inputs that failed, each a tuple of its arguments, or a dict where they
+            were given by name: ``bs.map(task, error.inputs.values(), unpack=True)`` runs them once more.
         results: ``{position: result}`` of the inputs that succeeded.
         failures: ``{position: exception}`` of the inputs that failed.
     """
 
-    inputs: Mapping[int, tuple[Any, ...]]
+    inputs: Mapping[int, tuple[Any, ...] | dict[str, Any]]
     results: Mapping[int, Any]
     failures: Mapping[int, Exception]
 
@@ -342,11 +349,14 @@ class MapError(ExceptionGroup[Exception]):
         cls,
         message: str,
         exceptions: Sequence[Exception],
-        inputs: Mapping[int, tuple[Any, ...]] | None = None,
+        inputs: Mapping[int, tuple[Any, ...] | dict[str, Any]] | None = None,
         results: Mapping[int, Any] | None = None,
     ) -> MapError:
         """Group *exceptions*, which are in the order of *inputs*."""
-        self = super().__new__(cls, message, exceptions)
+        first: dict[type, Exception] = {}
+        for error in exceptions:
+            first.setdefault(type(error), error)
+        self = super().__new__(cls, message, list(first.values()) if inputs else exceptions)
         self.inputs = dict(inputs or {})
         self.results = dict(results or {})
         self.failures = dict(zip(self.inputs, exceptions, strict=False))
@@ -357,11 +367,17 @@ class MapError(ExceptionGroup[Exception]):
 
     def derive(self, excs: Sequence[Exception], /) -> MapError:  # type: ignore[override]
         """A group of some of the exceptions, as ``split`` and ``except*`` need it."""
-        at = {i: args for i, args in self.inputs.items() if self.failures[i] in excs}
-        return MapError(self.message, [self.failures[i] for i in at] or excs, at, self.results)
+        if not {*map(id, excs)} <= {*map(id, self.failures.values())}:  # parts of groups that calls raised
+            return MapError(self.message, excs, None, self.results)
+        types = {type(error) for error in excs}
+        at = {i: args for i, args in self.inputs.items() if type(self.failures[i]) in types}
+        return MapError(self.message, [self.failures[i] for i in at], at, self.results)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return MapError, (self.message, self.exceptions, self.inputs, self.results)
+        return MapError, (self.message, tuple(self.failures.values()) or self.exceptions, self.inputs, self.results)
+
+    def __str__(self) -> str:
+        return self.message  # a group would add the number of exceptions that it shows
 
 
 class BeautyspotWarning(UserWarning):
@@ -374,6 +390,10 @@ class NotKeptWarning(BeautyspotWarning):
 
 class UnreadableWarning(BeautyspotWarning):
     """A cached result could not be used. The call runs again."""
+
+
+class CapturedWarning(BeautyspotWarning):
+    """What a function captured may not identify its calls as meant. The text names the variable and what to write."""
 
 
 class ChangedCodeWarning(BeautyspotWarning):

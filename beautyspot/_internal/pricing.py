@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol, TypeGuard
 
+from beautyspot._internal.signatures import Arguments
+
 _MARK = "__beautyspot_pricing__"
 
 
 class Pricing(Protocol):
     """What the calls of a function cost."""
 
-    def seconds(self, calls: Iterable[tuple[Any, ...]]) -> float:
+    def seconds(self, calls: Iterable[Arguments]) -> float:
         """Seconds that the budgets make *calls* take, one after the other."""
         ...
 

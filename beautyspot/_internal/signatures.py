@@ -7,11 +7,13 @@ helpers makes a function with the signature of another one, once, when that one 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from beautyspot._internal.names import full_name
 from beautyspot.errors import ConfigurationError
+
+Arguments = tuple[tuple[Any, ...], Mapping[str, Any]]  # of a call: by position, and by name
 
 _OPEN_ENDED = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 

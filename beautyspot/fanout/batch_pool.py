@@ -5,12 +5,13 @@ The pool below sees one call for each list: its arguments are the gathered calls
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
 from beautyspot._internal.context import CallCancelled
-from beautyspot.fanout.calls import AsyncPool, Call, Outcome, Pool
+from beautyspot._internal.signatures import Arguments
+from beautyspot.fanout.calls import AsyncPool, Call, Outcome, Pool, ends_map
 from beautyspot.keys.keyer import KeyedCall
 from beautyspot.results.store import MISSING
 from beautyspot.tasks.batch import AsyncBatchCore, BatchCore
@@ -19,6 +20,9 @@ from beautyspot.tasks.core import ComputedResult
 
 CoreT = TypeVar("CoreT", BatchCore, AsyncBatchCore)
 PoolT = TypeVar("PoolT", bound=Pool)
+
+_NOTHING: Arguments = ((), {})
+_MAX_WAITING = 8  # full lists: as many calls wait for others with which they can share a list
 
 
 class _Lists(Generic[CoreT]):
@@ -45,14 +49,14 @@ class _Lists(Generic[CoreT]):
         if self._failed:
             yield None
             return
-        run = self._core.map_run([(call.args, call.key, call.parts) for call in calls])
+        run = self._core.map_run([call.keyed() for call in calls])
         error: BaseException | None = None
         try:
             yield run
         except CallCancelled:
             return
         except BaseException as caught:
-            self._failed = self._stop or not isinstance(caught, Exception)
+            self._failed = self._stop or ends_map(caught)
             error = caught
         for call, value in zip(calls, run.results, strict=True):
             if value is not MISSING:
@@ -91,17 +95,18 @@ class AsyncListRunner(_Lists[AsyncBatchCore]):
 
 
 class BatchPool(Generic[PoolT]):
-    """Runs calls in lists.
+    """Runs calls in lists. The calls of one list differ in their item only.
 
     Args:
         pool: Runs the lists.
-        size: How many calls make a list.
+        core: The core of the batch task.
     """
 
-    def __init__(self, pool: PoolT, size: int) -> None:
+    def __init__(self, pool: PoolT, core: BatchCore | AsyncBatchCore) -> None:
         self._pool = pool
-        self._size = size
-        self._gathered: list[Call] = []
+        self._core = core
+        self._gathered: dict[Hashable, list[Call]] = {}  # by the arguments beside the item
+        self._waiting = 0
 
     def has_capacity(self) -> bool:
         """Whether another list may start."""
@@ -113,32 +118,47 @@ class BatchPool(Generic[PoolT]):
 
     def submit(self, call: Call) -> None:
         """Put *call* into a list, and submit the list when it is full."""
-        self._gathered.append(call)
-        if len(self._gathered) >= self._size:
-            self._submit_list()
+        group = self._core.others(*call.keyed()[2:])
+        calls = self._gathered.setdefault(group, [])
+        calls.append(call)
+        self._waiting += 1
+        if len(calls) >= self._core.size:
+            self._submit_list(group)
+        elif self._waiting >= _MAX_WAITING * self._core.size:  # many lists of which none fills
+            self._submit_list(next(iter(self._gathered)))
 
-    def _submit_list(self) -> None:
-        calls, self._gathered = self._gathered, []
-        if calls:
-            waits = all(call.waits for call in calls)
-            self._pool.submit(Call(calls[0].number, tuple(calls), b"", [], waits))
+    def _submit_list(self, group: Hashable) -> None:
+        calls = self._gathered.pop(group)
+        self._waiting -= len(calls)
+        waits = all(call.waits for call in calls)
+        self._pool.submit(Call(calls[0].number, _NOTHING, (tuple(calls), {}), b"", [], waits))
+
+    def _submit_all(self) -> None:
+        """Submit lists that are not full, since no more calls come now."""
+        while self._gathered:
+            self._submit_list(next(iter(self._gathered)))
 
     def wait(self) -> list[Outcome]:
-        """The outcomes of the calls of finished lists; a list that is not full starts, since no more calls come."""
-        self._submit_list()
+        """The outcomes of the calls of finished lists."""
+        self._submit_all()
         outcomes: list[Outcome] = []
         for each in self._pool.wait():
-            outcomes += [Outcome(call, error=each.error) for call in each.call.args] if each.error else each.value
+            calls = each.call.own[0]
+            outcomes += [Outcome(call, error=each.error) for call in calls] if each.error else each.value
         return outcomes
 
     def stop(self) -> None:
         """Cancel calls that have not started."""
-        self._gathered.clear()
+        self._discard()
         self._pool.stop()
+
+    def _discard(self) -> None:
+        self._gathered.clear()
+        self._waiting = 0
 
     def close(self, now: bool = False) -> None:
         """End the pool below."""
-        self._gathered.clear()
+        self._discard()
         self._pool.close(now)
 
 
@@ -147,7 +167,7 @@ class AsyncBatchPool(BatchPool[AsyncPool]):
 
     async def ready(self) -> None:
         """Wait until a list has finished."""
-        self._submit_list()
+        self._submit_all()
         await self._pool.ready()
 
     async def cancel(self) -> None:

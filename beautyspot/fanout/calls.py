@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from beautyspot._internal.signatures import Arguments
 from beautyspot.keys.keyer import KeyedCall
 from beautyspot.results.store import MISSING
 from beautyspot.tasks.batch import AsyncBatchTask, BatchTask
@@ -21,21 +23,30 @@ class Call:
 
     Attributes:
         number: The position of its input.
-        args: Its arguments, by position.
+        common: The arguments that it shares with all calls of the map.
+        own: Its other arguments.
         key: Its key.
         parts: The encodings that its key was made of.
         waits: Whether to wait if another caller has locked the key; calls that need not wait come first.
     """
 
     number: int
-    args: tuple[Any, ...]
+    common: Arguments
+    own: Arguments
     key: bytes
     parts: list[bytes]
     waits: bool = False
 
     def keyed(self) -> KeyedCall:
         """The call as cores take it."""
-        return KeyedCall(self.key, self.parts, self.args, {})
+        return KeyedCall(self.key, self.parts, *joined(self.common, self.own))
+
+
+def joined(common: Arguments, own: Arguments) -> Arguments:
+    """The arguments of a whole call."""
+    before, fixed = common
+    args, kwargs = own
+    return (*before, *args), {**fixed, **kwargs} if kwargs else fixed
 
 
 @dataclass(slots=True)
@@ -55,6 +66,14 @@ class Outcome:
     error: BaseException | None = None
     again: bool = False
     key_busy: bool = False
+
+
+def ends_map(error: BaseException) -> bool:
+    """Whether *error* ends a map whatever ``on_error`` says: Ctrl-C or an exit, but not one call that was cancelled."""
+    if isinstance(error, Exception):
+        return False
+    exceptions = sys.modules.get("asyncio.exceptions")
+    return exceptions is None or not isinstance(error, exceptions.CancelledError)
 
 
 class Runner(Protocol):

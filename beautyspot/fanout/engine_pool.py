@@ -8,10 +8,21 @@ from dataclasses import replace
 from typing import Any, cast
 
 from beautyspot._internal import text
+from beautyspot._internal.warn import log
 from beautyspot.errors import ConfigurationError, EngineLost, WorkerDied
 from beautyspot.fanout.calls import Call, Outcome
 from beautyspot.fanout.engines import Engine
-from beautyspot.fanout.wire import CallReply, ImportFailure, pack_chunk, pack_task, unpack_error, unpack_replies
+from beautyspot.fanout.inputs import Inputs
+from beautyspot.fanout.wire import (
+    CallReply,
+    ChunkCall,
+    ImportFailure,
+    MissingPayload,
+    pack_chunk,
+    pack_task,
+    unpack_error,
+    unpack_replies,
+)
 from beautyspot.protocols.index import Entry
 from beautyspot.results.codec import EncodedResult
 from beautyspot.results.store import MISSING
@@ -31,18 +42,21 @@ class EnginePool:
 
     Args:
         task: The task.
+        inputs: The inputs of the map.
         engine: The engine.
         workers: How many chunks run at a time; ``None``: as many as the engine has workers.
         stop: Whether a chunk ends at its first failure.
     """
 
-    def __init__(self, task: Task[..., Any], engine: Engine, workers: int | None, stop: bool) -> None:
+    def __init__(self, task: Task[..., Any], inputs: Inputs, engine: Engine, workers: int | None, stop: bool) -> None:
         self._task = task
+        self._inputs = inputs
         self._core = task.core
         self._engine = engine
         self._workers = workers
         self._stop = stop
-        self._payload = pack_task(task)
+        self._is_inline = False  # whether the payload is sent whole with each chunk
+        self._payload = pack_task(task, inputs.common)
         self._by_value: int | None = None  # number of the first chunk with the code of the task's module
         self._gathered: list[Call] = []
         self._full: deque[tuple[list[Call], bytes]] = deque()  # chunks that wait for a worker
@@ -80,7 +94,11 @@ class EnginePool:
 
     def _packed(self, calls: list[Call]) -> bytes:
         with self._by_value_if_needed():
-            return pack_chunk([(call.key, call.args, call.waits) for call in calls], self._stop)
+            keyer = self._core.keyer
+            return pack_chunk(
+                [ChunkCall(call.key, keyer.fingerprints(call.parts), call.own, call.waits) for call in calls],
+                self._stop,
+            )
 
     def _by_value_if_needed(self) -> AbstractContextManager[None]:
         return nullcontext() if self._by_value is None else by_value(self._task.__module__)
@@ -96,7 +114,7 @@ class EnginePool:
         number, self._next = self._next, self._next + 1
         self._chunks[number] = calls
         try:
-            self._engine.submit(number, self._payload, chunk)
+            self._engine.submit(number, self._payload.message, chunk)
         except BaseException:
             del self._chunks[number]
             raise
@@ -119,6 +137,9 @@ class EnginePool:
                 if isinstance(chunk_replies, ImportFailure):
                     self._send_code(chunk_replies.reason, number)
                     chunk_replies = []
+                elif isinstance(chunk_replies, MissingPayload):
+                    self._send_whole(chunk_replies.reason)
+                    chunk_replies = []
                 replies.append((calls, chunk_replies))
                 self._on_replies(calls, chunk_replies)
             elif number == self._suspect_chunk:
@@ -137,16 +158,13 @@ class EnginePool:
         return outcomes
 
     def _lost(self, call: Call, reason: EngineLost) -> Outcome:
-        name, input_ = self._core.name, text.of_call(*self._named_arguments(call))
+        keyer, whole, name = self._core.keyer, call.keyed(), self._core.name
+        input_ = text.of_call(keyer.names, keyer.values(whole.args, whole.kwargs))
         died = WorkerDied(name, input_, str(reason))
         events = self._core.project.events  # the events of the worker were lost with it
         events.emit("miss", name, call.key, input=input_)
         events.emit("error", name, call.key, input=input_, error=died)
         return Outcome(call, error=died)
-
-    def _named_arguments(self, call: Call) -> tuple[Any, Any]:
-        keyer = self._core.keyer
-        return keyer.names, keyer.values(call.args, {})
 
     def _on_replies(self, calls: list[Call], replies: list[CallReply]) -> None:
         """Adapt the estimated duration of a call; calls that were not started are queued again."""
@@ -157,12 +175,24 @@ class EnginePool:
         if left and not self._stopped:
             self._full.appendleft((left, self._packed(left)))
 
+    def _send_whole(self, reason: str) -> None:
+        """Send the payload with each chunk from now on, since a worker cannot open it."""
+        log("INFO", "a worker cannot open the shared payload (%s): it is sent with each chunk", reason)
+        if not self._is_inline:
+            self._is_inline = True
+            self._pack_payload()
+
+    def _pack_payload(self) -> None:
+        before = self._payload
+        with self._by_value_if_needed():
+            self._payload = pack_task(self._task, self._inputs.common, self._is_inline)
+        before.close()
+
     def _send_code(self, reason: str, number: int) -> None:
         """Send the code of the task's module from now on, since a worker could not import it."""
         if self._by_value is None:
             self._by_value = self._next
-            with self._by_value_if_needed():
-                self._payload = pack_task(self._task)
+            self._pack_payload()
             self._full = deque((calls, self._packed(calls)) for calls, _ in self._full)
         elif number >= self._by_value:
             raise ConfigurationError(
@@ -193,6 +223,7 @@ class EnginePool:
     def close(self, now: bool = False) -> None:
         """Close the engine, if it was made for this map."""
         self._engine.close(now)
+        self._payload.close()
 
 
 def _value_of(core: TaskCore, call: Call, reply: CallReply) -> Any:

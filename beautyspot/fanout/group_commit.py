@@ -74,15 +74,17 @@ class CommitGroup:
         began = monotonic()
         committed, ran = began, 0
         try:
-            while not self.failed and not self._stopped() and (call := self._next()) is not None:
-                before = monotonic()
-                self._run(call)
-                now, ran = monotonic(), ran + 1
-                if now - committed > _AGE:
-                    self.commit()
-                    committed = monotonic()
-                if now - before > _AGE:  # calls are not quick any more: other threads may take the rest
-                    break
+            # What the function holds is looked at once for the group.
+            with self._core.keyer.run(*calls[0].keyed()[2:]):
+                while not self.failed and not self._stopped() and (call := self._next()) is not None:
+                    before = monotonic()
+                    self._run(call)
+                    now, ran = monotonic(), ran + 1
+                    if now - committed > _AGE:
+                        self.commit()
+                        committed = monotonic()
+                    if now - before > _AGE:  # calls are not quick any more: other threads may take the rest
+                        break
         finally:
             current_group.reset(token)
             self.commit()
@@ -117,10 +119,11 @@ class CommitGroup:
     def _run(self, call: Call) -> None:
         cache, locks = self._core.cache, self._core.locks
         locks.mark_held(call.key)
-        summary = cache.describe(call.keyed())
+        whole = call.keyed()
+        summary = cache.describe(whole)
         started = cache.on_miss(summary)
         try:
-            value = self._core.function(*call.args)
+            value = self._core.function(*whole.args, **whole.kwargs)
             seconds = perf_counter() - started
             encoded = cache.encode(value)
         except CallCancelled:

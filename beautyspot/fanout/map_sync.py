@@ -6,24 +6,26 @@ how many calls run at a time, the window of the scheduler how many wait.
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, Unpack, overload
 
-from beautyspot._internal.text import of_value
+from beautyspot._internal.signatures import Arguments
 from beautyspot.errors import ConfigurationError
 from beautyspot.fanout.batch_pool import BatchPool, ListRunner
-from beautyspot.fanout.calls import MappedTask, Pool
+from beautyspot.fanout.calls import MappedTask, Pool, joined
 from beautyspot.fanout.engine_pool import EnginePool
 from beautyspot.fanout.engines import ENGINES, ENGINES_OF, Engine, Threads
-from beautyspot.fanout.scheduler import AHEAD, InputOutcome, Instruction, MapScheduler, OnError, ReadBlob, unbound
+from beautyspot.fanout.inputs import Inputs, name_of, unbound
+from beautyspot.fanout.scheduler import AHEAD, InputOutcome, Instruction, MapScheduler, ReadBlob
 from beautyspot.fanout.thread_pool import ThreadPool
 from beautyspot.protocols.index import FailureLog, Statistics
 from beautyspot.results.store import MISSING
-from beautyspot.tasks.batch import AsyncBatchTask, BatchTask, calls_of, check_mapped
-from beautyspot.tasks.bound import Bound, BoundAsyncTask, BoundTask
+from beautyspot.tasks.batch import AsyncBatchTask, BatchTask, calls_of
+from beautyspot.tasks.bound import Bound, BoundTask
+from beautyspot.tasks.options import CommonMapOptions, OnError
 from beautyspot.tasks.task import AsyncTask, Task
 
 __all__ = ["Plan", "imap", "map", "plan"]
@@ -39,14 +41,14 @@ class Plan:
         total: Number of inputs.
         kept: Inputs whose results are cached. Those in the index are checked to be usable; blobs are not opened.
         to_run: Calls that would run; inputs with one key count once.
-        failed: Arguments of the calls that failed last time.
+        failed: The inputs that failed last time: tuples of arguments, or dicts where they were given by name.
         seconds: Estimated duration by past runs and rate limits; ``None`` if neither is known.
     """
 
     total: int
     kept: int
     to_run: int
-    failed: tuple[tuple[Any, ...], ...]
+    failed: tuple[tuple[Any, ...] | dict[str, Any], ...]
     seconds: float | None
 
     def __str__(self) -> str:
@@ -55,6 +57,24 @@ class Plan:
         return f"{self.total} inputs: {self.kept} kept, {self.to_run} to run{again}{took}"
 
 
+@overload
+def map(
+    task: Task[..., T] | BoundTask[..., T] | BatchTask[Any, ..., T],
+    *iterables: Iterable[Any],
+    on_error: Literal["return"],
+    workers: int | None = None,
+    engine: Any = "threads",
+    **options: Unpack[CommonMapOptions],
+) -> list[T | Exception]: ...
+@overload
+def map(
+    task: Task[..., T] | BoundTask[..., T] | BatchTask[Any, ..., T],
+    *iterables: Iterable[Any],
+    on_error: Literal["raise", "continue"] = "raise",
+    workers: int | None = None,
+    engine: Any = "threads",
+    **options: Unpack[CommonMapOptions],
+) -> list[T]: ...
 def map(
     task: Task[..., T] | BoundTask[..., T] | BatchTask[Any, ..., T],
     *iterables: Iterable[Any],
@@ -62,35 +82,61 @@ def map(
     engine: Any = "threads",
     progress: bool | None = None,
     on_error: OnError = "raise",
-) -> list[T]:
+    fixed: Mapping[str, Any] | None = None,
+    unpack: bool = False,
+) -> list[Any]:
     """The task's results for all inputs, in their order.
 
     Args:
         task: The task to call.
-        iterables: The inputs; several are zipped, as by the built-in ``map``.
+        iterables: The inputs: each fills one parameter that is not fixed, in the order of the signature; several are
+            taken in step.
         workers: How many calls run at a time; 8 threads, or as many as the engine has workers.
         engine: ``"threads"``, ``"processes"``, the name of an installed engine, an executor, or an `Engine`.
-        progress: A bar: always, never, or (``None``) on a terminal.
+        progress: A bar: always, never, or (``None``) on a terminal; elsewhere a line every 30 seconds.
         on_error: ``"raise"``: no call starts after the first failure, running ones are stored, then that exception is
             raised; ``"continue"``: all other calls run, then one `MapError` is raised; ``"return"``: exceptions stand
             in the places of their results.
+        fixed: Arguments by name that are the same in all calls.
+        unpack: Whether the items of the only iterable are the calls: mappings by name, tuples by position.
 
     Raises:
-        TypeError: If *task* is a plain function.
+        TypeError: If *task* is a plain function or async, or the inputs do not fit it; nothing ran.
+        ValueError: If one of several iterables ends before the others; nothing ran.
         MapError: With ``on_error="continue"``, if anything failed.
         Exception: With ``on_error="raise"``, what the first failing call raised.
     """
-    inputs = list(in_step(iterables))
-    scheduler = MapScheduler(
-        _sync(task, iterables), inputs, len(inputs), _pool_maker(engine, workers), progress, on_error
-    )
-    results: list[Any] = [MISSING] * len(inputs)
-    for number, value, error in _outcomes(scheduler, block=len(inputs)):
+    check_workers(workers)
+    inputs = _sync_inputs(task, iterables, fixed, unpack, "await bs.amap({name}, ...)")
+    count = inputs.read_all()
+    scheduler = MapScheduler(inputs, lambda stop: make_pool(inputs, engine, workers, stop), progress, on_error)
+    results: list[Any] = [MISSING] * count
+    for number, value, error in _outcomes(scheduler, block=count):
         results[number] = value if error is None else error
     scheduler.finish(results)
     return results
 
 
+@overload
+def imap(
+    task: Task[..., T] | BoundTask[..., T] | BatchTask[Any, ..., T],
+    *iterables: Iterable[Any],
+    on_error: Literal["return"],
+    workers: int | None = None,
+    engine: Any = "threads",
+    ordered: bool = True,
+    **options: Unpack[CommonMapOptions],
+) -> Generator[T | Exception, None, None]: ...
+@overload
+def imap(
+    task: Task[..., T] | BoundTask[..., T] | BatchTask[Any, ..., T],
+    *iterables: Iterable[Any],
+    on_error: Literal["raise", "continue"] = "raise",
+    workers: int | None = None,
+    engine: Any = "threads",
+    ordered: bool = True,
+    **options: Unpack[CommonMapOptions],
+) -> Generator[T, None, None]: ...
 def imap(
     task: Task[..., T] | BoundTask[..., T] | BatchTask[Any, ..., T],
     *iterables: Iterable[Any],
@@ -99,50 +145,59 @@ def imap(
     progress: bool | None = None,
     on_error: OnError = "raise",
     ordered: bool = True,
-) -> Iterator[T]:
+    fixed: Mapping[str, Any] | None = None,
+    unpack: bool = False,
+) -> Generator[Any, None, None]:
     """The task's results one by one, with bounded memory; inputs may be endless.
 
     Args:
         task: The task to call.
-        iterables: The inputs; several are zipped.
+        iterables: As for `map`.
         workers: How many calls run at a time.
         engine: As for `map`.
         progress: As for `map`.
         on_error: As for `map`; with ``"continue"`` failed inputs are left out and the `MapError`, which
             then has no results, is raised at the end.
         ordered: In the order of the inputs, or as they come.
+        fixed: As for `map`.
+        unpack: As for `map`.
 
     Yields:
         Results.
 
     Raises:
-        As `map` does.
+        As `map` does; what is wrong with an input that was not read yet is raised when it is, and that one of several
+        iterables ends before the others after the results so far.
     """
-    total = operator.length_hint(iterables[0], -1) if len(iterables) == 1 else -1
-    known = total if total >= 0 else None
-    scheduler = MapScheduler(
-        _sync(task, iterables), in_step(iterables), known, _pool_maker(engine, workers), progress, on_error
+    check_workers(workers)
+    inputs = _sync_inputs(task, iterables, fixed, unpack, "async for result in bs.aimap({name}, ...)")
+    return _results(
+        MapScheduler(inputs, lambda stop: make_pool(inputs, engine, workers, stop), progress, on_error, ordered)
     )
-    return _in_order(scheduler) if ordered else _unordered(scheduler)
 
 
-def plan(task: MappedTask | Bound[..., Any], *iterables: Iterable[Any], workers: int = 8) -> Plan:
+def plan(
+    task: MappedTask | Bound[..., Any],
+    *iterables: Iterable[Any],
+    workers: int = 8,
+    fixed: Mapping[str, Any] | None = None,
+    unpack: bool = False,
+) -> Plan:
     """What ``map(task, *iterables)`` would do; nothing runs.
 
     Args:
         task: The task.
         iterables: The inputs, of known length.
         workers: How many calls would run at a time, for the estimate of the duration.
+        fixed: As for `map`.
+        unpack: As for `map`.
     """
-    bare, prefix = unbound(task)
-    core = bare.core
-    check_mapped(task, iterables)
-    calls: dict[bytes, list[tuple[Any, ...]]] = {}
-    total = kept = 0
-    for inputs in in_step(iterables):
-        args = (*prefix, *inputs)
-        total += 1
-        calls.setdefault(core.keyer(args, {})[0], []).append(args)
+    inputs = Inputs(task, iterables, fixed, unpack)
+    total = inputs.read_all()
+    core = inputs.core
+    calls: dict[bytes, list[Arguments]] = {}
+    for own, (key, _) in zip(inputs, inputs.keyed(list(inputs), 0), strict=True):
+        calls.setdefault(key, []).append(own)
     found = core.cache.results.find_many(list(calls))
     entries = {key: entry for key, entry in found.items() if core.cache.makes_a_value(entry)}
     kept = sum(len(calls[key]) for key in entries)
@@ -150,15 +205,15 @@ def plan(task: MappedTask | Bound[..., Any], *iterables: Iterable[Any], workers:
     db = core.project.db
     failures = db.failed(missing) if isinstance(db, FailureLog) else {}
     mean = db.mean_seconds(core.name) if isinstance(db, Statistics) else None
-    to_run = [calls[key][0] for key in missing]
+    to_run = [joined(inputs.common, calls[key][0]) for key in missing]
     times = [layer.__beautyspot_pricing__.seconds(calls_of(core, to_run)) for layer in core.limiters]
     if mean is not None:
         times.append(mean * len(missing) / max(1, min(workers, len(missing))))
-    failed = tuple(calls[key][0][len(prefix) :] for key in missing if key in failures)
+    failed = tuple(inputs.row(calls[key][0]) for key in missing if key in failures)
     return Plan(total, kept, len(missing), failed, max(times, default=None))
 
 
-def _outcomes(scheduler: MapScheduler[Pool], block: int | None = None) -> Iterator[InputOutcome]:
+def _outcomes(scheduler: MapScheduler[Pool], block: int | None = None) -> Generator[InputOutcome, None, None]:
     """The outcomes of inputs as they come: carries out the scheduler's instructions by blocking.
 
     Args:
@@ -193,31 +248,26 @@ def _outcomes(scheduler: MapScheduler[Pool], block: int | None = None) -> Iterat
             readers.shutdown(cancel_futures=True)
 
 
-def _unordered(scheduler: MapScheduler[Pool]) -> Iterator[Any]:
-    for _, value, error in _outcomes(scheduler):
-        shown = scheduler.to_yield(value, error)
-        if shown is not MISSING:
-            yield shown
+def _results(scheduler: MapScheduler[Pool]) -> Generator[Any, None, None]:
+    with closing(_outcomes(scheduler)) as outcomes:
+        for outcome in outcomes:
+            yield from scheduler.results_of(outcome)
     scheduler.finish([])
 
 
-def _in_order(scheduler: MapScheduler[Pool]) -> Iterator[Any]:
-    waiting: dict[int, Any] = {}
-    scheduler.consumed = 0
-    for number, value, error in _outcomes(scheduler):
-        waiting[number] = scheduler.to_yield(value, error)
-        while scheduler.consumed in waiting:
-            shown = waiting.pop(scheduler.consumed)
-            scheduler.consumed += 1
-            if shown is not MISSING:
-                yield shown
-    scheduler.finish([])
+def _sync_inputs(
+    task: object, iterables: Sequence[Iterable[Any]], fixed: Mapping[str, Any] | None, unpack: bool, cure: str
+) -> Inputs:
+    """The inputs of a map of a task that is not async.
 
-
-def _pool_maker(engine: Any, workers: int | None) -> Callable[[MappedTask, bool], Pool]:
-    """A function that makes the pool of a map; the options are checked at once, before anything starts."""
-    check_workers(workers)
-    return lambda task, stop: make_pool(task, engine, workers, stop)
+    Raises:
+        TypeError: If it is; *cure* is what to write, with a place for the task's name.
+    """
+    mapped, _ = unbound(task)
+    if isinstance(mapped, AsyncTask | AsyncBatchTask):
+        name = name_of(mapped.core)
+        raise TypeError(f"{name} is async: write `{cure.format(name=name)}`")
+    return Inputs(task, iterables, fixed, unpack)
 
 
 def check_workers(workers: int | None) -> None:
@@ -226,42 +276,11 @@ def check_workers(workers: int | None) -> None:
         raise ConfigurationError(f"workers is a whole number of at least 1, not {workers!r}")
 
 
-def in_step(iterables: tuple[Iterable[Any], ...]) -> Iterator[tuple[Any, ...]]:
-    """The arguments of each call of a map.
-
-    Raises:
-        TypeError: If there are no iterables, or one of them is not iterable.
-    """
-    if not iterables:
-        raise TypeError("a map needs at least one iterable of inputs")
-    for given in iterables:
-        if not hasattr(given, "__iter__") and not hasattr(given, "__getitem__"):
-            shown = of_value(given)
-            raise TypeError(
-                f"a map takes iterables of inputs, and {shown} is not iterable: write [{shown}], or itertools.repeat"
-                f"({shown}) beside another iterable, for an argument that is the same in all calls"
-            )
-    return zip(*iterables, strict=False)
-
-
-def _sync(task: MappedTask | Bound[..., Any], iterables: tuple[Iterable[Any], ...]) -> MappedTask | Bound[..., Any]:
-    """*task*, checked not to be async."""
-    check_mapped(task, iterables)
-    if isinstance(getattr(task, "task", task), AsyncTask | BoundAsyncTask | AsyncBatchTask):
-        raise _is_async(task)
-    return task
-
-
-def _is_async(task: object) -> TypeError:
-    name = getattr(task, "__name__", "the task")
-    return TypeError(f"{name} is async: write `await bs.amap({name}, ...)`")
-
-
-def make_pool(task: MappedTask, engine: Any, workers: int | None, stop: bool) -> Pool:
+def make_pool(inputs: Inputs, engine: Any, workers: int | None, stop: bool) -> Pool:
     """The pool for *engine*: a name, an address, an object of an engine's library, or an engine.
 
     Args:
-        task: The task.
+        inputs: The inputs of the map.
         engine: As for `map`.
         workers: As for `map`.
         stop: Whether no call starts after the first failure.
@@ -269,14 +288,14 @@ def make_pool(task: MappedTask, engine: Any, workers: int | None, stop: bool) ->
     Raises:
         ConfigurationError: If there is no engine of that name, or the object is none of these.
     """
+    task = inputs.task
     if isinstance(task, BatchTask):
         if engine != "threads":
             raise ConfigurationError(
                 f"a map of a batch task runs in threads of this process, and not on {engine!r}: leave engine= out"
             )
-        return BatchPool(ThreadPool(ListRunner(task.core, stop), workers or 8, stop=False), task.options.size)
-    if not isinstance(task, Task):
-        raise _is_async(task)
+        return BatchPool(ThreadPool(ListRunner(task.core, stop), workers or 8, stop=False), task.core)
+    assert isinstance(task, Task)  # noqa: S101 - others were refused
     if engine == "threads":
         return ThreadPool(task.core, workers or 8, stop)
     if isinstance(engine, ThreadPoolExecutor):
@@ -284,7 +303,7 @@ def make_pool(task: MappedTask, engine: Any, workers: int | None, stop: bool) ->
     made = _engine_of(engine, workers)
     if isinstance(made, Threads):
         return ThreadPool(task.core, made.width, stop)
-    return EnginePool(task, made, workers, stop)
+    return EnginePool(task, inputs, made, workers, stop)
 
 
 def _engine_of(engine: Any, workers: int | None) -> Engine | Threads:

@@ -7,25 +7,25 @@ awaiting.
 from __future__ import annotations
 
 import enum
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, TypeVar
 
-from beautyspot._internal import text
+from beautyspot._internal.signatures import Arguments
 from beautyspot.errors import ConfigurationError, MapError
-from beautyspot.fanout.calls import Call, MappedTask, Outcome, Pool
+from beautyspot.fanout.calls import Call, Outcome, Pool, ends_map
+from beautyspot.fanout.inputs import Inputs
 from beautyspot.fanout.progress import Progress
 from beautyspot.protocols.index import Entry
 from beautyspot.protocols.storage import MapsBlobs
 from beautyspot.results.store import MISSING
-from beautyspot.tasks.batch import AsyncBatchTask, BatchTask, BoundBatchTask, size_of
-from beautyspot.tasks.bound import Bound, BoundAsyncTask, BoundTask
+from beautyspot.tasks.batch import size_of
 from beautyspot.tasks.core import BaseCore
-from beautyspot.tasks.task import AsyncTask, Task
+from beautyspot.tasks.options import OnError
 
-OnError = Literal["raise", "continue", "return"]
 InputOutcome = tuple[int, Any, BaseException | None]  # the position of an input, and its result or exception
 PoolT = TypeVar("PoolT", bound=Pool)
 
@@ -54,41 +54,38 @@ class MapScheduler(Generic[PoolT]):
     """One map while it runs.
 
     Args:
-        task: The task, or a bound method that is one.
-        inputs: The arguments of each call.
-        total: The number of inputs, if that is known.
-        make_pool: Makes a pool for the task; its second argument: whether no call starts after the first failure.
+        inputs: The calls to make.
+        make_pool: Makes a pool for them; its argument: whether no call starts after the first failure.
         progress: Whether to draw a bar; ``None``: on a terminal.
         on_error: ``"raise"``, ``"continue"`` or ``"return"``.
+        ordered: Whether `results_of` gives the results in the order of the inputs.
 
     Attributes:
-        task: The task.
-        core: Its core.
+        core: The core of the task.
         pool: Where calls run; made for the first miss.
         reads_ahead: Whether several blobs are read at a time: from a server, not from files, where it would only take
             more memory.
-        consumed: How many results the user has taken, if they are given in order.
+        consumed: How many results the user has taken, if they are given in order as they come.
         failures: The exceptions by position of the input, in the order in which the calls failed.
     """
 
     def __init__(
         self,
-        task: MappedTask | Bound[..., Any],
-        inputs: Iterable[tuple[Any, ...]],
-        total: int | None,
-        make_pool: Callable[[MappedTask, bool], PoolT],
+        inputs: Inputs,
+        make_pool: Callable[[bool], PoolT],
         progress: bool | None,
         on_error: OnError,
+        ordered: bool = False,
     ) -> None:
         if on_error not in ("raise", "continue", "return"):
             raise ConfigurationError(f'on_error is "raise", "continue" or "return", not {on_error!r}')
-        self.task, self._prefix = unbound(task)
-        self.core: BaseCore = self.task.core
-        self._inputs = iter(inputs)
+        self.core: BaseCore = inputs.core
+        self._inputs = inputs
+        self._calls = iter(inputs)
         self._make_pool = make_pool
         self._on_error = on_error
         self._stops = on_error == "raise"
-        self._progress_options = (total, progress)
+        self._progress_options = (inputs.total, progress)
         self._exhausted = False
         self._batch_size = size_of(self.core)
         self._block = self._batch_size
@@ -97,12 +94,13 @@ class MapScheduler(Generic[PoolT]):
         self._ready: deque[InputOutcome | ReadBlob] = deque()
         self._busy: dict[int, Call] = {}  # calls whose keys were locked elsewhere when their turn came, by number
         # Later inputs with the key of a call in flight.
-        self._duplicates: dict[bytes, list[tuple[int, tuple[Any, ...]]]] = {}
-        self._failed_inputs: dict[int, tuple[Any, ...]] = {}
+        self._duplicates: dict[bytes, list[tuple[int, Arguments]]] = {}
+        self._failed_inputs: dict[int, Arguments] = {}
         self.reads_ahead = not isinstance(self.core.project.storage, MapsBlobs)
         self._reading: dict[int, Any] = {}
         self.pool: PoolT | None = None
-        self.consumed: int | None = None
+        self.consumed: int | None = 0 if ordered else None
+        self._out_of_order: dict[int, Any] = {}  # results that wait for earlier ones
         self.failures: dict[int, BaseException] = {}
 
     def read_ahead(self, instruction: ReadBlob, submit: Callable[..., Any]) -> Any:
@@ -128,7 +126,7 @@ class MapScheduler(Generic[PoolT]):
                 if self._ready and block is None:
                     break  # hand these out before asking inputs, which may be slow, for more
             while self._todo and (self.pool is None or self.pool.has_capacity()):
-                self.pool = self.pool or self._make_pool(self.task, self._stops)
+                self.pool = self.pool or self._make_pool(self._stops)
                 self._submit(self.pool, self._todo.popleft())
             while self._ready:
                 yield self._ready.popleft()
@@ -180,21 +178,20 @@ class MapScheduler(Generic[PoolT]):
                 of slow inputs comes soon.
         """
         wanted = block or self._block
-        inputs = islice(self._inputs, wanted)
-        all_args = [(*self._prefix, *args) for args in inputs] if self._prefix else list(inputs)
-        self._exhausted = len(all_args) < wanted or block is not None
-        keyer, read = self.core.keyer, self.core.cache.read
-        keyed = [keyer(args, {}) for args in all_args]
+        calls = list(islice(self._calls, wanted))
+        self._exhausted = len(calls) < wanted or block is not None
+        common, read = self._inputs.common, self.core.cache.read
+        keyed = self._inputs.keyed(calls, self._inputs_read)
         entries = self.core.cache.results.find_many([key for key, _ in keyed])
         hits, ready = 0, self._ready
-        for number, (args, (key, parts)) in enumerate(zip(all_args, keyed, strict=True), self._inputs_read):
+        for number, (own, (key, parts)) in enumerate(zip(calls, keyed, strict=True), self._inputs_read):
             entry = entries.get(key)
             value = MISSING if entry is None or entry.value is None else read(entry, key)
             if value is not MISSING:
                 ready.append((number, value, None))
                 hits += 1
                 continue
-            call = Call(number, args, key, parts)
+            call = Call(number, common, own, key, parts)
             if entry is not None and entry.value is None:
                 ready.append(ReadBlob(call, entry))  # not read yet: many blobs would not fit into memory
                 hits += 1
@@ -228,7 +225,7 @@ class MapScheduler(Generic[PoolT]):
 
     def _enlist(self, call: Call) -> None:
         if call.key in self._duplicates:
-            self._duplicates[call.key].append((call.number, call.args))
+            self._duplicates[call.key].append((call.number, call.own))
         else:
             self._duplicates[call.key] = []
             self._todo.append(call)
@@ -240,11 +237,14 @@ class MapScheduler(Generic[PoolT]):
             if outcome.key_busy:
                 self._busy[call.number] = call
                 continue
-            for number, args in [(call.number, call.args), *self._duplicates.pop(call.key)]:
+            if error is not None and not isinstance(error, Exception) and not ends_map(error):
+                # Where it ran, it was not told from a map that is cancelled.
+                self.core.cache.on_failure(self.core.cache.describe(call.keyed()), _as_exception(error), 0.0)
+            for number, own in [(call.number, call.own), *self._duplicates.pop(call.key)]:
                 self.progress.on_finished(error is not None)
                 value = outcome.value
                 if error is not None:
-                    self._fail(number, args[len(self._prefix) :], error)
+                    self._fail(number, own, error)
                 elif number != call.number:
                     value = self._fresh(call, value)
                 self._ready.append((number, value, error))
@@ -254,9 +254,9 @@ class MapScheduler(Generic[PoolT]):
         again = MISSING if entry is None else self.core.cache.read(entry, call.key)
         return value if again is MISSING else again
 
-    def _fail(self, number: int, args: tuple[Any, ...], error: BaseException) -> None:
-        self.failures[number], self._failed_inputs[number] = error, args
-        if self._stops or not isinstance(error, Exception):
+    def _fail(self, number: int, own: Arguments, error: BaseException) -> None:
+        self.failures[number], self._failed_inputs[number] = error, own
+        if self._stops or ends_map(error):
             self._stops = self._exhausted = True
             self._todo.clear()
             self._busy.clear()
@@ -271,42 +271,59 @@ class MapScheduler(Generic[PoolT]):
                 self.pool.wait()
 
     def finish(self, results: list[Any]) -> None:
-        """Raise the failures as ``on_error`` says, at the end of the map."""
-        if not self.failures or (self._on_error == "return" and not self._stops):
-            return
-        if self._stops:
+        """Raise the failures as ``on_error`` says, at the end of the map.
+
+        Args:
+            results: The results by position; empty if they were handed out before.
+        """
+        if self._stops and self.failures:
             number, first = next(iter(self.failures.items()))
-            first.add_note(f"raised by the call {self._named(number)} of a map")
+            first.add_note(f"raised by the call {self._inputs.text(self._failed_inputs[number])} of a map")
             raise first
+        if self.failures and self._on_error != "return":
+            raise self._error(results)
+        if self._inputs.mismatch is not None:
+            raise self._inputs.mismatch
+
+    def _error(self, results: list[Any]) -> MapError:
         in_order = sorted(self.failures)
-        errors = [error for i in in_order if isinstance(error := self.failures[i], Exception)]
-        inputs = {i: self._failed_inputs[i] for i in in_order}
+        errors = [_as_exception(self.failures[i]) for i in in_order]
+        inputs = {i: self._inputs.row(self._failed_inputs[i]) for i in in_order}
         good = {i: value for i, value in enumerate(results) if i not in self.failures}
-        name = self.core.name
-        first_failed = self._named(in_order[0])
-        message = f"{len(errors)} of {self._inputs_read} calls of {name} failed, the first {first_failed}"
-        raise MapError(message, errors, inputs, good)
+        kinds = Counter(type(error).__qualname__ for error in errors).most_common()
+        message = (
+            f"{len(errors):,} of {self._inputs_read:,} calls of {self.core.name} failed, the first "
+            f"{self._inputs.text(self._failed_inputs[in_order[0]])}: "
+            f"{', '.join(f'{count:,} × {kind}' for kind, count in kinds)}. Print error.failures[{in_order[0]}], "
+            "error.inputs and error.results to see them; the same map again runs only what failed"
+        )
+        error = MapError(message, errors, inputs, good)
+        if self._inputs.mismatch is not None:
+            error.add_note(str(self._inputs.mismatch))
+        return error
 
-    def _named(self, number: int) -> str:
-        keyer, args = self.core.keyer, (*self._prefix, *self._failed_inputs[number])
-        return f"{self.core.short_name}({text.of_call(keyer.names, keyer.values(args, {}))})"
+    def results_of(self, outcome: InputOutcome) -> Iterator[Any]:
+        """What an iterator yields now that *outcome* is there."""
+        number, value, error = outcome
+        shown = value if error is None else error
+        if error is not None and (self._on_error != "return" or ends_map(error)):
+            shown = MISSING
+        if self.consumed is None:
+            if shown is not MISSING:
+                yield shown
+            return
+        self._out_of_order[number] = shown
+        while self.consumed in self._out_of_order:
+            shown = self._out_of_order.pop(self.consumed)
+            self.consumed += 1
+            if shown is not MISSING:
+                yield shown
 
-    def to_yield(self, value: Any, error: BaseException | None) -> Any:
-        """What an iterator yields for an outcome; ``MISSING``: nothing."""
-        if error is None:
-            return value
-        return error if self._on_error == "return" and isinstance(error, Exception) else MISSING
 
-
-def unbound(task: object) -> tuple[MappedTask, tuple[Any, ...]]:
-    """The task, and the arguments before its inputs: the object of a method.
-
-    Raises:
-        TypeError: If it is no task.
-    """
-    if isinstance(task, BoundTask | BoundAsyncTask | BoundBatchTask):
-        return task.task, (task.instance,)
-    if not isinstance(task, Task | AsyncTask | BatchTask | AsyncBatchTask):
-        name = getattr(task, "__name__", repr(task))
-        raise TypeError(f"a map needs a task: decorate {name} with @project.task, or pass project.task({name})")
-    return task, ()
+def _as_exception(error: BaseException) -> Exception:
+    """*error* as a group of exceptions takes it: in place of asyncio's `CancelledError`, the one of futures."""
+    if isinstance(error, Exception):
+        return error
+    cancelled = CancelledError(*error.args)
+    cancelled.__cause__ = error
+    return cancelled

@@ -13,11 +13,14 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
-from beautyspot.errors import RemoteError
+from beautyspot._internal.signatures import Arguments
+from beautyspot.errors import ConfigurationError, RemoteError
+from beautyspot.fanout.transport import SharedPayload
 from beautyspot.protocols.index import Entry, InDirectory
 from beautyspot.results.events import Event
+from beautyspot.results.task_cache import worker
 from beautyspot.tasks.base import BaseTask
-from beautyspot.tasks.pickling import dumps
+from beautyspot.tasks.pickling import check_captured, dumps, travels_by_name
 
 
 class CallReply(NamedTuple):
@@ -48,6 +51,12 @@ class ImportFailure(NamedTuple):
     reason: str
 
 
+class MissingPayload(NamedTuple):
+    """The reply of a worker that cannot open the payload: it has to be sent whole."""
+
+    reason: str
+
+
 class DifferentTask(Exception):
     """The task that a worker imported is not the caller's: its module has changed, or is another one."""
 
@@ -64,35 +73,60 @@ class Payload(NamedTuple):
 
     Attributes:
         task: The task.
+        common: The arguments that all calls share.
         directories: The directories of its index and its blobs; those on a server have none.
         identities: These directories, as the caller sees them.
-        code: Fingerprints of the task's code.
+        digest: The digest of the task, if a worker imports it by its name; else no bytes: it arrives as it is.
+        caller: The process that maps, as ``host:pid``.
         has_listeners: Whether the caller listens to events.
     """
 
     task: BaseTask[..., Any]
+    common: Arguments
     directories: list[str]
     identities: list[DirectoryIdentity]
-    code: tuple[bytes, bytes]
+    digest: bytes
+    caller: str
     has_listeners: bool
 
 
-def pack_task(task: BaseTask[..., Any]) -> bytes:
-    """The payload of a task, pickled.
+def pack_task(task: BaseTask[..., Any], common: Arguments, inline: bool = False) -> SharedPayload:
+    """The payload of a map.
+
+    Args:
+        task: The task.
+        common: The arguments that all calls share.
+        inline: Whether it is sent whole with each chunk, however large it is.
 
     Raises:
-        ConfigurationError: If its project is of a kind that cannot be sent to another process.
+        ConfigurationError: If its project, what the task captured, or an argument that all calls share cannot be sent
+            to another process.
     """
     project = task.core.project
     dumps(project)  # an index that cannot be sent raises now; a forked worker would store results in a copy of its own
     directories = directories_of(task)
     identities = list(map(identity_of, directories))
-    return dumps(tuple(Payload(task, directories, identities, code_of(task), project.events.active)))
+    digest = task.digest() if travels_by_name(task) else b""
+    payload = tuple(Payload(task, common, directories, identities, digest, worker(), project.events.active))
+    check_captured(task)
+    try:
+        return SharedPayload(lambda callback: dumps(payload, callback), inline)
+    except Exception:
+        _check_sendable(task, common)
+        raise
 
 
-def code_of(task: BaseTask[..., Any]) -> tuple[bytes, bytes]:
-    """Fingerprints of the task's code."""
-    return task.core.keyer.code, task.core.keyer.follows
+def _check_sendable(task: BaseTask[..., Any], common: Arguments) -> None:
+    """Name the argument that cannot be sent, if that is the reason why a payload cannot."""
+    args, fixed = common
+    for name, value in {**dict(zip(task.core.keyer.signature.parameters, args, strict=False)), **fixed}.items():
+        try:
+            dumps(value)
+        except Exception as cause:
+            raise ConfigurationError(
+                f'write engine="threads", or make {name!r} inside {task.core.short_name}: it is the same in all calls, '
+                f"and cannot be sent to other processes ({type(cause).__name__}: {cause})"
+            ) from cause
 
 
 def directories_of(task: BaseTask[..., Any]) -> list[str]:
@@ -101,14 +135,30 @@ def directories_of(task: BaseTask[..., Any]) -> list[str]:
     return [part.directory for part in parts if isinstance(part, InDirectory)]
 
 
-def pack_chunk(calls: Sequence[tuple[bytes, tuple[Any, ...], bool]], stop: bool) -> bytes:
-    """A chunk: keys and arguments of calls, and whether they wait; with *stop*, none starts after a failure."""
-    return dumps((list(calls), stop))
+class ChunkCall(NamedTuple):
+    """One call of a chunk.
+
+    Attributes:
+        key: Its key: the worker does not compute it again.
+        fingerprints: Four bytes for each part of the key.
+        own: The arguments that it does not share.
+        waits: Whether it waits for a key that another caller has locked.
+    """
+
+    key: bytes
+    fingerprints: bytes
+    own: Arguments
+    waits: bool
 
 
-def unpack_replies(data: bytes) -> list[CallReply] | ImportFailure:
+def pack_chunk(calls: Sequence[ChunkCall], stop: bool) -> bytes:
+    """A chunk of calls; with *stop*, none starts after a failure."""
+    return dumps(([tuple(call) for call in calls], stop))
+
+
+def unpack_replies(data: bytes) -> list[CallReply] | ImportFailure | MissingPayload:
     """The replies from `run_chunk`; calls that were not started have none."""
-    replies: list[CallReply] | ImportFailure = pickle.loads(data)  # noqa: S301 - from our own worker
+    replies: list[CallReply] | ImportFailure | MissingPayload = pickle.loads(data)  # noqa: S301 - from our own worker
     return replies
 
 

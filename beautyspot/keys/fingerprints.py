@@ -5,10 +5,11 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
-import inspect
 import linecache
+import os
 import sys
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from types import CodeType
 from typing import Any
@@ -30,14 +31,96 @@ def fingerprint(function: Any) -> bytes:
     every Python version. Without its source, code is identified by its bytecode, which depends on the Python
     version. The fingerprint of a function without Python code (a builtin) is ``b""``.
     """
-    code = getattr(inspect.unwrap(function), "__code__", None)
-    return _of_code(code) if isinstance(code, CodeType) else b""
+    code = getattr(function, "__code__", None)
+    return of_code(code) if isinstance(code, CodeType) else b""
 
 
 @functools.lru_cache(4096)
-def _of_code(code: CodeType) -> bytes:
-    node = _find_node(code)
+def of_code(code: CodeType) -> bytes:
+    """As `fingerprint`, of a function's code object."""
+    node = find_node(code)
     return _digest(_bytecode_words(code) if node is None else _words(node))
+
+
+def is_ambiguous(code: CodeType, qualname: str) -> bool:
+    """Whether the name of a function does not tell it apart: its source defines it more than once, or is not at hand.
+
+    Definitions that are only declarations for type checkers (``typing.overload``) do not count.
+    """
+    if find_node(code) is None:
+        return True
+    *outer, name = [part for part in qualname.split(".") if part != "<locals>"]
+    for text in _texts(code.co_filename):
+        nodes: list[ast.AST] = [_parsed(text)]
+        for part in outer:
+            nodes = [inner for node in nodes for inner in _defined_in(node) if inner.name == part][:1]
+        defined = [inner for node in nodes for inner in _defined_in(node) if inner.name == name]
+        return sum(not _is_overload(node) for node in defined) > 1
+    return True
+
+
+def _is_overload(node: Any) -> bool:
+    names = [getattr(each, "attr", getattr(each, "id", "")) for each in getattr(node, "decorator_list", ())]
+    return "overload" in names
+
+
+# The sources of files as they were when a task was made of a function in them: a file may be edited before its first
+# call. Newest last.
+_pinned: dict[str, list[str]] = {}
+_MOST_PINNED = 4
+_LOADED = time.time()
+
+
+def pin_source(code: CodeType) -> None:
+    """Take the source of a function now: its file may be edited before the code is needed."""
+    text = source_of(code.co_filename)
+    texts = _pinned.setdefault(code.co_filename, [])
+    if text and text not in texts:
+        texts.append(text)
+        del texts[:-_MOST_PINNED]
+
+
+def _texts(filename: str) -> list[str]:
+    """The sources from which a code object of this file may have been compiled, the most probable first."""
+    pinned = _pinned.get(filename)
+    return pinned[::-1] if pinned else [text for text in (source_of(filename),) if text]
+
+
+def _is_of(text: str, code: CodeType) -> bool:
+    """Whether *code* was compiled from this text. A file that is older than this process has not changed since."""
+    try:
+        if os.stat(code.co_filename).st_mtime < _LOADED - 60 and len(_pinned.get(code.co_filename, ())) < 2:
+            return True
+    except OSError:  # a cell, or a file that was moved
+        if len(_pinned.get(code.co_filename, ())) < 2:
+            return True
+    if "@py_assert1" in code.co_varnames or "@pytest_ar" in code.co_names:
+        return True  # pytest compiles another text
+    return any(_is_same(code, each) for each in _compiled(text).get((code.co_name, code.co_firstlineno), ()))
+
+
+@functools.lru_cache(16)
+def _compiled(text: str) -> dict[tuple[str, int], list[CodeType]]:
+    """The code objects of a source text, by name and first line."""
+    found: dict[tuple[str, int], list[CodeType]] = {}
+    try:
+        waiting = [compile(text, "<source>", "exec", dont_inherit=True)]
+    except SyntaxError:
+        return {}
+    while waiting:
+        code = waiting.pop()
+        found.setdefault((code.co_name, code.co_firstlineno), []).append(code)
+        waiting += [const for const in code.co_consts if isinstance(const, CodeType)]
+    return found
+
+
+def _is_same(one: CodeType, other: CodeType) -> bool:
+    if one.co_code != other.co_code or one.co_names != other.co_names or len(one.co_consts) != len(other.co_consts):
+        return False
+    return all(
+        _is_same(a, b) if isinstance(a, CodeType) and isinstance(b, CodeType) else (type(a), a) == (type(b), b)
+        for a, b in zip(one.co_consts, other.co_consts, strict=True)
+    )
 
 
 def of_source(text: str) -> bytes:
@@ -117,16 +200,20 @@ def _bytecode_words(code: CodeType) -> Iterator[str]:
             yield repr(sorted(map(repr, const)) if isinstance(const, frozenset) else const)
 
 
-def _find_node(code: CodeType) -> ast.AST | None:
+def find_node(code: CodeType) -> ast.AST | None:
     """The definition that *code* was compiled from, or ``None`` if its source is not available."""
-    try:
-        nodes = _definitions(source_of(code.co_filename))
-    except SyntaxError:
-        return None
-    candidates = [
-        node for node in nodes.get(code.co_firstlineno, ()) if getattr(node, "name", "<lambda>") == code.co_name
-    ]
-    return candidates[0] if len(candidates) == 1 else _at_position(candidates, code)
+    for text in _texts(code.co_filename):
+        try:
+            nodes = _definitions(text)
+        except SyntaxError:
+            continue
+        candidates = [
+            node for node in nodes.get(code.co_firstlineno, ()) if getattr(node, "name", "<lambda>") == code.co_name
+        ]
+        found = candidates[0] if len(candidates) == 1 else _at_position(candidates, code)
+        if found is not None and _is_of(text, code):
+            return found
+    return None
 
 
 @functools.lru_cache(4)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import aclosing
 from typing import Any, Protocol
 
 from beautyspot._internal.names import full_name
 from beautyspot._internal.pricing import mark_limited
-from beautyspot._internal.signatures import asker, signature_of
+from beautyspot._internal.signatures import Arguments, asker, signature_of
 from beautyspot.errors import ConfigurationError
 from beautyspot.limiter.budget import Budget
 from beautyspot.limiter.budgets import COMMON, Budgets, key_text
@@ -94,16 +94,16 @@ class CallPricing:
         self._project.budgets.declare(self._limit, own, is_keyless=key is None)
         return own
 
-    def seconds(self, calls: Iterable[tuple[Any, ...]]) -> float:
+    def seconds(self, calls: Iterable[Arguments]) -> float:
         """Seconds that the budgets make *calls* take, one after the other."""
         owed: dict[str, float] = {}
-        for args in calls:
-            cost = self.cost(*args) if self.asks_cost else self.cost
-            for key, emission, _, tokens in self.budget(args, {}).requests(cost):
+        for args, kwargs in calls:
+            cost = self.cost(*args, **kwargs) if self.asks_cost else self.cost
+            for key, emission, _, tokens in self.budget(args, kwargs).requests(cost):
                 owed[key] = owed.get(key, 0.0) + tokens * emission
         return max(owed.values(), default=0.0)
 
-    def budget(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Budget:
+    def budget(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Budget:
         """The budget of a call."""
         if self.asks_key:
             key = key_text(self._key(*args, **kwargs))

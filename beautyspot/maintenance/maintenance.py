@@ -18,6 +18,7 @@ from beautyspot.maintenance.eviction import EvictionReport, evict
 from beautyspot.maintenance.export import Format, write_table
 from beautyspot.maintenance.garbage import GarbageReport, collect, sharers, unused
 from beautyspot.maintenance.pruning import PruneReport, delete_selected, selected
+from beautyspot.maintenance.renaming import rename
 from beautyspot.maintenance.retention import Retention
 from beautyspot.maintenance.verification import UNSEALED, Health, Problem, check_row, repair, verified
 from beautyspot.protocols.index import (
@@ -287,6 +288,22 @@ class Maintenance:
         with sharers(self.db, self.storage) as others:
             grace = max(grace, GRACE) if others else grace
             return collect(self.results, self._single_flight, grace, dry_run, progress, others)
+
+    def rename(
+        self, old: str, new: str, *, merge: bool = False, progress: Callable[[int], object] | None = None
+    ) -> int:
+        """Give the results of the function *old* to the function *new*; returns how many there were.
+
+        Args:
+            old: The name of the function: ``module.qualname``, or its ``name=``.
+            new: The other name.
+            merge: Whether results of *new* may be there already; where both have a call, that of *new* stays.
+            progress: Called with the number of results that were renamed since its last call.
+
+        Raises:
+            ConfigurationError: If *old* has no results, *new* has some, or the results are signed with a secret.
+        """
+        return rename(self.results, old, new, merge, progress)
 
     def export(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, overload
@@ -58,6 +59,7 @@ class Decorators:
         self._storage = storage
         self._serializer = serializer
         self._retention = retention
+        self._named: weakref.WeakValueDictionary[str, BaseTask[..., Any]] = weakref.WeakValueDictionary()
 
     def checked(self, decorator: str, options: dict[str, Any]) -> Options:
         """The options of ``project.task`` or ``project.batch_task``, checked.
@@ -88,6 +90,8 @@ class Decorators:
 
     def _check(self, given: Options) -> None:
         """Reject invalid options; the others are checked where they are converted."""
+        if given.name is not None and (not isinstance(given.name, str) or not given.name.strip()):
+            raise ConfigurationError(f'name is a text, as in @project.task(name="ask"), not {given.name!r}')
         if given.save_blob not in (None, True, False):
             raise ConfigurationError(f"save_blob is True, False or None, not {given.save_blob!r}")
         if given.key is not None and not callable(given.key) and not isinstance(given.key, Policy):
@@ -138,7 +142,24 @@ class Decorators:
         if self._retention is not None and options.ttl is None:
             options = replace(options, ttl=self._retention.ttl_of(function_name(function)))
         kind = kind_of(inspect.unwrap(function))
-        return kind(function, project, options)
+        task = kind(function, project, options)
+        if options.name is not None:
+            self._take_name(options.name, task)
+        return task
+
+    def _take_name(self, name: str, task: BaseTask[..., Any]) -> None:
+        """Give *task* its name; a cell or a module that runs once more makes the task of that name anew.
+
+        Raises:
+            ConfigurationError: If a task that another function makes has the name.
+        """
+        other, home = self._named.get(name), task.core.keyer.home
+        if other is not None and other.core.keyer.home != home:
+            raise ConfigurationError(
+                f"two functions are called {name!r}, {other.core.keyer.home} and {home}, and their results would be "
+                f"mixed: write another name, such as @project.task(name={name + ' 2'!r})"
+            )
+        self._named[name] = task
 
 
 def _kind_of(function: Callable[..., Any]) -> TaskKind:

@@ -25,7 +25,7 @@ from beautyspot.results.task_cache import OnSaveError
 from beautyspot.serialization.msgpack_serializer import MsgpackSerializer
 from beautyspot.storage import open_storage
 from beautyspot.tasks.batch import AsyncBatchTask, BatchTask
-from beautyspot.tasks.bound import BoundTask
+from beautyspot.tasks.bound import BoundAsyncTask, BoundTask
 from beautyspot.tasks.options import TaskOptions
 from beautyspot.tasks.pickling import ByValue
 from beautyspot.tasks.task import AsyncTask, Task
@@ -223,10 +223,14 @@ class Project:
 
         Args:
             function: The function; sync or async, a method, a lambda, a partial.
+            name: What identifies the function in its index, in place of its module and name: renaming or moving the
+                function then changes nothing. Unique in an index.
             save_blob: Whether results go to blob storage: always, never, or (``None``) by size.
-            version: A part of the key; ``"auto"`` follows the function's own code, and that of *deps*.
+            version: A part of the key, ``"1"`` by default; given, it alone says when results are stale. ``"auto"``
+                follows the function's own code, and that of *deps*.
             key: A callable of the call's arguments that returns what identifies them, or a `KeyGen` policy.
-            ignore: Names of arguments, or of captured variables, that do not identify the call.
+            ignore: Names of arguments, captured variables (``"client"``, ``"client.calls"``) or constants that do not
+                identify the call.
             content_type: The type by which viewers show the result: a `ContentType` or any MIME type.
             ttl: The time for which a result is valid: ``"90s"``, ``"12h"``, ``"30d"``, seconds or a timedelta.
             serializer: The serializer of this task alone: an object, or the name of an installed one.
@@ -461,12 +465,26 @@ class Project:
         return type_
 
     def fan_out(
-        self, task: Task[..., T] | BoundTask[..., T] | BatchTask[Any, ..., T], *iterables: Iterable[Any], **options: Any
+        self,
+        task: Task[..., T] | BoundTask[..., T] | BatchTask[Any, ..., T],
+        iterables: Sequence[Iterable[Any]],
+        options: Mapping[str, Any],
     ) -> list[T]:
         """``bs.map``, for `Task.map`: tasks cannot import it, since it stands above them."""
         from beautyspot.fanout.map_sync import map
 
         return map(task, *iterables, **options)
+
+    def fan_out_async(
+        self,
+        task: AsyncTask[..., T] | BoundAsyncTask[..., T] | AsyncBatchTask[Any, ..., T],
+        iterables: Sequence[Iterable[Any]],
+        options: Mapping[str, Any],
+    ) -> Coroutine[Any, Any, list[T]]:
+        """``bs.amap``, for `AsyncTask.map`."""
+        from beautyspot.fanout.map_async import amap
+
+        return amap(task, *iterables, **options)
 
     @property
     def maintenance(self) -> Maintenance:

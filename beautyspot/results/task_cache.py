@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Sequence
 from time import perf_counter, time
@@ -9,8 +10,8 @@ from typing import Any, Literal
 
 from beautyspot._internal.text import of_call
 from beautyspot._internal.warn import warn_once
-from beautyspot.errors import ChangedCodeWarning, NotKeptWarning, SerializationError
-from beautyspot.keys.keyer import KeyedCall, Keyer
+from beautyspot.errors import CapturedWarning, ChangedCodeWarning, NotKeptWarning, SerializationError
+from beautyspot.keys.keyer import CODE_SIZE, KeyedCall, Keyer, split_fingerprints
 from beautyspot.protocols.index import Entry, Failure, FailureLog, MapLog, MapProgress, Record, Summary
 from beautyspot.results.codec import Codec, EncodedResult
 from beautyspot.results.events import Events, Kind
@@ -19,6 +20,7 @@ from beautyspot.results.store import MISSING, Results
 OnSaveError = Literal["warn", "raise"]
 
 _HOST = os.uname().nodename
+_MOST_COMPARED = 500  # kept calls, newest first, that a first miss is compared with
 _MAX_TRACEBACK = 20_000  # characters of a traceback in the index
 
 
@@ -59,6 +61,7 @@ class TaskCache:
         self._on_save_error = on_save_error
         self._events = events
         self._warns_of_changed_code = True
+        self._has_missed = False
 
     def read(self, entry: Entry, key: bytes | None = None) -> Any:
         """The value of *entry*, or ``MISSING``; warns once if the code has changed since the result was stored.
@@ -68,7 +71,7 @@ class TaskCache:
             key: The key under which the entry was found; ``None``: the read does not count as a hit, and emits no
                 event.
         """
-        if entry.code != self._keyer.code and self._warns_of_changed_code:
+        if entry.code != self._keyer.made_by and self._warns_of_changed_code:
             self._warn_of_changed_code(entry)
         if entry.value is not None and entry.is_intact():
             try:
@@ -83,7 +86,7 @@ class TaskCache:
 
     def read_items(self, entry: Entry, key: bytes) -> Any:
         """An iterator over the items of a cached stream, or ``MISSING``; see `read`."""
-        if entry.code != self._keyer.code and self._warns_of_changed_code:
+        if entry.code != self._keyer.made_by and self._warns_of_changed_code:
             self._warn_of_changed_code(entry)
         items = self.results.read_items(entry, self.codec)
         if self._events.active:
@@ -118,17 +121,26 @@ class TaskCache:
         return value if mapped is MISSING else mapped
 
     def _warn_of_changed_code(self, entry: Entry) -> None:
-        if not entry.code or not self._keyer.code:
+        keyer = self._keyer
+        code, home = entry.code[:CODE_SIZE], entry.code[CODE_SIZE:].decode(errors="replace")
+        if not code or not keyer.code or code == keyer.code:
             return
+        if home and home != keyer.home:
+            text = (
+                f"results that are kept for {keyer.name!r} were made by {home}, whose code was another one than "
+                f'that of {keyer.home}, and are still returned. Set version="2" (any new value) to run anew, or give '
+                "one of the two another name="
+            )
+        elif keyer.has_version:
+            return
+        else:
+            text = (
+                f"the code of {keyer.function_name} has changed since some of its results were kept, and its version "
+                'has not: they are still returned. Set version="1" to say that they still hold, version="2" to run '
+                'anew, version="auto" to follow the code from now on, or forget() results that no longer hold'
+            )
         self._warns_of_changed_code = False
-        name = self._keyer.function_name
-        warn_once(
-            ("changed", repr(self.results.db), name),
-            f"the code of {name} has changed since some of its results were kept, and its version has not: they "
-            'are still returned. Set version="2" (any new value) to run anew, version="auto" to follow the code from '
-            "now on, or forget() results that no longer hold",
-            ChangedCodeWarning,
-        )
+        warn_once(("changed", repr(self.results.db), keyer.function_name), text, ChangedCodeWarning)
 
     def describe(self, call: KeyedCall) -> Summary:
         """What viewers list about a call, as far as it is known before the function runs."""
@@ -227,7 +239,7 @@ class TaskCache:
     ) -> Entry | None:
         summary = self._complete(summary, encoded, seconds)
         try:
-            return self.results.write(encoded, summary, self._keyer.code, replaced)
+            return self.results.write(encoded, summary, self._keyer.made_by, replaced)
         except Exception as error:
             if self._on_save_error == "raise":
                 raise
@@ -242,7 +254,7 @@ class TaskCache:
     def record(self, summary: Summary, encoded: EncodedResult, seconds: float | None) -> Record:
         """The record of a result that is stored in the index."""
         summary = self._complete(summary, encoded, seconds)
-        entry = Entry(encoded.value, None, encoded.checksum, encoded.size, summary.expires, self._keyer.code)
+        entry = Entry(encoded.value, None, encoded.checksum, encoded.size, summary.expires, self._keyer.made_by)
         return Record(entry, summary)
 
     def try_write_group(self, records: Sequence[Record]) -> bool:
@@ -269,7 +281,7 @@ class TaskCache:
     def put(self, summary: Summary, value: Any) -> Entry:
         """Store a value that was computed elsewhere, or raise."""
         encoded, replaced = self.encode(value), self.results.location(summary.key)
-        entry = self.results.write(encoded, summary._replace(size=encoded.size), self._keyer.code, replaced)
+        entry = self.results.write(encoded, summary._replace(size=encoded.size), self._keyer.made_by, replaced)
         self._emit("keep", summary, size=entry.size, blob=entry.value is None)
         return entry
 
@@ -277,7 +289,32 @@ class TaskCache:
         """Emit ``miss``, since the function is about to run; returns the time by `time.perf_counter`."""
         if self._events.active:
             self._emit("miss", summary)
+        if not self._has_missed:
+            self._has_missed = True
+            if transient := self._keyer.transient_parts():
+                self._warn_of_transient_parts(summary, transient)
         return perf_counter()
+
+    def _warn_of_transient_parts(self, summary: Summary, transient: dict[int, str]) -> None:
+        """Warn if the call was kept but for values that only this process has: each process would run it again."""
+        wanted = split_fingerprints(summary.arguments)
+        try:
+            others = list(itertools.islice(self.results.db.summaries(summary.function), _MOST_COMPARED))
+        except Exception:  # an index that cannot be read has its own warning
+            return
+        for other in others:
+            found = split_fingerprints(other.arguments)
+            different = [i for i, pair in enumerate(zip(wanted, found, strict=False)) if pair[0] != pair[1]]
+            if len(found) == len(wanted) and different and transient.keys() >= set(different):
+                names = [transient[i] for i in different]
+                warn_once(
+                    ("transient", summary.function),
+                    f"{summary.function} runs again in each process: {', '.join(map(repr, names))} holds a value that "
+                    "only one process has (a time, a temporary path, a random name), and nothing else differs from a "
+                    f"call that is kept. Write @project.task(ignore={names[0] if len(names) == 1 else tuple(names)!r})",
+                    CapturedWarning,
+                )
+                return
 
     def on_wait(self, summary: Summary, seconds: float) -> None:
         """The call waited *seconds* for another run of its key: emit ``wait``."""

@@ -106,17 +106,20 @@ class AsyncStreamTask(AsyncTask[P, list[T]]):
 
     async def _live(self, call: KeyedCall, recording: Recording, lock: StreamLock) -> AsyncGenerator[T, None]:
         self.core.cache.on_miss(recording.summary)
-        generator: Any = self.__wrapped__(*call.args, **call.kwargs)
-        try:
-            while (value := await self._next_item(generator, recording)) is not MISSING:
-                lock.pause()
-                try:
-                    yield value
-                finally:
-                    lock.resume()
-        finally:
-            if hasattr(generator, "aclose"):
-                await generator.aclose()
+        with self.core.keyer.run(call.args, call.kwargs, is_async=True) as run:
+            generator: Any = self.__wrapped__(*call.args, **call.kwargs)
+            try:
+                while (value := await self._next_item(generator, recording)) is not MISSING:
+                    lock.pause()
+                    run.pause()
+                    try:
+                        yield value
+                    finally:
+                        run.resume()
+                        lock.resume()
+            finally:
+                if hasattr(generator, "aclose"):
+                    await generator.aclose()
 
     async def _next_item(self, generator: Any, recording: Recording) -> Any:
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, cast, overload
 
 from beautyspot._internal.names import full_name
@@ -77,7 +77,7 @@ class BaseTask(Generic[P, T]):
         self.options = options
         serializer = options.serializer or project.serializer
         written = "" if type(serializer) is MsgpackSerializer else full_name(type(serializer))
-        keyer = Keyer(function, options.version, options.key, options.ignore, written, options.deps)
+        keyer = Keyer(function, options.version, options.key, options.ignore, written, options.deps, options.name)
         self.__signature__ = keyer.signature  # Dagster would take the type hints of __call__ instead
         cache = TaskCache(
             project.results,
@@ -97,11 +97,20 @@ class BaseTask(Generic[P, T]):
 
     def __reduce__(self) -> str | tuple[Any, ...]:
         def state() -> tuple[Any, ...]:
-            identity = {name: getattr(self.core.keyer, name) for name in ("prefix", "function_name", "code", "follows")}
+            identity = {
+                name: getattr(self.core.keyer, name) for name in ("prefix", "function_name", "home", "code", "follows")
+            }
             names = {name: getattr(self, name, None) for name in functools.WRAPPER_ASSIGNMENTS}
             return (self.__wrapped__, self.core.project, self.options), identity, names, (self._token, self.binds)
 
-        return reduce_task(self, self._token, self.core.keyer.captured_digest(), state)
+        return reduce_task(self, self._token, self.digest(), state)
+
+    def digest(self) -> bytes:
+        """A digest of all that results depend on: a worker whose task has the same one runs the very function."""
+        options, project = self.options, self.core.project
+        kept = (options.save_blob, options.mmap, options.ttl, str(options.content_type), repr(options.serializer))
+        places = (type(self).__name__, project.name, repr(project.db), repr(project.storage), project.on_save_error)
+        return self.core.keyer.digest_of_all(repr((kept, places)))
 
     def __setstate__(self, pickled: Any) -> None:
         if hasattr(self, "_token"):
@@ -125,10 +134,11 @@ class BaseTask(Generic[P, T]):
         """``module.qualname`` of the function, as viewers show it."""
         return self.core.name
 
-    def __beautyspot_key__(self) -> bytes:
-        """What identifies this task as an argument of another task, or as a variable that another one captured."""
-        # While it is being unpickled, its function may refer to it already.
-        return self.core.keyer.prefix if hasattr(self, "core") else b""
+    def __beautyspot_followed__(self) -> tuple[bytes, Any, Any]:
+        """What identifies this task where another one got or captured it: its identity, and what its function holds."""
+        if not hasattr(self, "core"):  # it is being unpickled, and its function refers to it already
+            return b"", None, None
+        return self.core.keyer.own_identity, self.__wrapped__, None
 
     def key(self, *args: P.args, **kwargs: P.kwargs) -> str:
         """The call's key, 32 hexadecimal digits.
@@ -175,11 +185,6 @@ class BaseTask(Generic[P, T]):
         core = self.core
         call = core.cache.describe(core.call(args, kwargs))
         return explain(core.cache.results, core.cache.codec, core.keyer, call)
-
-    def map(self, *iterables: Iterable[Any], **options: Any) -> list[T]:
-        """``bs.map(task, *iterables, **options)``."""
-        mapped: list[T] = self.core.project.fan_out(self, *iterables, **options)
-        return mapped
 
     def _bound(self, kind: Callable[[Any, Any], Any], instance: Any, owner: type | None) -> Any:
         if self.binds == "class":

@@ -7,20 +7,20 @@ that have no cached result, at most ``size`` at a time.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, Unpack
 
 from beautyspot._internal.context import flush_current_group
-from beautyspot._internal.signatures import signature_of
+from beautyspot._internal.signatures import Arguments, signature_of
 from beautyspot._internal.text import of_value
 from beautyspot.keys.keyer import KeyedCall
 from beautyspot.tasks.base import BaseTask
-from beautyspot.tasks.batch_run import Arguments, BatchRun, Item
+from beautyspot.tasks.batch_run import BatchRun, Item
 from beautyspot.tasks.bound import Bound
 from beautyspot.tasks.core import BaseCore, CoreParts, Services
-from beautyspot.tasks.options import SCALARS, BatchOptions, Options, item_type
+from beautyspot.tasks.options import SCALARS, AsyncMapOptions, BatchOptions, MapOptions, Options, item_type
 from beautyspot.tasks.task import mark_as_coroutine_function
 
 __all__ = ["AsyncBatchTask", "BatchTask", "BoundBatchTask"]
@@ -28,6 +28,8 @@ __all__ = ["AsyncBatchTask", "BatchTask", "BoundBatchTask"]
 A = TypeVar("A")
 Q = ParamSpec("Q")
 R = TypeVar("R")
+
+_EXACT = frozenset({str, bytes, int, bool, type(None)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,12 +114,37 @@ class _Core(BaseCore):
         run.enlist([Item(value, key, parts, [0])])
         return run
 
-    def map_run(self, calls: Sequence[tuple[tuple[Any, ...], bytes, list[bytes]]]) -> BatchRun:
-        """A run for calls of a map that differ in their last argument, the item: their arguments, keys and parts."""
-        *before, _ = calls[0][0]
-        run = BatchRun(self, self.size, lambda value: ((*before, value), {}), len(calls))
-        run.enlist([Item(args[-1], key, parts, [i]) for i, (args, key, parts) in enumerate(calls)])
+    def map_run(self, calls: Sequence[KeyedCall]) -> BatchRun:
+        """A run for calls of a map that differ in their item only: see `others`."""
+        _, with_list = self._split(calls[0].args, calls[0].kwargs)
+        run = BatchRun(self, self.size, with_list, len(calls))
+        items = [self._split(call.args, call.kwargs)[0] for call in calls]
+        run.enlist([Item(items[i], call.key, call.parts, [i]) for i, call in enumerate(calls)])
         return run
+
+    def others(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Hashable:
+        """What calls of a map have in common if they can share a list: their arguments beside the item."""
+        at, name = self.parameter.position, self.parameter.name
+        by_name = [(each, _identity(kwargs[each])) for each in sorted(kwargs) if each != name]
+        return (*map(_identity, args[:at]), *map(_identity, args[at + 1 :]), *by_name)
+
+    def lists(self, calls: Iterable[Arguments]) -> list[Arguments]:
+        """The arguments with which a map of *calls* would call the function."""
+        groups: dict[Hashable, list[Arguments]] = {}
+        for args, kwargs in calls:
+            groups.setdefault(self.others(args, kwargs), []).append((args, kwargs))
+        made: list[Arguments] = []
+        for group in groups.values():
+            _, with_list = self._split(*group[0])
+            items = [self._split(*call)[0] for call in group]
+            made += [with_list(items[i : i + self.size]) for i in range(0, len(items), self.size)]
+        return made
+
+
+def _identity(value: Any) -> Hashable:
+    """What two values have in common if one may stand for the other: of numbers and texts the value."""
+    kind = type(value)
+    return (kind, value) if kind in _EXACT else (kind, repr(value)) if kind is float else id(value)
 
 
 class BatchCore(_Core):
@@ -153,12 +180,13 @@ class BatchCore(_Core):
 
     def _run_batch(self, run: BatchRun) -> None:
         args, kwargs = run.begin()
-        started = perf_counter()
-        try:
-            values = run.checked(self.function(*args, **kwargs))
-        except Exception as error:
-            run.on_failure(error, perf_counter() - started)
-            raise
+        with self.keyer.run(args, kwargs):
+            started = perf_counter()
+            try:
+                values = run.checked(self.function(*args, **kwargs))
+            except Exception as error:
+                run.on_failure(error, perf_counter() - started)
+                raise
         run.store(values, perf_counter() - started)
 
 
@@ -178,13 +206,14 @@ class AsyncBatchCore(_Core):
             try:
                 if await asyncio.shield(step):
                     args, kwargs = run.begin()
-                    started = perf_counter()
-                    try:
-                        values = run.checked(await self.function(*args, **kwargs))
-                    except Exception as error:
-                        step = run_io(run.on_failure, error, perf_counter() - started)
-                        await asyncio.shield(step)
-                        raise
+                    with self.keyer.run(args, kwargs, is_async=True):
+                        started = perf_counter()
+                        try:
+                            values = run.checked(await self.function(*args, **kwargs))
+                        except Exception as error:
+                            step = run_io(run.on_failure, error, perf_counter() - started)
+                            await asyncio.shield(step)
+                            raise
                     step = run_io(run.store, values, perf_counter() - started)
                     await asyncio.shield(step)
                     continue
@@ -227,6 +256,10 @@ class BatchTask(_Batching[A, Q, R]):
     def _make_core(self, parts: CoreParts) -> BatchCore:
         return BatchCore(*parts, ListParameter.of(self.__wrapped__, self.options.batch), self.options.size)
 
+    def map(self, *iterables: Iterable[Any], **options: Unpack[MapOptions]) -> list[R]:
+        """``bs.map(task, *iterables, **options)``."""
+        return self.core.project.fan_out(self, iterables, options)
+
     if TYPE_CHECKING:
 
         def __call__(self, items: Iterable[A], /, *args: Q.args, **kwargs: Q.kwargs) -> list[R]:
@@ -268,6 +301,10 @@ class AsyncBatchTask(_Batching[A, Q, R]):
         super()._setup(function, project, options)
         mark_as_coroutine_function(self)
 
+    async def map(self, *iterables: Iterable[Any], **options: Unpack[AsyncMapOptions]) -> list[R]:
+        """``bs.amap(task, *iterables, **options)``."""
+        return await self.core.project.fan_out_async(self, iterables, options)
+
     if TYPE_CHECKING:
 
         async def __call__(self, items: Iterable[A], /, *args: Q.args, **kwargs: Q.kwargs) -> list[R]:
@@ -307,18 +344,28 @@ class BoundBatchTask(Bound[Any, Any]):
         """Run the method for one item and replace its cached result; awaitable as the results of a call are."""
         return self.task.refresh(self.instance, *args, **kwargs)
 
+    def map(self, *iterables: Iterable[Any], **options: Any) -> Any:
+        """``bs.map(task, *iterables, **options)``; ``bs.amap`` if the method is a coroutine function."""
+        project = self.task.core.project
+        if isinstance(self.task, AsyncBatchTask):
+            return project.fan_out_async(self, iterables, options)
+        return project.fan_out(self, iterables, options)
 
-def check_mapped(task: BaseTask[..., Any] | Bound[..., Any], iterables: tuple[Iterable[Any], ...]) -> None:
-    """Refuse a map of a batch task over anything but the items of its list.
+
+def check_mapped(core: BaseCore, filled: Sequence[str]) -> None:
+    """Refuse a map of a batch task whose inputs are not the items of its list.
+
+    Args:
+        core: The core of the task.
+        filled: The names of the parameters that the inputs fill.
 
     Raises:
-        TypeError: If it is one; the error says what to write.
+        TypeError: If they are not; the error says what to write.
     """
-    core, before = (task.task.core, 1) if isinstance(task, BoundBatchTask) else (getattr(task, "core", None), 0)
-    if isinstance(core, _Core) and (len(iterables) > 1 or core.parameter.position != before):
+    if isinstance(core, _Core) and core.parameter.name not in filled:
         raise TypeError(
-            f"a map of a batch task takes one iterable, the items of its first argument: for other arguments call it, "
-            f"as in {core.name}(items, ...), or make a batch task of a functools.partial of its function"
+            f'write fixed={{"{filled[0]}": value}} for the same {filled[0]!r} in all calls: a map of the batch task '
+            f"{core.short_name} is over the items of {core.parameter.name!r}"
         )
 
 
@@ -327,9 +374,6 @@ def size_of(core: BaseCore) -> int:
     return core.size if isinstance(core, _Core) else 1
 
 
-def calls_of(core: BaseCore, calls: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+def calls_of(core: BaseCore, calls: Sequence[Arguments]) -> list[Arguments]:
     """The arguments with which a map of *calls* would call the function."""
-    if not isinstance(core, _Core):
-        return list(calls)
-    lists = [calls[i : i + core.size] for i in range(0, len(calls), core.size)]
-    return [(*some[0][:-1], [args[-1] for args in some]) for some in lists]
+    return core.lists(calls) if isinstance(core, _Core) else list(calls)

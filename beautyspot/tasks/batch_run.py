@@ -8,10 +8,11 @@ itself. `batch` drives the run, in a thread that blocks or on an event loop.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
+from beautyspot._internal.signatures import Arguments
 from beautyspot.errors import BatchError
 from beautyspot.keys.keyer import KeyedCall
 from beautyspot.protocols.index import Entry, Summary
@@ -19,8 +20,6 @@ from beautyspot.protocols.storage import MapsBlobs
 from beautyspot.results.codec import EncodedResult
 from beautyspot.results.store import MISSING, is_expired
 from beautyspot.tasks.core import BaseCore
-
-Arguments = tuple[tuple[Any, ...], Mapping[str, Any]]
 
 _READERS = 8  # blobs that are read at a time from a server
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterable
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, Unpack
 
 from beautyspot.tasks.base import BaseTask, arguments
+from beautyspot.tasks.options import AsyncMapOptions, MapOptions
 
 if TYPE_CHECKING:
     from beautyspot.results.explain import Explanation
@@ -42,6 +43,11 @@ class Bound(Generic[P, T]):
     def __wrapped__(self) -> Callable[..., Any]:
         return functools.partial(self.task.__wrapped__, self.instance)
 
+    def __beautyspot_followed__(self) -> tuple[bytes, Any, Any]:
+        """As that of a task, with the object."""
+        identity, function, _ = self.task.__beautyspot_followed__()
+        return identity, function, self.instance
+
     def key(self, *args: P.args, **kwargs: P.kwargs) -> str:
         """The call's key; see `Task.key`."""
         return str(self.task.key(self.instance, *args, **kwargs))
@@ -68,11 +74,6 @@ class Bound(Generic[P, T]):
         found: Explanation = self.task.explain(self.instance, *args, **kwargs)
         return found
 
-    def map(self, *iterables: Iterable[Any], **options: Any) -> list[T]:
-        """``bs.map(task, *iterables, **options)``."""
-        mapped: list[T] = self.task.core.project.fan_out(self, *iterables, **options)
-        return mapped
-
 
 class BoundTask(Bound[P, T]):
     """A `Task` bound to an object."""
@@ -86,6 +87,11 @@ class BoundTask(Bound[P, T]):
         """Run the method and replace the cached result."""
         value: T = self.task.refresh(self.instance, *args, **kwargs)
         return value
+
+    def map(self, *iterables: Iterable[Any], **options: Unpack[MapOptions]) -> list[T]:
+        """``bs.map(task, *iterables, **options)``."""
+        mapped: list[T] = self.task.core.project.fan_out(self, iterables, options)
+        return mapped
 
 
 class BoundStreamTask(BoundTask[P, list[T]]):
@@ -114,6 +120,11 @@ class BoundAsyncTask(Bound[P, T]):
         """Run the method and replace the cached result."""
         coroutine: Coroutine[Any, Any, T] = self.task.refresh(self.instance, *args, **kwargs)
         return coroutine
+
+    async def map(self, *iterables: Iterable[Any], **options: Unpack[AsyncMapOptions]) -> list[T]:
+        """``bs.amap(task, *iterables, **options)``."""
+        mapped: list[T] = await self.task.core.project.fan_out_async(self, iterables, options)
+        return mapped
 
 
 class BoundAsyncStreamTask(BoundAsyncTask[P, list[T]]):

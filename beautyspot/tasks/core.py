@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -69,8 +69,14 @@ class Services(Protocol):
         """Run blocking I/O of an async task in a thread, in the context of the call."""
         ...
 
-    def fan_out(self, task: Any, *iterables: Any, **options: Any) -> list[Any]:
+    def fan_out(self, task: Any, iterables: Sequence[Any], options: Mapping[str, Any]) -> list[Any]:
         """``bs.map``, for tasks, whose modules cannot import it."""
+        ...
+
+    def fan_out_async(
+        self, task: Any, iterables: Sequence[Any], options: Mapping[str, Any]
+    ) -> Coroutine[Any, Any, list[Any]]:
+        """As `fan_out`, ``bs.amap``."""
         ...
 
 
@@ -189,13 +195,14 @@ class TaskCore(BaseCore):
             entry, value = self.find(key, fresh)  # another caller may have stored it meanwhile
             if value is not MISSING:
                 return ComputedResult(value, entry)
-            started = cache.on_miss(summary)
-            try:
-                value = self.function(*call.args, **call.kwargs)
-            except Exception as error:
-                cache.on_failure(summary, error, perf_counter() - started)
-                raise
-            seconds = perf_counter() - started
+            with self.keyer.run(call.args, call.kwargs):
+                started = cache.on_miss(summary)
+                try:
+                    value = self.function(*call.args, **call.kwargs)
+                except Exception as error:
+                    cache.on_failure(summary, error, perf_counter() - started)
+                    raise
+                seconds = perf_counter() - started
             entry, encoded = cache.store(summary, value, seconds, entry and entry.location)
             return ComputedResult(cache.returned(value, entry), entry, encoded, seconds)
         finally:
@@ -234,13 +241,14 @@ class AsyncTaskCore(BaseCore):
             entry, value = await self.find_async(key, fresh)
             if value is not MISSING:
                 return ComputedResult(value, entry)
-            started = cache.on_miss(summary)
-            try:
-                value = await self.function(*call.args, **call.kwargs)
-            except Exception as error:
-                await run_io(cache.on_failure, summary, error, perf_counter() - started)
-                raise
-            seconds = perf_counter() - started
+            with self.keyer.run(call.args, call.kwargs, is_async=True):
+                started = cache.on_miss(summary)
+                try:
+                    value = await self.function(*call.args, **call.kwargs)
+                except Exception as error:
+                    await run_io(cache.on_failure, summary, error, perf_counter() - started)
+                    raise
+                seconds = perf_counter() - started
             writing = run_io(cache.store, summary, value, seconds, entry and entry.location)
             entry, encoded = await asyncio.shield(writing)
             if cache.codec.mmap:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from datetime import timedelta
-from typing import Any, TypedDict, get_args, get_origin
+from typing import Any, Literal, TypedDict, get_args, get_origin
 
 from beautyspot._internal.names import full_name
 from beautyspot._internal.signatures import signature_of
@@ -15,10 +15,36 @@ from beautyspot.keys.dependencies import NOTHING, Deps
 from beautyspot.keys.policies import Policy
 from beautyspot.protocols import Serializer
 
+OnError = Literal["raise", "continue", "return"]
+
+
+class CommonMapOptions(TypedDict, total=False):
+    """The options of all maps but ``on_error``, for type checkers and editors."""
+
+    progress: bool | None
+    fixed: Mapping[str, Any] | None
+    unpack: bool
+
+
+class AsyncMapOptions(CommonMapOptions, total=False):
+    """The options of ``task.map`` of an async task; see `beautyspot.amap`."""
+
+    workers: int
+    on_error: OnError
+
+
+class MapOptions(CommonMapOptions, total=False):
+    """The options of ``task.map``; see `beautyspot.map`."""
+
+    workers: int | None
+    engine: Any
+    on_error: OnError
+
 
 class TaskOptions(TypedDict, total=False):
     """The options of ``@project.task`` as they are given, for type checkers and editors."""
 
+    name: str | None
     save_blob: bool | None
     version: str | int | None
     key: Callable[..., Any] | Policy | None
@@ -34,6 +60,7 @@ class TaskOptions(TypedDict, total=False):
 class Options:
     """The options of ``@project.task``, checked."""
 
+    name: str | None = None
     save_blob: bool | None = None
     version: str | int | None = None
     key: Callable[..., Any] | Policy | None = None

@@ -1,10 +1,11 @@
 """Pickling of tasks for other processes: by reference if they can be imported there, else by value.
 
 A task of an importable module is pickled as its name. A task of a script or a notebook, or one made inside a function,
-is pickled by value, along with its name: if that name leads to a task in the receiver (a forked or spawned child of the
-script), the receiver uses that task and does not even unpickle the value. However often a process receives a task, it
-makes one task of it, with one project. Classes and functions of a script, which arguments and exceptions are made of,
-are pickled the same way (`dumps`), and so are those of a module for a worker that cannot import it.
+is pickled by value, along with its name and a digest of all that its results depend on: if that name leads to a task
+with this digest in the receiver (a forked or spawned child of the script), the receiver uses that task and does not
+even unpickle the value. However often a process receives a task, it makes one task of it, with one project. Classes and
+functions of a script, which arguments and exceptions are made of, are pickled the same way (`dumps`), and so are those
+of a module for a worker that cannot import it.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from beautyspot._internal.fork_safety import after_fork_in_child
-from beautyspot._internal.names import MAIN, find, module_name, stands_for
+from beautyspot._internal.names import MAIN, find, full_name, module_name, stands_for
 from beautyspot.errors import ConfigurationError
 
 _by_value: set[str] = set()  # packages that the receiver of the current pickle cannot import
@@ -31,7 +32,7 @@ _registering = threading.Lock()
 _being_pickled = threading.local()  # the tokens of the tasks that this thread is pickling by value
 _received_tasks: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
 _own_tasks: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
-# A forked child has the captured variables as they were at the fork; its parent may have changed them since.
+# A forked child has the locks that were held at the fork, which nobody releases there: its tasks arrive by value.
 after_fork_in_child(_own_tasks.clear)
 
 
@@ -42,27 +43,57 @@ class ByValue:
         self.value = value
 
     def __reduce__(self) -> tuple[Any, ...]:
-        import cloudpickle
-
         try:
-            return ByValue._unopened, (cloudpickle.dumps(self.value),)
+            buffers: list[pickle.PickleBuffer] = []
+            return ByValue._unopened, (dumps_by_value(self.value, buffers.append), buffers)
         except Exception as error:  # raised where the value is needed, if it is
             return PicklingFailure, (f"{type(error).__name__}: {error}",)
 
     @staticmethod
-    def _unopened(data: bytes) -> Callable[[], Any]:
-        return PickledValue(data)
+    def _unopened(data: bytes, buffers: list[Any]) -> Callable[[], Any]:
+        return PickledValue(data, buffers)
 
 
 class PickledValue:
     """An object that was sent by value, not unpickled yet."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, buffers: list[Any]) -> None:
         self._data = data
+        self._buffers = buffers
 
     def __call__(self) -> Any:
         """Unpickle the object."""
-        return pickle.loads(self._data)  # noqa: S301 - from our own caller, never from an index
+        return pickle.loads(self._data, buffers=self._buffers)  # noqa: S301 - from our own caller, never from an index
+
+
+def dumps_by_value(value: Any, buffer_callback: Callable[[pickle.PickleBuffer], object] | None = None) -> bytes:
+    """*value* pickled with the functions and classes that it is made of; locks arrive as new ones.
+
+    Args:
+        value: The value.
+        buffer_callback: Takes the contents of arrays, which are not copied.
+
+    Raises:
+        Exception: What pickling raises, if something cannot be pickled.
+    """
+    import cloudpickle
+
+    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+        def reducer_override(self, obj: Any) -> Any:
+            reduced = _LOCKS.get(type(obj))
+            return super().reducer_override(obj) if reduced is None else reduced
+
+    file = io.BytesIO()
+    Pickler(file, protocol=5, buffer_callback=buffer_callback).dump(value)
+    return file.getvalue()
+
+
+# What guards one process only is made anew in another one.
+_LOCKS: dict[type, tuple[Any, ...]] = {
+    type(threading.Lock()): (threading.Lock, ()),
+    type(threading.RLock()): (threading.RLock, ()),
+    threading.local: (threading.local, ()),
+}
 
 
 class PicklingFailure:
@@ -118,32 +149,35 @@ def register_task(task: object, token: str) -> None:
     _own_tasks[token] = task
 
 
-def reduce_task(
-    task: object, token: str, captured: bytes, state: Callable[[], tuple[Any, ...]]
-) -> str | tuple[Any, ...]:
+def travels_by_name(task: object) -> bool:
+    """Whether another process can import the task by its name."""
+    return not _travels_by_value(task.__module__) and stands_for(task)
+
+
+def reduce_task(task: object, token: str, digest: bytes, state: Callable[[], tuple[Any, ...]]) -> tuple[Any, ...] | str:
     """The value of a task's ``__reduce__``.
 
     Args:
         task: The task, with ``__module__`` and ``__qualname__`` of its function.
         token: A text that identifies the task in every process.
-        captured: A digest of the variables that its function captured: if they have changed, the receiver makes a new
-            task.
+        digest: A digest of all that the task's results depend on: where another task has its name or token, or what it
+            captured has changed since, the receiver makes a new task.
         state: Returns what the task is made of; called only if the task is pickled by value.
     """
     name = (_lookup_module(task.__module__), getattr(task, "__qualname__", ""))  # a partial has no name
-    if not _travels_by_value(task.__module__) and stands_for(task):
+    if travels_by_name(task):
         # Looking a class method up returns it bound to its class, which pickle would refuse as a different object.
         return name[1] if _lookup(*name) is task else (_import_task, name)
     sending = _being_pickled.__dict__.setdefault("tokens", set())
     if token in sending:  # its function refers to itself
-        return _receive_task, (type(task), token, captured, *name)
+        return _receive_task, (type(task), token, digest, *name)
     sending.add(token)
     try:
         # Pickled at once, while the token marks the task as being pickled.
         pickled = ByValue(state()).__reduce__()
     finally:
         sending.discard(token)
-    return _receive_task, (type(task), token, captured, *name), (pickled[0], pickled[1])
+    return _receive_task, (type(task), token, digest, *name), (pickled[0], pickled[1])
 
 
 def _lookup(module: str, qualname: str) -> Any:
@@ -156,25 +190,66 @@ def _import_task(module: str, qualname: str) -> Any:
     return find(module, qualname)
 
 
-def _receive_task(kind: type, token: str, captured: bytes, module: str, qualname: str) -> Any:
-    """The task of that name or token, if this process has it; else an empty one, which its state will fill."""
-    found: Any = _own_tasks.get(token) or find(module, qualname)
-    # In a notebook, a cell may have run again and made another task of that name.
-    if type(found) is not kind or (module in MAIN and getattr(found, "_token", None) != token):
-        identity = f"{token}:{captured.hex()}"
-        found = _received_tasks.get(identity)
-        if found is None:
-            found = _received_tasks[identity] = object.__new__(kind)
-    return found
+def _digest_of(task: Any) -> bytes:
+    digest: bytes = task.digest()
+    return digest
 
 
-def dumps(value: Any) -> bytes:
+def _receive_task(kind: type, token: str, digest: bytes, module: str, qualname: str) -> Any:
+    """The task of that token or name, if this process has it as it was sent; else an empty one to be filled."""
+    candidates: list[Any] = [_own_tasks.get(token), find(module, qualname)]
+    for found in candidates:
+        # Another cell, loop or project may have made another task of that name.
+        if type(found) is kind and _digest_of(found) == digest:
+            return found
+    identity = f"{token}:{digest.hex()}"
+    received: Any = _received_tasks.get(identity)
+    if received is None:
+        received = _received_tasks[identity] = object.__new__(kind)
+    return received
+
+
+def check_captured(task: Any) -> None:
+    """Check that what a task captured can be sent, if it is pickled by value and no name leads to it.
+
+    Raises:
+        ConfigurationError: If it cannot: names the variable.
+    """
+    core = unwrapped(task.__wrapped__)
+    if travels_by_name(task) or stands_for(task) or not isinstance(core, types.FunctionType):
+        return
+    reduced = task.__reduce__()
+    if not isinstance(reduced, tuple) or len(reduced) < 3 or reduced[2][0] is not PicklingFailure:
+        return
+    for name, cell in zip(core.__code__.co_freevars, core.__closure__ or (), strict=True):
+        try:
+            dumps_by_value(cell.cell_contents)
+        except Exception as cause:
+            kind = full_name(type(cell.cell_contents))
+            raise ConfigurationError(
+                f'write engine="threads", or make {name!r} ({kind}) inside {core.__name__}: it is captured, and cannot '
+                f"be sent to other processes ({type(cause).__name__}: {cause})"
+            ) from cause
+
+
+def unwrapped(function: Any) -> Any:
+    """The innermost function, below decorators."""
+    while hasattr(function, "__wrapped__"):
+        function = function.__wrapped__
+    return function
+
+
+def dumps(value: Any, buffer_callback: Callable[[pickle.PickleBuffer], object] | None = None) -> bytes:
     """*value* pickled for another process, which need not have imported the script of this one.
 
     What plain pickle refuses (a lambda, a class inside a function) is pickled by value.
+
+    Args:
+        value: The value.
+        buffer_callback: Takes the contents of arrays, which are not copied; ``None``: they are pickled too.
     """
     try:
-        return _dump(_Pickler, value)
+        return _dump(_Pickler, value, buffer_callback)
     except Exception:
         import cloudpickle
 
@@ -183,7 +258,7 @@ def dumps(value: Any) -> bytes:
                 reduced = _reduce_by_value(obj)
                 return super().reducer_override(obj) if reduced is NotImplemented else reduced
 
-        return _dump(ByValuePickler, value)
+        return _dump(ByValuePickler, value, buffer_callback)
 
 
 class _Pickler(pickle.Pickler):
@@ -191,9 +266,11 @@ class _Pickler(pickle.Pickler):
         return _reduce_by_value(obj)
 
 
-def _dump(pickler: Callable[..., Any], value: Any) -> bytes:
+def _dump(
+    pickler: Callable[..., Any], value: Any, buffer_callback: Callable[[pickle.PickleBuffer], object] | None
+) -> bytes:
     file = io.BytesIO()
-    pickler(file, protocol=5).dump(value)
+    pickler(file, protocol=5, buffer_callback=buffer_callback).dump(value)
     return file.getvalue()
 
 

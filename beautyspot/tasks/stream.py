@@ -149,17 +149,20 @@ class StreamTask(Task[P, list[T]]):
 
     def _live(self, call: KeyedCall, recording: Recording, lock: StreamLock) -> Generator[T, None, None]:
         self.core.cache.on_miss(recording.summary)
-        generator: Any = iter(self.__wrapped__(*call.args, **call.kwargs))
-        try:
-            while (value := self._next_item(generator, recording)) is not MISSING:
-                lock.pause()
-                try:
-                    yield value
-                finally:
-                    lock.resume()
-        finally:
-            if hasattr(generator, "close"):
-                generator.close()
+        with self.core.keyer.run(call.args, call.kwargs) as run:
+            generator: Any = iter(self.__wrapped__(*call.args, **call.kwargs))
+            try:
+                while (value := self._next_item(generator, recording)) is not MISSING:
+                    lock.pause()
+                    run.pause()
+                    try:
+                        yield value
+                    finally:
+                        run.resume()
+                        lock.resume()
+            finally:
+                if hasattr(generator, "close"):
+                    generator.close()
 
     def _next_item(self, generator: Any, recording: Recording) -> Any:
         try:

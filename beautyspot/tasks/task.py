@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, Unpack, overload
 
 from beautyspot.keys.keyer import KeyedCall
 from beautyspot.results.store import MISSING, is_expired
 from beautyspot.tasks.base import BaseTask
 from beautyspot.tasks.bound import BoundAsyncTask, BoundTask
 from beautyspot.tasks.core import AsyncTaskCore, CoreParts, Services, TaskCore
-from beautyspot.tasks.options import Options
+from beautyspot.tasks.options import AsyncMapOptions, MapOptions, Options
 
 if TYPE_CHECKING:
     from typing import Self
@@ -47,6 +47,10 @@ class Task(BaseTask[P, T]):
     def refresh(self, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run the function and replace the cached result."""
         return self.core.run(self.core.call(args, kwargs), fresh=True).value  # type: ignore[no-any-return]
+
+    def map(self, *iterables: Iterable[Any], **options: Unpack[MapOptions]) -> list[T]:
+        """``bs.map(task, *iterables, **options)``."""
+        return self.core.project.fan_out(self, iterables, options)
 
     @overload
     def __get__(self, instance: None, owner: type | None = None) -> Self: ...
@@ -88,6 +92,10 @@ class AsyncTask(BaseTask[P, T]):
         """Run the function and replace the cached result."""
         computed = await self.core.run(self.core.call(args, kwargs), fresh=True)
         return computed.value  # type: ignore[no-any-return]
+
+    async def map(self, *iterables: Iterable[Any], **options: Unpack[AsyncMapOptions]) -> list[T]:
+        """``bs.amap(task, *iterables, **options)``."""
+        return await self.core.project.fan_out_async(self, iterables, options)
 
     @overload
     def __get__(self, instance: None, owner: type | None = None) -> Self: ...

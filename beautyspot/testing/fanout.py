@@ -8,7 +8,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,21 @@ class Stubborn(Exception):
 
     def __init__(self, one: int, other: int) -> None:
         super().__init__("stubborn")
+
+
+class Sent(list[int]):
+    """Counts how often it is pickled."""
+
+    def __init__(self, count: Count, items: Iterable[int]) -> None:
+        super().__init__(items)
+        self._count = count
+
+    def __beautyspot_key__(self) -> str:
+        return "sent"
+
+    def __reduce__(self) -> Any:
+        self._count("sent")
+        return list, (list(self),)
 
 
 class FanOutContract(ProgramsContract):
@@ -109,6 +124,30 @@ class FanOutContract(ProgramsContract):
         add: Any = project.task(lambda x, y: x + y)
         assert bs.map(add, range(5), itertools.count(10), engine=engine) == [10, 12, 14, 16, 18]
 
+    def test_iterables_fill_the_parameters_that_are_not_fixed(self, project: bs.Project, engine: Any) -> None:
+        task: Any = project.task(lambda client, prompt, *, model="small", n=0: (client, prompt, model, n))
+        options: dict[str, Any] = {"workers": 2, "engine": engine}
+        for _ in range(2):
+            large = bs.map(task, ["a", "b"], fixed={"client": "c", "model": "large"}, **options)
+            assert large == [("c", "a", "large", 0), ("c", "b", "large", 0)]
+            assert bs.map(task, ["c"], ["d"], fixed={"n": 1}, **options) == [("c", "d", "small", 1)]
+        assert task.cached("c", "a", model="large")
+
+    def test_rows_are_calls(self, project: bs.Project, engine: Any) -> None:
+        task: Any = project.task(lambda a, b=2, *, c=3: (a, b, c))
+        rows = [{"a": 1}, (1, 5), {"c": 0, "a": 1}, {"a": 1}]
+        options: dict[str, Any] = {"workers": 2, "engine": engine, "unpack": True}
+        for _ in range(2):
+            assert bs.map(task, rows, **options) == [(1, 2, 3), (1, 5, 3), (1, 2, 0), (1, 2, 3)]
+            assert bs.map(task, rows[:2], fixed={"c": 9}, **options) == [(1, 2, 9), (1, 5, 9)]
+        assert list(bs.imap(task, iter(rows), **options)) == [(1, 2, 3), (1, 5, 3), (1, 2, 0), (1, 2, 3)]
+
+    def test_a_fixed_value_travels_with_the_task(self, project: bs.Project, engine: Any, count: Count) -> None:
+        task: Any = project.task(lambda x, table: table[x])
+        table = Sent(count, range(100))
+        assert bs.map(task, range(100), fixed={"table": table}, workers=1, engine=engine) == list(range(100))
+        assert len(count) <= 2  # the code of the task may have to be sent as well, and the table with it
+
     def test_large_results_come_back(self, project: bs.Project, engine: Any) -> None:
         make: Any = project.task(lambda n: bytes([n % 251]) * n)
         sizes = [10, 200_000, 3_000_000]
@@ -137,12 +176,13 @@ class FanOutContract(ProgramsContract):
             return 1 / x
 
         task: Any = project.task(function)
-        with pytest.raises(bs.MapError, match=r"2 of 5 calls of .* failed") as caught:
+        with pytest.raises(bs.MapError, match=r"2 of 5 calls of .* failed, .*: 2 × ZeroDivisionError") as caught:
             bs.map(task, [1, 0, 2, -0, 4], workers=2, engine=engine, on_error="continue")
         error = caught.value
         assert error.inputs == {1: (0,), 3: (0,)}
         assert error.results == {0: 1.0, 2: 0.5, 4: 0.25}
-        assert [type(e) for e in error.exceptions] == [ZeroDivisionError] * 2
+        assert {i: type(e) for i, e in error.failures.items()} == {1: ZeroDivisionError, 3: ZeroDivisionError}
+        assert [type(e) for e in error.exceptions] == [ZeroDivisionError]  # one of each type, for tracebacks
         assert task.cached(4)
 
     def test_errors_may_be_returned_and_are_recorded(self, project: bs.Project, engine: Any) -> None:
@@ -163,7 +203,7 @@ class FanOutContract(ProgramsContract):
         double: Any = project.task(lambda x: 2 * x)
         results = bs.imap(double, numbers(), workers=2, engine=engine)
         assert [next(results) for _ in range(30)] == [2 * x for x in range(30)]
-        results.close()  # type: ignore[attr-defined]
+        results.close()
         assert len(read) < 1500
 
     def test_closing_the_iterator_stores_what_was_running(self, project: bs.Project, engine: Any, count: Count) -> None:
@@ -175,7 +215,7 @@ class FanOutContract(ProgramsContract):
         task: Any = project.task(function)
         results = bs.imap(task, itertools.count(), workers=2, engine=engine)
         assert next(results) == 0
-        results.close()  # type: ignore[attr-defined]
+        results.close()
         ran = [int(x) for x in count.lines]
         assert len(ran) < 12
         assert all(task.cached(x) for x in ran)

@@ -6,11 +6,13 @@ import contextvars
 import itertools
 import multiprocessing
 import os
+import pickle
 import subprocess
 import sys
 import textwrap
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -137,7 +139,7 @@ def test_an_imap_waits_for_a_call_that_another_thread_runs_when_its_turn_comes(
     results = bs.imap(work, itertools.count(), workers=2)
     threading.Timer(0.3, go_on.set).start()
     assert list(itertools.islice(results, 300)) == list(range(300))
-    results.close()  # type: ignore[attr-defined]
+    results.close()
     other.join()
     lines = list(map(int, count.lines))
     assert len(lines) == len(set(lines))
@@ -257,7 +259,7 @@ def test_cached_blobs_are_read_one_at_a_time(project: bs.Project) -> None:
     results = bs.imap(task, range(50))
     next(results)
     assert blobs == 1
-    results.close()  # type: ignore[attr-defined]
+    results.close()
 
 
 @pytest.mark.parametrize("project_index", ["postgres"])
@@ -283,7 +285,7 @@ def test_cached_blobs_are_read_several_at_a_time_over_a_network(project: bs.Proj
     assert (4 <= most <= 8, begun) == (True, 40)
     results = bs.imap(task, range(40))
     assert next(results) == expected[0]
-    results.close()  # type: ignore[attr-defined]
+    results.close()
     assert begun <= 50
 
     @project.task(save_blob=True)
@@ -324,7 +326,7 @@ def test_an_ordered_imap_does_not_run_far_ahead_of_a_slow_first_call(project: bs
     results = bs.imap(project.task(ignore=("started",))(function), itertools.count(), workers=4)
     assert next(results) == 0
     assert len(started) < 1500
-    results.close()  # type: ignore[attr-defined]
+    results.close()
 
 
 def test_calls_that_run_when_an_imap_is_abandoned_are_stored(project: bs.Project) -> None:
@@ -344,28 +346,6 @@ def test_calls_that_run_when_an_imap_is_abandoned_are_stored(project: bs.Project
     assert 4 <= cached <= 16
 
 
-@on_sqlite
-def test_mapping_a_plain_function_is_an_error_that_names_the_cure(project: bs.Project) -> None:
-    def function(x: int) -> int:
-        return x
-
-    for call in (bs.map, bs.imap, bs.plan):
-        with pytest.raises(TypeError, match=r"decorate function with @project.task, or pass project.task\(function\)"):
-            call(function, [1])  # type: ignore[operator]
-
-
-@on_sqlite
-def test_mapping_a_task_of_the_wrong_kind_is_an_error_that_names_the_cure(project: bs.Project) -> None:
-    @project.task
-    async def fetch(x: int) -> int:
-        return x
-
-    with pytest.raises(TypeError, match=r"write `await bs.amap\(fetch, \.\.\.\)`"):
-        bs.map(fetch, [1])
-    with pytest.raises(TypeError, match=r"use bs\.map for a task that is not async"):
-        asyncio.run(bs.amap(project.task(lambda x: x), [1]))
-
-
 @pytest.mark.parametrize(
     "options", [{"workers": 0}, {"workers": 2.5}, {"on_error": "ignore"}, {"engine": "fibres"}, {"engine": 3}]
 )
@@ -382,14 +362,6 @@ def test_a_map_of_nothing_is_empty(project: bs.Project) -> None:
     assert list(bs.imap(task, iter(()))) == []
     with pytest.raises(TypeError, match="at least one iterable"):
         bs.map(task)
-
-
-@on_sqlite
-def test_mapping_over_no_iterable_is_an_error_that_names_the_cure(project: bs.Project) -> None:
-    task = project.task(lambda x, y=0: x + y)
-    with pytest.raises(TypeError, match=r"5 is not iterable: write \[5\], or itertools\.repeat\(5\)"):
-        bs.map(task, [1, 2], 5)  # type: ignore[arg-type]
-    assert bs.map(task, [1, 2], itertools.repeat(5)) == [6, 7]
 
 
 @on_sqlite
@@ -574,3 +546,48 @@ def test_a_misspelt_engine_is_an_error_that_suggests_a_name(project: bs.Project)
         ConfigurationError, match=r"known as 'process', did you mean 'processes'\? Known are dask, joblib, p"
     ):
         bs.map(project.task(lambda x: x), [1], engine="process")
+
+
+@on_sqlite
+def test_a_map_error_says_which_exceptions_and_shows_each_once(project: bs.Project) -> None:
+    def function(x: int) -> float:
+        if x > 90:
+            raise ValueError(f"too large: {x}")
+        return 1 / (x % 10)
+
+    with pytest.raises(bs.MapError) as caught:
+        bs.map(project.task(function), range(100), on_error="continue")
+    error = caught.value
+    assert str(error).startswith("19 of 100 calls of ")
+    assert "failed, the first function(x=0): 10 × ZeroDivisionError, 9 × ValueError. Print error.failures[0]," in str(
+        error
+    )
+    shown = "".join(traceback.format_exception(error))
+    assert (shown.count("ZeroDivisionError: "), shown.count("ValueError: ")) == (1, 1)
+    assert len(error.failures) == len(error.inputs) == 19
+    assert len(error.results) == 81
+    copy = pickle.loads(pickle.dumps(error))
+    assert (str(copy), copy.inputs, len(copy.failures)) == (str(error), error.inputs, 19)
+
+
+@on_sqlite
+def test_except_star_gives_all_failures_of_a_type(project: bs.Project) -> None:
+    def function(x: int) -> float:
+        if x > 3:
+            raise KeyError(x)
+        return 1 / (x % 3)
+
+    caught: list[BaseException] = []
+    try:
+        try:
+            bs.map(project.task(function), range(6), on_error="continue")
+        except* KeyError as group:
+            caught.append(group)
+    except bs.MapError as rest:
+        caught.append(rest)
+    of_keys, others = caught
+    assert isinstance(of_keys, bs.MapError)
+    assert isinstance(others, bs.MapError)
+    assert of_keys.inputs == {4: (4,), 5: (5,)}
+    assert [str(error) for error in of_keys.failures.values()] == ["4", "5"]
+    assert others.inputs == {0: (0,), 3: (3,)}

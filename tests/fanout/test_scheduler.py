@@ -2,6 +2,7 @@
 
 import beautyspot as bs
 from beautyspot.fanout.calls import Call, Outcome
+from beautyspot.fanout.inputs import Inputs
 from beautyspot.fanout.scheduler import Instruction, MapScheduler
 from tests.support.marks import on_sqlite
 
@@ -26,9 +27,9 @@ class OneWorker:
     def wait(self) -> list[Outcome]:
         """The first call comes back: busy, if it is 0 and does not wait."""
         call = self.pending.pop(0)
-        if call.args == (0,) and not call.waits:
+        if call.own == ((0,), {}) and not call.waits:
             return [Outcome(call, key_busy=True)]
-        return [Outcome(call, 2 * call.args[0])]
+        return [Outcome(call, 2 * call.own[0][0])]
 
     def stop(self) -> None:
         self.pending.clear()
@@ -40,7 +41,7 @@ class OneWorker:
 def test_a_call_that_waits_for_its_key_is_submitted_when_no_other_is_pending(project: bs.Project) -> None:
     pool = OneWorker()
     task = project.task(lambda x: 2 * x)
-    scheduler = MapScheduler(task, [(x,) for x in range(6)], 6, lambda *_: pool, progress=False, on_error="raise")
+    scheduler = MapScheduler(Inputs(task, [range(6)]), lambda _: pool, progress=False, on_error="raise")
     results = {}
     for step in scheduler.instructions(block=6):
         if step is Instruction.READ:

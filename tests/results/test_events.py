@@ -21,7 +21,8 @@ from beautyspot.adapters.futures import CachedExecutor, ProcessEngine
 from beautyspot.errors import ConfigurationError, WorkerDied
 from beautyspot.fanout.calls import Call
 from beautyspot.fanout.engine_pool import EnginePool
-from beautyspot.fanout.wire import pack_chunk, pack_task, unpack_replies
+from beautyspot.fanout.inputs import Inputs
+from beautyspot.fanout.wire import ChunkCall, pack_chunk, pack_task, unpack_replies
 from beautyspot.fanout.worker import run_chunk
 from beautyspot.results.events import KINDS
 from tests.support.marks import on_sqlite
@@ -231,9 +232,10 @@ def test_a_result_that_a_worker_finds_cached_is_one_hit(project: bs.Project) -> 
     task = project.task(double)
     task(1)
     stop = project.on("hit", events.append)
-    pool = EnginePool(task, ProcessEngine(1), 1, stop=True)
+    inputs = Inputs(task, [[1]])
+    pool = EnginePool(task, inputs, ProcessEngine(1), 1, stop=True)
     try:  # as if another process had run it after the map looked it up
-        pool.submit(Call(0, (1,), *task.core.keyer((1,), {})))
+        pool.submit(Call(0, inputs.common, ((1,), {}), *task.core.keyer((1,), {})))
         (outcome,) = pool.wait()
     finally:
         pool.close()
@@ -246,7 +248,8 @@ def test_a_chunk_that_runs_in_a_thread_of_its_caller_leaves_no_listener(project:
     events: list[bs.Event] = []
     task = project.task(double)
     stop = project.on("miss", events.append)
-    payload, chunk = pack_task(task), pack_chunk([(task.core.keyer((1,), {})[0], (1,), True)], True)
+    payload = pack_task(task, ((), {})).message
+    chunk = pack_chunk([ChunkCall(task.core.keyer((1,), {})[0], b"", ((1,), {}), True)], True)
     (reply,) = unpack_replies(run_chunk(payload, chunk))
     assert [event.kind for event, _ in reply.events] == ["miss", "run", "keep"]
     assert events == []  # until the caller has the reply
