@@ -168,6 +168,8 @@ ERRORS = [
     errors.BatchError("function", 3, "2 results"),
     errors.DeserializationError("text"),
     errors.UnknownTypeError("text"),
+    errors.UnloadedClassError("module", "Kind"),
+    errors.ChangedClassError("module.Kind", "its field 'a' is gone", "give it back"),
     errors.StorageError("text"),
     errors.MissingBlobError("text"),
     errors.DamagedBlobError("text"),
