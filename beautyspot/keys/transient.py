@@ -21,6 +21,7 @@ _MONOTONIC = time.monotonic() - 60
 _UUID = re.compile(
     r"[0-9a-f]{8}-[0-9a-f]{4}-[14][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}|[0-9a-f]{32}", re.IGNORECASE
 )
+_OWN_SERVER = re.compile(r"(127\.0\.0\.1|localhost|\[::1\]):(3[3-9]|[456])\d{3,4}\b")  # on a port that the system chose
 _DEEPEST = 2
 _MOST = 100  # members that are looked at
 
@@ -63,5 +64,7 @@ def _is_one(value: Any) -> bool:
         return value.version in (1, 4)
     if isinstance(value, str | pathlib.PurePath):
         text = str(value)
-        return _UUID.fullmatch(text) is not None or (os.path.isabs(text) and _is_temporary(text))
+        if _UUID.fullmatch(text) is not None or _OWN_SERVER.search(text) is not None:
+            return True
+        return os.path.isabs(text) and _is_temporary(text)
     return False
