@@ -66,5 +66,5 @@ class _Commands(click.Group):
 def main() -> None:
     """See, check, delete and move the results that beautyspot has cached.
 
-    DB is a path (my.db) or a URL (postgresql://user@host/name); without it, the one .db file in this directory.
+    DB is a path (my.db) or a URL (postgresql://...); by default the one .db file here.
     """

@@ -12,8 +12,6 @@ _CONTAINERS = (list, dict, set, bytearray, BaseException, types.ModuleType, *_IM
 # What an object-relational mapper keeps beside the columns, and what functools.wraps copies for readers.
 _MACHINERY = frozenset({"_sa_instance_state", "__doc__", "__annotations__", "__weakref__", "__orig_class__"})
 _MODELS = ("__pydantic_extra__", "__pydantic_private__")
-
-
 # Attributes that a `unittest.TestCase` sets itself.
 _OF_TEST_CASES = frozenset(
     {
@@ -24,11 +22,11 @@ _OF_TEST_CASES = frozenset(
 
 
 @functools.lru_cache(4096)
-def _left_out(kind: type) -> frozenset[str]:
-    """Names under which a `functools.cached_property` stores what it computed, and a test case how it runs."""
+def _caches(kind: type) -> frozenset[str]:
+    """Names that are no state: under which a `functools.cached_property` stores what it computed, and machinery."""
     members = {name: member for base in reversed(kind.__mro__) for name, member in vars(base).items()}
-    caches = frozenset(name for name, member in members.items() if isinstance(member, functools.cached_property))
-    return caches | _OF_TEST_CASES if _is_test_case(kind) else caches
+    computed = (name for name, member in members.items() if isinstance(member, functools.cached_property))
+    return frozenset(computed) | (_MACHINERY | _OF_TEST_CASES if _is_test_case(kind) else _MACHINERY)
 
 
 def _is_test_case(kind: type) -> bool:
@@ -49,8 +47,13 @@ def _slots(kind: type) -> tuple[tuple[str, Any], ...]:
 def attributes_of(value: Any) -> dict[str, Any]:
     """The attributes of *value* by name: its ``__dict__`` and slots, and what a pydantic model holds beside them."""
     kind: Any = type(value)
+    slots, caches = _slots(kind), _caches(kind)
+    own = getattr(value, "__dict__", None)
+    held: dict[str, Any] = dict(own) if type(own) is dict else {}
+    if not slots and caches.isdisjoint(held):
+        return held
     found: dict[str, Any] = {}
-    for name, member in _slots(kind):
+    for name, member in slots:
         try:
             found[name] = member.__get__(value, kind)
         except AttributeError:  # not set
@@ -60,14 +63,9 @@ def attributes_of(value: Any) -> dict[str, Any]:
         if more:
             found[name] = more
     found.pop("__pydantic_fields_set__", None)  # says which were given, and not what they are
-    own = getattr(value, "__dict__", None)
-    if type(own) is dict:
-        left_out = _left_out(kind)
-        for name, item in list(own.items()):
-            if name not in left_out and name not in _MACHINERY and isinstance(name, str):
-                found[name] = item
-        if "_testMethodName" in left_out:
-            found.pop(own.get("_testMethodName", ""), None)  # pytest puts the method there while it runs
+    found.update((name, item) for name, item in held.items() if name not in caches)
+    if "_testMethodName" in caches:
+        found.pop(held.get("_testMethodName", ""), None)  # pytest puts the method there while it runs
     return found
 
 

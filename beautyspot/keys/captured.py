@@ -131,14 +131,14 @@ class _Watched:
         return [name for name in list(self._record.places) if name != _WHOLE]
 
     def counts(
-        self, name: str, now: bytes | None, path: str, identity: int = 0, refers_upwards: bool = False
+        self, name: str, now: bytes | None, path: Callable[[], str], identity: int = 0, refers_upwards: bool = False
     ) -> bytes | None:
         """The bytes as which a place counts; ``None``: it is absent.
 
         Args:
             name: The name of the place.
             now: The bytes of its value; ``None``: it is absent.
-            path: The way to it, for messages.
+            path: Returns the way to it, for messages.
             identity: The identity of the value.
             refers_upwards: Whether the value refers to what holds it.
         """
@@ -158,12 +158,12 @@ class _Watched:
             if place.sees_change(identity, data):
                 made_by_runs = _is_made_by_runs(self._kind, name)
                 if place.is_state and not made_by_runs:
-                    self._watcher.contested.append(path)
+                    self._watcher.contested.append(path())
                 place.is_state = made_by_runs
             if not place.is_state:
                 place.counted = now
         if place.is_state:
-            self._watcher.state.append(path)
+            self._watcher.state.append(path())
         return place.counted
 
 

@@ -67,10 +67,12 @@ def is_installed(module: str | None, file: str) -> bool:
 
 
 def encoder_of(value: Any, kind: type) -> Encode | None:
-    """What encodes a function, a class, or what stands for one; ``None`` for any other value."""
+    """What encodes a function, a class, or what stands for one, as mocks do; ``None`` for any other value."""
     found = _ENCODERS.get(kind)
     if found is not None:
         return found
+    if mocks.is_mock(kind):  # it may say that it is a function or a class
+        return _mock
     if isinstance(value, type):
         return _class
     if hasattr(kind, "__beautyspot_followed__"):
@@ -166,6 +168,15 @@ def held_by(encoder: Traversal, value: types.FunctionType, ignored: Iterable[str
     return encoder.tagged(b"l", len(held)) + held
 
 
+def _mock(encoder: Traversal, value: Any) -> bytes:
+    return encoder.node(value, functools.partial(_mock_parts, encoder))
+
+
+def _mock_parts(encoder: Traversal, value: Any) -> bytes:
+    configured = encoder.named(value, "attribute", mocks.configured(value))
+    return encoder.tagged(b"H", full_name(type(value)), len(configured)) + configured
+
+
 def _method(encoder: Traversal, value: types.MethodType) -> bytes:
     return b"\xc1m" + encoder.any(value.__func__) + encoder.as_captured(value.__self__)
 
@@ -222,7 +233,10 @@ def _task(encoder: Traversal, value: FollowedTask) -> bytes:
 
 def _task_parts(encoder: Traversal, value: FollowedTask) -> bytes:
     identity, function, instance = value.__beautyspot_followed__()
-    data = encoder.tagged(b"k", identity) + layers_held_by(encoder, function)
+    data = encoder.tagged(b"k", identity)
+    if function is None:  # it is being unpickled, and its function refers to it
+        return data
+    data += layers_held_by(encoder, function)
     return data if instance is None else data + encoder.as_captured(instance)
 
 

@@ -23,8 +23,11 @@ _ITERATORS: tuple[type, ...] = (type(iter([])), type(iter(())))
 
 def is_mock(kind: type) -> bool:
     """Whether values of a class are mocks: of `unittest.mock`, or of its copy on PyPI."""
-    modules = (sys.modules.get("unittest.mock"), sys.modules.get("mock.mock"))
-    return any(issubclass(kind, getattr(module, "NonCallableMock", ())) for module in modules)
+    for name in ("unittest.mock", "mock.mock"):
+        module = sys.modules.get(name)
+        if module is not None and issubclass(kind, getattr(module, "NonCallableMock", ())):
+            return True
+    return False
 
 
 def behind(function: types.FunctionType) -> Any:

@@ -10,7 +10,6 @@ import builtins
 import datetime
 import decimal
 import enum
-import fractions
 import pathlib
 import re
 import types
@@ -27,7 +26,7 @@ from beautyspot.keys.transient import is_transient
 _MISSING: Any = object()
 _DATA = (
     *PLAIN, complex, bytearray, datetime.date, datetime.time, datetime.timedelta, datetime.tzinfo, decimal.Decimal,
-    fractions.Fraction, uuid.UUID, pathlib.PurePath, enum.Enum, re.Pattern, range, slice,
+    uuid.UUID, pathlib.PurePath, enum.Enum, re.Pattern, range, slice,
 )  # fmt: skip
 _MOST_LOOKED_AT = 1000  # members of a container, to find out whether it is data
 
@@ -205,6 +204,8 @@ def _is_data(value: Any, left: list[int]) -> bool:
     if left[0] < 0 or isinstance(value, _DATA):
         return not isinstance(value, type)
     kind = type(value)
+    if kind.__module__ == "fractions":
+        return True
     if kind in (list, tuple, set, frozenset):
         return all(_is_data(each, left) for each in value)
     if isinstance(value, dict) and kind.__module__ in ("builtins", "collections"):

@@ -9,7 +9,6 @@ import datetime
 import os
 import pathlib
 import re
-import tempfile
 import time
 import uuid
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ _MONOTONIC = time.monotonic() - 60
 _UUID = re.compile(
     r"[0-9a-f]{8}-[0-9a-f]{4}-[14][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}|[0-9a-f]{32}", re.IGNORECASE
 )
+_OWN_SERVER = re.compile(r"(127\.0\.0\.1|localhost|\[::1\]):(3[3-9]|[456])\d{3,4}\b")  # on a port that the system chose
 _DEEPEST = 2
 _MOST = 100  # members that are looked at
 
@@ -29,6 +29,12 @@ _MOST = 100  # members that are looked at
 def is_transient(value: Any) -> bool:
     """Whether *value* is one that only this process has, or holds one."""
     return any(_is_one(each) for each in _within(value, _DEEPEST))
+
+
+def _is_temporary(path: str) -> bool:
+    import tempfile  # loads much, and is asked about few values
+
+    return path.startswith(tempfile.gettempdir() + os.sep)
 
 
 def _within(value: Any, depth: int) -> Iterator[Any]:
@@ -58,5 +64,7 @@ def _is_one(value: Any) -> bool:
         return value.version in (1, 4)
     if isinstance(value, str | pathlib.PurePath):
         text = str(value)
-        return text.startswith(tempfile.gettempdir() + os.sep) or _UUID.fullmatch(text) is not None
+        if _UUID.fullmatch(text) is not None or _OWN_SERVER.search(text) is not None:
+            return True
+        return os.path.isabs(text) and _is_temporary(text)
     return False

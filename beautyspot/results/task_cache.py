@@ -103,6 +103,23 @@ class TaskCache:
         entry = self.results.find(key)
         return entry is not None and self.read(entry) is not MISSING
 
+    def makes_a_value(self, entry: Entry) -> bool:
+        """Whether a result in the index can be decoded; nothing is said. A blob is not opened, and counts as one."""
+        if entry.value is None:
+            return True
+        try:
+            self.codec.decode(entry.value)
+        except Exception:  # a decoder may raise anything, and a call that reads the result says so
+            return False
+        return entry.is_intact()
+
+    def returned(self, value: Any, entry: Entry | None) -> Any:
+        """What a call returns whose *value* was stored: with ``mmap`` the mapped blob, as every hit after it."""
+        if not self.codec.mmap or entry is None or entry.location is None:
+            return value
+        mapped = self.results.read_back(entry, self.codec)
+        return value if mapped is MISSING else mapped
+
     def _warn_of_changed_code(self, entry: Entry) -> None:
         keyer = self._keyer
         code, home = entry.code[:CODE_SIZE], entry.code[CODE_SIZE:].decode(errors="replace")

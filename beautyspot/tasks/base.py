@@ -15,6 +15,7 @@ from beautyspot.results.store import MISSING
 from beautyspot.results.task_cache import TaskCache
 from beautyspot.serialization.msgpack_serializer import MsgpackSerializer
 from beautyspot.tasks.core import BaseCore, CoreParts, Services
+from beautyspot.tasks.imports import FunctionImports
 from beautyspot.tasks.options import Options
 from beautyspot.tasks.pickling import reduce_task, register_task, unpickle_state
 
@@ -81,7 +82,7 @@ class BaseTask(Generic[P, T]):
         cache = TaskCache(
             project.results,
             keyer,
-            project.results.codec_for(serializer, options.save_blob, options.mmap),
+            project.results.codec_for(serializer, options.save_blob, options.mmap, FunctionImports(plain).load),
             options.content_type,
             options.ttl,
             project.on_save_error,
