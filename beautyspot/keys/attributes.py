@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copyreg
 import functools
+import sys
 import types
 from typing import Any
 
@@ -84,7 +85,7 @@ _is_plain_object: dict[type, bool] = {}
 
 
 def _ask(value: Any, kind: type) -> bool:
-    if issubclass(kind, _CONTAINERS):
+    if issubclass(kind, _CONTAINERS) or kind is object:
         return False
     if hasattr(kind, "__dataclass_fields__") or hasattr(kind, "__pydantic_fields__"):
         return True
@@ -108,3 +109,21 @@ def _ask(value: Any, kind: type) -> bool:
 def is_ordered(kind: type) -> bool:
     """Whether a mapping of this class is another one in another order."""
     return any(base.__name__ == "OrderedDict" for base in kind.__mro__)
+
+
+_named: dict[int, tuple[object, str]] = {}  # sentinels live as long as their modules
+
+
+def name_in_modules(value: object) -> str | None:
+    """The name under which loaded modules have *value* itself; ``None`` if none has.
+
+    Not the module: others import it from there, and which one was loaded first differs between processes.
+    """
+    known = _named.get(id(value))
+    if known is None:
+        variables = (vars(module) for module in list(sys.modules.values()) if hasattr(module, "__dict__"))
+        names = [name for each in variables for name, item in list(each.items()) if item is value]
+        if not names:
+            return None
+        known = _named[id(value)] = (value, min(names))
+    return known[1]

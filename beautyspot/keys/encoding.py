@@ -28,7 +28,7 @@ from beautyspot._internal.digests import digest_of
 from beautyspot._internal.names import full_name, module_name
 from beautyspot.errors import UnkeyableError
 from beautyspot.keys import captured, clients, definitions, handles, values
-from beautyspot.keys.attributes import attributes_of, has_attributes_only, is_ordered
+from beautyspot.keys.attributes import attributes_of, has_attributes_only, is_ordered, name_in_modules
 from beautyspot.keys.traversal import Kind, Watcher
 
 PLAIN = frozenset({type(None), bool, int, float, str, bytes})
@@ -375,6 +375,8 @@ class Encoder:
     def _reduced(self, value: Any) -> bytes:
         """The encoding of the parts to which pickle would reduce *value*."""
         kind = type(value)
+        if kind is object:
+            return self._sentinel(value)
         reducer = copyreg.dispatch_table.get(kind)
         try:
             parts: Any = reducer(value) if reducer else value.__reduce_ex__(4)
@@ -394,6 +396,11 @@ class Encoder:
                 else b"\xc1D" + self._pairs(dict(listed))
             )
         return b"\xc1r" + _header(len(whole)) + b"".join(whole)
+
+    def _sentinel(self, value: object) -> bytes:
+        """A bare object: by the name under which a module has it."""
+        name = name_in_modules(value)
+        return self._without_identity(value, object) if name is None else self.tagged(b"S", name)
 
     def _state(self, state: Any) -> bytes:
         """The encoding of an object's state, by attribute."""
