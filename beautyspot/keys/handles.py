@@ -44,7 +44,7 @@ _HANDLES = _SOURCES | frozenset(
         "_pytest.capture.CaptureFixture", "_pytest.logging.LogCaptureFixture", "_pytest.fixtures.FixtureRequest",
         "_pytest.monkeypatch.MonkeyPatch", "_pytest.recwarn.WarningsRecorder", "_pytest.config.Config",
         "_pytest.tmpdir.TempPathFactory", "pytest_mock.plugin.MockerFixture", "_pytest.pytester.Pytester",
-        "_csv.writer", "beautyspot.project.project.Project",
+        "_csv.writer",
     }
 )  # fmt: skip
 _READING = frozenset({"r", "rb", "rt", "br", "tr"})
