@@ -410,6 +410,10 @@ class Keyer:
         if (self._parts and self._has_state) or (self.is_method and args):
             self._adopted = captured.AdoptedRun(*self._looks(args[0] if self.is_method and args else None, []))
 
+    def remembered(self) -> captured.Remembered:
+        """What runs have changed of what the function holds, for the process to which it travels."""
+        return captured.remembered(self._held) if self._parts else []
+
     def _looks(self, instance: Any, followed: list[Any]) -> tuple[captured.Look, Callable[[], Assignments]]:
         """What looks at all that a run may change, and what tells what it may assign."""
 
@@ -421,8 +425,7 @@ class Keyer:
                 traversed(Encoder(watcher=watcher).any, value)
 
         def assignments() -> Assignments:
-            classes = () if instance is None else (type(instance),)
-            return assignments_of([self.function, self._core, *followed], classes)
+            return assignments_of([self.function, self._core, *followed], () if instance is None else (instance,))
 
         return look, assignments
 

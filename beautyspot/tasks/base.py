@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, cas
 
 from beautyspot._internal.names import full_name
 from beautyspot._internal.pricing import pacing_layers
+from beautyspot.keys.captured import remember
 from beautyspot.keys.keyer import Keyer
 from beautyspot.results.store import MISSING
 from beautyspot.results.task_cache import TaskCache
@@ -101,7 +102,8 @@ class BaseTask(Generic[P, T]):
                 name: getattr(self.core.keyer, name) for name in ("prefix", "function_name", "home", "code", "follows")
             }
             names = {name: getattr(self, name, None) for name in functools.WRAPPER_ASSIGNMENTS}
-            return (self.__wrapped__, self.core.project, self.options), identity, names, (self._token, self.binds)
+            parts = (self.__wrapped__, self.core.project, self.options)
+            return parts, identity, names, (self._token, self.binds), self.core.keyer.remembered()
 
         return reduce_task(self, self._token, self.digest(), state)
 
@@ -115,7 +117,8 @@ class BaseTask(Generic[P, T]):
     def __setstate__(self, pickled: Any) -> None:
         if hasattr(self, "_token"):
             return  # this process already has the task
-        parts, identity, names, (self._token, self.binds) = unpickle_state(pickled)
+        parts, identity, names, (self._token, self.binds), remembered = unpickle_state(pickled)
+        remember(remembered)
         self.__dict__.update(names)
         self._setup(*parts)
         # In this process the function may have another module, or no source: the task keeps its identity.

@@ -182,3 +182,23 @@ def test_a_nested_task_that_shares_state_runs_once_whatever_the_engine(tmp_path:
         subprocess.run([sys.executable, "script.py", engine], cwd=tmp_path, check=True)
         runs.append((tmp_path / "runs").stat().st_size)
     assert runs == [12, 12, 12]
+
+
+@on_sqlite
+def test_what_runs_have_changed_before_a_map_is_state_in_its_workers_too(project: bs.Project) -> None:
+    log: list[int] = []
+
+    @project.task
+    def embed(x: int) -> int:
+        log.append(x)
+        return x
+
+    @project.task
+    def pipeline(x: int) -> int:
+        log.append(-x)
+        return embed(x)
+
+    pipeline(1)
+    assert bs.map(pipeline, [2, 3], engine="processes", workers=2) == [2, 3]
+    assert all(embed.cached(x) for x in (1, 2, 3))
+    assert log == [-1, 1]
