@@ -64,7 +64,4 @@ class _Commands(click.Group):
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="beautyspot")
 def main() -> None:
-    """See, check, delete and move the results that beautyspot has cached.
-
-    DB is a path (my.db) or a URL (postgresql://...); by default the one .db file here.
-    """
+    """See, check, delete and move cached results. DB is a path (my.db) or a URL; by default, the one .db file here."""

@@ -16,6 +16,7 @@ import typing
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol, cast, runtime_checkable
 
+from beautyspot._internal import local_classes
 from beautyspot._internal.names import find, full_name, is_interactive, module_name, stands_for
 from beautyspot._internal.pricing import is_limited
 from beautyspot.keys import mocks
@@ -100,6 +101,7 @@ def _class(encoder: Traversal, value: type) -> bytes:
 
 def _definition(encoder: Traversal, kind: type) -> bytes:
     """The encoding of what a class defines."""
+    local_classes.see(kind)
     bases = [name_of(encoder, base) for base in kind.__bases__ if base is not object]
     members: dict[str, Any] = {}
     for name, member in list(vars(kind).items()):

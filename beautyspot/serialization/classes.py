@@ -11,6 +11,7 @@ import types
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+from beautyspot._internal import local_classes
 from beautyspot._internal.names import full_name, loaded_module, module_name
 from beautyspot.errors import ChangedClassError, DeserializationError, SerializationError, UnloadedClassError
 
@@ -25,6 +26,7 @@ def reference(cls: type) -> list[Any]:
         SerializationError: If the class cannot be found by that name.
     """
     module = module_name(cls.__module__)
+    local_classes.see(cls)
     if find_class(module, cls.__qualname__) is not cls:
         raise SerializationError(
             f"the class {full_name(cls)} cannot be imported under that name; move it to the top of its module"
@@ -36,6 +38,8 @@ def find_class(module: Any, qualname: Any) -> type | None:
     """The class with a name, if its module is loaded; nothing is imported, and no ``__getattr__`` is asked."""
     if not isinstance(module, str) or not isinstance(qualname, str):
         raise DeserializationError("a class is named by two texts")
+    if "<locals>" in qualname:
+        return local_classes.seen(module, qualname)
     holder: Any = loaded_module(module)
     for part in qualname.split("."):
         if not isinstance(holder, type | types.ModuleType):

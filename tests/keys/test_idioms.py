@@ -32,13 +32,6 @@ def _tests_of(path: Path) -> list[str]:
     return found
 
 
-# Results whose class is inside of a function are returned and not kept yet: they are a `SerializationError` here.
-LOCAL_RESULTS = frozenset(
-    f"classes.test_a_local_{name}"
-    for name in (
-        "dataclass", "frozen_dataclass_with_slots", "pydantic_model", "pydantic_model_that_is_captured", "enum", "named_tuple",
-    )
-)  # fmt: skip
 IDIOMS = [f"{name}.{test}" for name, path in sorted(FILES.items()) for test in _tests_of(path)]
 
 
@@ -66,11 +59,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize("idiom", IDIOMS)
-def test_equal_calls_run_once_and_not_at_all_in_the_next_process(
-    idiom: str, outcomes: dict[str, list[str]], request: pytest.FixtureRequest
-) -> None:
-    if idiom in LOCAL_RESULTS:
-        request.applymarker(pytest.mark.xfail(strict=True, reason="the class of the result is inside of a function"))
+def test_equal_calls_run_once_and_not_at_all_in_the_next_process(idiom: str, outcomes: dict[str, list[str]]) -> None:
     texts = outcomes[idiom]
     assert len(texts) >= 2
     assert not any(texts), "\n".join(texts)
