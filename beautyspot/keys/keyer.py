@@ -462,9 +462,14 @@ class Keyer:
         """Four bytes for each part of a call, by which `explain` compares two calls."""
         return b"".join([part if type(part) is Fingerprint else zlib.crc32(part).to_bytes(4, "big") for part in parts])
 
+    @property
+    def argument_names(self) -> tuple[str, ...]:
+        """The names of the first parts of a call: those of its arguments, or of what ``key=`` returned."""
+        return ("key",) if self._custom else self.names
+
     def part_names(self) -> tuple[str, ...]:
         """The names of the parts of a call, for messages."""
-        return (*(("key",) if self._custom else self.names), *(part.name for part in self._parts))
+        return (*self.argument_names, *(part.name for part in self._counted_parts))
 
 
 class SharedKeys:
