@@ -686,13 +686,16 @@ def test_keys_are_the_same_on_other_versions_of_python(python: str, tmp_path: Pa
         return
     (tmp_path / "ours.py").write_text(_IDENTITY)
     _write_modules(tmp_path)
-    command = ["-c", "import ours, script; print(ours.keys, script.keys)"]
-    here = subprocess.run([sys.executable, *command], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    show = "import ours, script; from tests.keys import known_calls; print(ours.keys, script.keys, known_calls.keys())"
+    command, root = ["-c", show], str(Path(bs.__file__).parent.parent)
+    env = {**os.environ, "PYTHONPATH": root}
+    done = subprocess.run([sys.executable, *command], cwd=tmp_path, env=env, capture_output=True, text=True, check=True)
+    here = done.stdout
     site = tmp_path / "site"
     uv = Path(sys.executable).with_name("uv")
     packages = ["msgpack", "blake3", "cloudpickle", "tqdm", "typing-extensions"]
     subprocess.run([uv, "pip", "install", "-q", "--python", versions[0], "--target", site, *packages], check=True)
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(site), str(Path(bs.__file__).parent.parent)])}
+    env["PYTHONPATH"] = os.pathsep.join([str(site), root])
     there = subprocess.run([versions[0], *command], cwd=tmp_path, env=env, capture_output=True, text=True)
     assert there.stdout == here, there.stderr
 
