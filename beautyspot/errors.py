@@ -8,7 +8,9 @@
     ├── SerializationError        (TypeError)   a result that cannot be serialized; it is in .value
     ├── BatchError                (ValueError)  a batch function that did not return one result for each item
     ├── DeserializationError      (ValueError)  stored bytes that cannot be turned back into a value
-    │   └── UnknownTypeError                    they need a class that is not loaded, or an unregistered type
+    │   ├── UnknownTypeError                    they need a class that is not loaded, or an unregistered type
+    │   │   └── UnloadedClassError              they need a class whose module is not loaded
+    │   └── ChangedClassError                   they no longer make a whole object of their class
     ├── StorageError              (OSError)     a blob that cannot be written, read or trusted
     │   ├── MissingBlobError                    it does not exist
     │   └── DamagedBlobError                    it differs from what was written, or its location is invalid
@@ -44,6 +46,7 @@ __all__ = [
     "BeautyspotError",
     "BeautyspotWarning",
     "CapturedWarning",
+    "ChangedClassError",
     "ChangedCodeWarning",
     "ConfigurationError",
     "DamagedBlobError",
@@ -65,6 +68,7 @@ __all__ = [
     "StorageError",
     "UnkeyableError",
     "UnknownTypeError",
+    "UnloadedClassError",
     "UnreadableWarning",
     "WorkerDied",
 ]
@@ -169,6 +173,46 @@ class DeserializationError(BeautyspotError, ValueError):
 
 class UnknownTypeError(DeserializationError):
     """Stored bytes that need a class that is not loaded in this process, or a type that is not registered."""
+
+
+class UnloadedClassError(UnknownTypeError):
+    """Stored bytes that need a class whose module is not loaded, or that its module does not have.
+
+    Args:
+        module: The module of the class.
+        qualname: The name of the class in it.
+    """
+
+    def __init__(self, module: str, qualname: str) -> None:
+        super().__init__(module, qualname)
+        self.module = module
+        self.qualname = qualname
+
+    def __str__(self) -> str:
+        return (
+            f"write `from {self.module} import {self.qualname.partition('.')[0]}` at the top of the program: the class "
+            f"{self.module}.{self.qualname} is not loaded"
+        )
+
+
+class ChangedClassError(DeserializationError):
+    """Stored bytes that no longer make a whole object of their class, whose fields have changed since.
+
+    Args:
+        kind: The class, as ``module.Name``.
+        change: What has changed: a clause such as ``"its field 'due' is gone"``.
+        cure: What makes the stored bytes usable again; empty if nothing does.
+    """
+
+    def __init__(self, kind: str, change: str, cure: str = "") -> None:
+        super().__init__(kind, change, cure)
+        self.kind = kind
+        self.change = change
+        self.cure = cure
+
+    def __str__(self) -> str:
+        changed = f"the class {self.kind} has changed since: {self.change}"
+        return f"{self.cure} to use it again; {changed}" if self.cure else changed
 
 
 class StorageError(BeautyspotError, OSError):

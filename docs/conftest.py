@@ -40,11 +40,15 @@ class Page(ModuleType):
 
     def __init__(self, name: str, namespace: dict[str, Any]) -> None:
         super().__init__(name)
-        self.__dict__["namespace"] = namespace
+        self._namespace = namespace
+
+    @property
+    def __dict__(self) -> dict[str, Any]:  # type: ignore[override]
+        return self._namespace
 
     def __getattr__(self, name: str) -> Any:
         try:
-            return self.__dict__["namespace"][name]
+            return self._namespace[name]
         except KeyError:
             raise AttributeError(name) from None
 

@@ -168,6 +168,8 @@ ERRORS = [
     errors.BatchError("function", 3, "2 results"),
     errors.DeserializationError("text"),
     errors.UnknownTypeError("text"),
+    errors.UnloadedClassError("module", "Kind"),
+    errors.ChangedClassError("module.Kind", "its field 'a' is gone", "give it back"),
     errors.StorageError("text"),
     errors.MissingBlobError("text"),
     errors.DamagedBlobError("text"),
@@ -215,6 +217,7 @@ def test_a_map_error_is_a_group_that_can_be_split_and_pickled() -> None:
 
 
 UNPICKLING = {
+    "beautyspot/fanout/transport.py": "what a caller sends to its workers, in shared memory",
     "beautyspot/fanout/wire.py": "what workers and their caller say to each other",
     "beautyspot/fanout/worker.py": "what its caller says to a worker",
     "beautyspot/tasks/pickling.py": "tasks, on their way to a worker",

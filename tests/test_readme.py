@@ -1,6 +1,9 @@
 """Links of the READMEs resolve wherever they are shown: on the package index, in the documentation, in a clone."""
 
 import re
+import subprocess
+import sys
+import time
 import tomllib
 from pathlib import Path
 
@@ -49,6 +52,28 @@ def test_both_languages_have_the_same_links_and_the_same_code() -> None:
         return [re.sub(r" *# (?!ask).*$", "", block, flags=re.MULTILINE) for block in blocks]
 
     assert code(english) == code(japanese)
+
+
+def test_the_first_program_resumes_when_it_was_killed_and_runs_nothing_the_third_time(tmp_path: Path) -> None:
+    [program, *_] = re.findall(r"^```python\n(.*?)^```$", READMES[0].read_text(), flags=re.MULTILINE | re.DOTALL)
+    (tmp_path / "ask.py").write_text(program)
+    command = [sys.executable, "-W", "error", "ask.py"]
+    first = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "answers.db").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    time.sleep(0.8)
+    first.kill()
+    first.wait()
+    again, third = (
+        subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout for _ in range(2)
+    )
+    kept, left = map(int, re.findall(r"(\d+) kept, (\d+) to run", again)[0])
+    assert kept + left == 120
+    assert kept > 0
+    assert "120 kept, 0 to run" in third
+    assert again.endswith("120 answers, 6,840 tokens\n")
 
 
 def test_the_metadata_links_to_the_documentation() -> None:

@@ -40,16 +40,20 @@ def is_interactive(module: str | None) -> bool:
     return module in MAIN and main_name() == "__main__"
 
 
+def loaded_module(module: str) -> Any:
+    """The module with a name as `module_name` returns it, if it is loaded; else ``None``."""
+    if module not in MAIN and module in sys.modules:
+        return sys.modules[module]
+    # The main module of a worker is not the main module of its caller.
+    return _main() if module == main_name() else None
+
+
 def find(module: str, qualname: str) -> Any:
     """The object with a name, if its module is loaded; else ``None``.
 
     Nothing is imported, since the name may come from a file.
     """
-    is_main = module == main_name()
-    # The main module of a worker is not the main module of its caller.
-    holder: Any = None if module in MAIN and not is_main else sys.modules.get(module)
-    if holder is None and is_main:
-        holder = _main()
+    holder = loaded_module(module)
     for part in qualname.split("."):
         # The attribute as the class has it, not what a lookup would bind.
         holder = vars(holder).get(part) if isinstance(holder, type) else getattr(holder, part, None)

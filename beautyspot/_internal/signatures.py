@@ -19,17 +19,44 @@ _OPEN_ENDED = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 def signature_of(function: Any) -> inspect.Signature:
-    """The signature of *function*.
+    """The signature of *function*: that of what it wraps, and the parameters that a wrapper has beside them.
 
     Raises:
         ConfigurationError: If it has none.
     """
     try:
-        return inspect.signature(function)
+        inner = inspect.signature(function)
+        return inner if not hasattr(function, "__wrapped__") else _with_own(inner, function)
     except (TypeError, ValueError) as cause:
         raise ConfigurationError(
             f"{full_name(function)} does not say which arguments it takes ({cause}); wrap it in a function that does"
         ) from None
+
+
+def _with_own(inner: inspect.Signature, wrapper: Any) -> inspect.Signature:
+    """*inner* with the parameters of *wrapper* that it lacks; the wrapper's own where that passes nothing on."""
+    if isinstance(wrapper, type) or not callable(wrapper):
+        return inner
+    try:
+        own = inspect.signature(wrapper, follow_wrapped=False).parameters.values()
+    except (TypeError, ValueError):  # written in C, such as `functools.lru_cache`
+        return inner
+    kinds = {p.kind for p in own}
+    if inspect.Parameter.VAR_POSITIONAL not in kinds and inspect.Parameter.VAR_KEYWORD not in kinds:
+        return inspect.Signature(list(own)) if {p.name for p in own} != set(inner.parameters) else inner
+    extra = [p for p in own if p.kind not in _OPEN_ENDED and p.name not in inner.parameters]
+    if not extra:
+        return inner
+    # The wrapper's own positional parameters come before those that it passes on.
+    parameters = sorted([*extra, *inner.parameters.values()], key=lambda p: p.kind)
+    first_default = next((i for i, p in enumerate(parameters) if p.default is not p.empty), len(parameters))
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    if any(p.kind in positional and p.default is p.empty for p in parameters[first_default:]):
+        parameters = sorted(
+            [p.replace(kind=p.KEYWORD_ONLY) if p in extra and p.default is not p.empty else p for p in parameters],
+            key=lambda p: p.kind,
+        )
+    return inspect.Signature(parameters)
 
 
 def binder(

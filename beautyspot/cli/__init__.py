@@ -1,7 +1,7 @@
 """The command line: one module a command, loaded when it is asked for.
 
-`list`, `show`, `verify`, `prune`, `transfer`, `import_cache` and `ui` are the commands. `target` opens what DB names,
-`filters` has the options that select results, `confirm` asks before anything is deleted, `output` prints.
+`list`, `show`, `verify`, `rename`, `prune`, `transfer`, `import_cache` and `ui` are the commands. `target` opens what
+DB names, `filters` has the options that select results, `confirm` asks before anything is deleted, `output` prints.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ COMMANDS = {
     "failures": ("beautyspot.cli.list:failures", "List calls that failed, with tracebacks."),
     "explain": ("beautyspot.cli.show:explain", "Say which other call is nearest to a result."),
     "verify": ("beautyspot.cli.verify:verify", "Check the index, every result and its blob."),
+    "rename": ("beautyspot.cli.rename:rename", "Give the results of a function another name."),
     "prune": ("beautyspot.cli.prune:prune", "Delete results by age, function, size or input."),
     "clear": ("beautyspot.cli.prune:clear", "Delete everything in the cache."),
     "gc": ("beautyspot.cli.prune:gc", "Delete blobs that no result refers to."),
@@ -65,5 +66,5 @@ class _Commands(click.Group):
 def main() -> None:
     """See, check, delete and move the results that beautyspot has cached.
 
-    DB is a path (my.db) or a URL (postgresql://user@host/name); without it, the one .db file in this directory.
+    DB is a path (my.db) or a URL (postgresql://...); by default the one .db file here.
     """

@@ -67,30 +67,30 @@ def secret() -> str | None:
     return os.environ.get("BEAUTYSPOT_SECRET") or None
 
 
-def at_index(word: str | None = None) -> Callable[[Command], Command]:
-    """Give a command the `Place` that its arguments and options name, and the *word* that must follow DB, if any."""
+def at_index(*required: str) -> Callable[[Command], Command]:
+    """Give a command the `Place` that its arguments and options name, and the *required* words that follow DB."""
 
     def decorate(command: Command) -> Command:
         @functools.wraps(command)
         def run(words: tuple[str, ...], storage_path: str | None, s3_opt: tuple[str, ...], **rest: Any) -> Any:
-            db, given = _split(words, word)
+            db, given = _split(words, required)
             place = Place(db or only_index(), storage_path, pairs_of(s3_opt))
             return command(place, *given, **rest)
 
-        metavar = "[DB]" if word is None else f"[DB] {word}"
+        metavar = " ".join(("[DB]", *required))
         return click.argument("words", nargs=-1, metavar=metavar)(storage_options("", "the project")(run))
 
     return decorate
 
 
-def _split(words: tuple[str, ...], word: str | None) -> tuple[str | None, tuple[str, ...]]:
-    most = 1 if word is None else 2
-    if word is not None and not words:
-        raise click.UsageError(f"Missing argument '{word}'.")
-    if len(words) > most:
-        raise click.UsageError(f"Got unexpected extra argument ({' '.join(words[most:])})")
-    last = () if word is None else words[-1:]
-    return next(iter(words[: len(words) - len(last)]), None), last
+def _split(words: tuple[str, ...], required: tuple[str, ...]) -> tuple[str | None, tuple[str, ...]]:
+    """DB, if it is given, and the words that follow it."""
+    if len(words) < len(required):
+        raise click.UsageError(f"Missing argument '{required[len(words)]}'.")
+    if len(words) > len(required) + 1:
+        raise click.UsageError(f"Got unexpected extra argument ({' '.join(words[len(required) + 1 :])})")
+    at = len(words) - len(required)
+    return (words[0] if at else None), words[at:]
 
 
 def storage_options(prefix: str, whose: str) -> Callable[[Command], Command]:

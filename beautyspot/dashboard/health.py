@@ -23,6 +23,7 @@ _MEANS = {
     "missing": "results whose blob is gone",
     "damaged": "results that are not what was written",
     "unsigned": "results that are not signed with the secret",
+    "incomplete": "results that no longer make a whole object: the fields of its class have changed",
     "undecodable": "whole results that cannot be decoded here: of a task with its own serializer, or unusable",
     "orphaned": "blobs that no result refers to",
 }

@@ -3,7 +3,8 @@
 `map_sync` and `map_async` are what users call. `inputs` makes the arguments of calls of what they give: `iterables`
 checks it, `slots` says which parameters it fills. `scheduler` decides which call runs when, and does no I/O. `calls`
 cross between it and a pool: `thread_pool` with `group_commit`, `batch_pool`, `engine_pool`. `engines` says what an
-engine is, `wire` what crosses to its workers, `worker` and `processes` what happens there. `progress` draws the bar.
+engine is, `wire` what crosses to its workers, `transport` how what is large reaches them, `worker` and `processes` what
+happens there. `progress` draws the bar.
 """
 
 from typing import TYPE_CHECKING

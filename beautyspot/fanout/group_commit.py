@@ -162,11 +162,11 @@ class CommitGroup:
 
     def _write(self, one: _Returned) -> None:
         try:
-            self._core.cache.write(one.summary, one.encoded, one.seconds, None)
+            entry = self._core.cache.write(one.summary, one.encoded, one.seconds, None)
         except Exception as error:
             self._report(Outcome(one.call, error=error))
         else:
-            self._report(Outcome(one.call, one.value))
+            self._report(Outcome(one.call, self._core.cache.returned(one.value, entry)))
 
     def _report(self, *outcomes: Outcome) -> None:
         self.failed = self.failed or any(outcome.error is not None for outcome in outcomes)

@@ -39,7 +39,7 @@ class Plan:
 
     Attributes:
         total: Number of inputs.
-        kept: Inputs whose results are cached.
+        kept: Inputs whose results are cached. Those in the index are checked to be usable; blobs are not opened.
         to_run: Calls that would run; inputs with one key count once.
         failed: The inputs that failed last time: tuples of arguments, or dicts where they were given by name.
         seconds: Estimated duration by past runs and rate limits; ``None`` if neither is known.
@@ -198,7 +198,8 @@ def plan(
     calls: dict[bytes, list[Arguments]] = {}
     for own, (key, _) in zip(inputs, inputs.keyed(list(inputs), 0), strict=True):
         calls.setdefault(key, []).append(own)
-    entries = core.cache.results.find_many(list(calls))
+    found = core.cache.results.find_many(list(calls))
+    entries = {key: entry for key, entry in found.items() if core.cache.makes_a_value(entry)}
     kept = sum(len(calls[key]) for key in entries)
     missing = [key for key in calls if key not in entries]
     db = core.project.db

@@ -6,7 +6,8 @@ what other code did, with `assignments` (what code may assign); `notices` are th
 
 `encoding` turns values into bytes (`traversal` has its protocols): `definitions` functions and classes, `shapes`
 classes that describe data, `attributes` objects, `handles` what does work and is no data, `clients` what leads
-elsewhere, `values` what other libraries make. `fingerprints` and `dependencies` tell whether code has changed.
+elsewhere, `values` what other libraries make. `transient` knows values that only one process has. `fingerprints` and
+`dependencies` tell whether code has changed.
 """
 
 from beautyspot.keys.policies import KeyGen, Policy

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from beautyspot.keys.attributes import attributes_of
 from beautyspot.keys.traversal import Kind
 
 _CONSTRUCTORS = frozenset({"__init__", "__new__", "__post_init__", "__setstate__"})
@@ -23,6 +24,8 @@ _STORING = {
 }  # fmt: skip
 _ITEM = frozenset({"STORE_SUBSCR", "DELETE_SUBSCR"})
 _ANY = "*"
+_DEEPEST = 3  # levels of attributes below an object whose classes count
+_MOST = 50  # attributes that are looked at
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +45,13 @@ class Assignments:
         return (kind, name) in self.names
 
 
-def assignments_of(functions: Iterable[Any], classes: Iterable[type]) -> Assignments:
-    """What functions may assign, with those that they captured or name in their modules, and methods of *classes*."""
+def assignments_of(functions: Iterable[Any], objects: Iterable[Any]) -> Assignments:
+    """What functions may assign, with those that they captured or name in their modules, and methods of *objects*."""
     found: set[tuple[str, str]] = set()
     waiting: list[Any] = list(functions)
-    for kind in classes:
-        waiting += _methods(kind)
+    for value in objects:
+        for kind in _classes_within(value, _DEEPEST):
+            waiting += _methods(kind)
     seen: set[int] = set()
     while waiting:
         function = waiting.pop()
@@ -63,6 +67,18 @@ def assignments_of(functions: Iterable[Any], classes: Iterable[type]) -> Assignm
         found |= _assigned(function.__code__)
         waiting += _reached(function)
     return Assignments(frozenset(found))
+
+
+def _classes_within(value: Any, depth: int) -> set[type]:
+    """The classes of an object and of what its attributes hold."""
+    if isinstance(value, type | types.FunctionType | types.ModuleType | str | bytes | int | float | None):
+        return set()
+    found = {type(value)}
+    if depth:
+        inner = list(value) if isinstance(value, list | tuple) else list(attributes_of(value).values())
+        for each in inner[:_MOST]:
+            found |= _classes_within(each, depth - 1)
+    return found
 
 
 def _methods(kind: type) -> Iterator[Any]:
@@ -87,8 +103,8 @@ def _reached(function: types.FunctionType) -> Iterator[Any]:
             continue
         if callable(value) and not isinstance(value, type):
             yield value
-        if not isinstance(value, type | types.FunctionType | types.ModuleType):
-            yield from _methods(type(value))
+        for kind in _classes_within(value, _DEEPEST):
+            yield from _methods(kind)
     for name in _all_names(function.__code__):
         found = function.__globals__.get(name)
         if getattr(found, "__module__", None) == function.__module__:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copyreg
 import functools
+import sys
 import types
 from typing import Any
 
@@ -16,9 +17,10 @@ _MODELS = ("__pydantic_extra__", "__pydantic_private__")
 
 @functools.lru_cache(4096)
 def _caches(kind: type) -> frozenset[str]:
-    """Names under which a `functools.cached_property` stores what it computed."""
+    """Names that are no state: under which a `functools.cached_property` stores what it computed, and machinery."""
     members = {name: member for base in reversed(kind.__mro__) for name, member in vars(base).items()}
-    return frozenset(name for name, member in members.items() if isinstance(member, functools.cached_property))
+    computed = (name for name, member in members.items() if isinstance(member, functools.cached_property))
+    return frozenset(computed) | _MACHINERY
 
 
 @functools.lru_cache(4096)
@@ -35,8 +37,13 @@ def _slots(kind: type) -> tuple[tuple[str, Any], ...]:
 def attributes_of(value: Any) -> dict[str, Any]:
     """The attributes of *value* by name: its ``__dict__`` and slots, and what a pydantic model holds beside them."""
     kind: Any = type(value)
+    slots, caches = _slots(kind), _caches(kind)
+    own = getattr(value, "__dict__", None)
+    held: dict[str, Any] = dict(own) if type(own) is dict else {}
+    if not slots and caches.isdisjoint(held):
+        return held
     found: dict[str, Any] = {}
-    for name, member in _slots(kind):
+    for name, member in slots:
         try:
             found[name] = member.__get__(value, kind)
         except AttributeError:  # not set
@@ -46,12 +53,7 @@ def attributes_of(value: Any) -> dict[str, Any]:
         if more:
             found[name] = more
     found.pop("__pydantic_fields_set__", None)  # says which were given, and not what they are
-    own = getattr(value, "__dict__", None)
-    if type(own) is dict:
-        caches = _caches(kind)
-        for name, item in list(own.items()):
-            if name not in caches and name not in _MACHINERY and isinstance(name, str):
-                found[name] = item
+    found.update((name, item) for name, item in held.items() if name not in caches)
     return found
 
 
@@ -70,7 +72,7 @@ _is_plain_object: dict[type, bool] = {}
 
 
 def _ask(value: Any, kind: type) -> bool:
-    if issubclass(kind, _CONTAINERS):
+    if issubclass(kind, _CONTAINERS) or kind is object:
         return False
     if hasattr(kind, "__dataclass_fields__") or hasattr(kind, "__pydantic_fields__"):
         return True
@@ -94,3 +96,21 @@ def _ask(value: Any, kind: type) -> bool:
 def is_ordered(kind: type) -> bool:
     """Whether a mapping of this class is another one in another order."""
     return any(base.__name__ == "OrderedDict" for base in kind.__mro__)
+
+
+_named: dict[int, tuple[object, str]] = {}  # sentinels live as long as their modules
+
+
+def name_in_modules(value: object) -> str | None:
+    """The name under which loaded modules have *value* itself; ``None`` if none has.
+
+    Not the module: others import it from there, and which one was loaded first differs between processes.
+    """
+    known = _named.get(id(value))
+    if known is None:
+        variables = (vars(module) for module in list(sys.modules.values()) if hasattr(module, "__dict__"))
+        names = [name for each in variables for name, item in list(each.items()) if item is value]
+        if not names:
+            return None
+        known = _named[id(value)] = (value, min(names))
+    return known[1]

@@ -24,6 +24,7 @@ from beautyspot.keys.assignments import Assignments
 from beautyspot.keys.traversal import Kind
 
 _NEWEST = 512
+_UNSEEN = -1  # the identity of what a place holds that arrived from another process
 _ABSENT = b"\xc1-"  # the bytes of no value
 _WHOLE = "\0"  # no name of an attribute or an item that is read as a place
 
@@ -64,6 +65,9 @@ class _Place:
 
     def sees_change(self, identity: int, data: bytes | None) -> bool:
         """Take what the place holds now; returns whether it is something else than before."""
+        if self.identity == _UNSEEN:
+            self.identity, self.data = identity, data
+            return False
         by_bytes = self.data is not None and data is not None
         has_changed = self.data != data if by_bytes else self.identity != identity
         self.identity, self.data = identity, data
@@ -98,20 +102,25 @@ class Watcher:
     Attributes:
         state: Paths of places that runs changed.
         contested: Paths of places that runs changed, and the outside after them.
+        met: Objects of which runs changed a place.
     """
 
-    __slots__ = ("_run", "contested", "number", "state")
+    __slots__ = ("_run", "contested", "met", "number", "state")
 
     def __init__(self, run: Run | None = None) -> None:
         self._run = run
         self.number = next(_numbers)
         self.state: list[str] = []
         self.contested: list[str] = []
+        self.met: list[tuple[Any, _Record]] = []
 
     def of(self, holder: Any, kind: Kind) -> _Watched | None:
         """What is remembered of *holder*; ``None`` if nothing is."""
         record = _records.get(id(holder)) if self._run is None else self._run.reach(holder)
-        return None if record is None else _Watched(record, kind, self)
+        if record is None:
+            return None
+        self.met.append((holder, record))
+        return _Watched(record, kind, self)
 
 
 class _Watched:
@@ -131,14 +140,14 @@ class _Watched:
         return [name for name in list(self._record.places) if name != _WHOLE]
 
     def counts(
-        self, name: str, now: bytes | None, path: str, identity: int = 0, refers_upwards: bool = False
+        self, name: str, now: bytes | None, path: Callable[[], str], identity: int = 0, refers_upwards: bool = False
     ) -> bytes | None:
         """The bytes as which a place counts; ``None``: it is absent.
 
         Args:
             name: The name of the place.
             now: The bytes of its value; ``None``: it is absent.
-            path: The way to it, for messages.
+            path: Returns the way to it, for messages.
             identity: The identity of the value.
             refers_upwards: Whether the value refers to what holds it.
         """
@@ -158,13 +167,37 @@ class _Watched:
             if place.sees_change(identity, data):
                 made_by_runs = _is_made_by_runs(self._kind, name)
                 if place.is_state and not made_by_runs:
-                    self._watcher.contested.append(path)
+                    self._watcher.contested.append(path())
                 place.is_state = made_by_runs
             if not place.is_state:
                 place.counted = now
         if place.is_state:
-            self._watcher.state.append(path)
+            self._watcher.state.append(path())
         return place.counted
+
+
+Remembered = list[tuple[Any, dict[str, bytes | None]]]
+
+
+def remembered(look: Look) -> Remembered:
+    """The objects that *look* meets of which runs changed something, with the bytes as which these places count."""
+    if not _records:
+        return []
+    watcher = Watcher()
+    look(watcher)
+    met = [
+        (holder, {name: p.counted for name, p in record.places.items() if p.is_state}) for holder, record in watcher.met
+    ]
+    return [(holder, places) for holder, places in met if places]
+
+
+def remember(met: Remembered) -> None:
+    """Let places count as in the process from which they arrived."""
+    for holder, places in met:
+        record = _records.setdefault(id(holder), _Record(holder))
+        record.is_known, record.users = True, record.users + 1  # which never ends: a worker has few tasks
+        for name, counted in places.items():
+            record.places[name] = _Place(_UNSEEN, None, counted, True, -1)
 
 
 def watcher() -> Watcher | None:

@@ -224,7 +224,10 @@ def _task(encoder: Traversal, value: FollowedTask) -> bytes:
 
 def _task_parts(encoder: Traversal, value: FollowedTask) -> bytes:
     identity, function, instance = value.__beautyspot_followed__()
-    data = encoder.tagged(b"k", identity) + layers_held_by(encoder, function)
+    data = encoder.tagged(b"k", identity)
+    if function is None:  # it is being unpickled, and its function refers to it
+        return data
+    data += layers_held_by(encoder, function)
     return data if instance is None else data + encoder.as_captured(instance)
 
 

@@ -28,7 +28,7 @@ from beautyspot._internal.digests import digest_of
 from beautyspot._internal.names import full_name, module_name
 from beautyspot.errors import UnkeyableError
 from beautyspot.keys import captured, clients, definitions, handles, values
-from beautyspot.keys.attributes import attributes_of, has_attributes_only, is_ordered
+from beautyspot.keys.attributes import attributes_of, has_attributes_only, is_ordered, name_in_modules
 from beautyspot.keys.notices import hook_of
 from beautyspot.keys.traversal import Kind, Watcher
 
@@ -44,6 +44,8 @@ pack: Callable[[Any], bytes] = _packer.pack
 _header: Callable[[int], bytes] = _packer.pack_array_header
 _map_header: Callable[[int], bytes] = _packer.pack_map_header
 _pack_pairs: Callable[[Any], bytes] = msgpack.Packer(unicode_errors="surrogatepass", buf_size=4096).pack
+_objects: set[type] = set()  # classes whose objects are their attributes
+_MOST_OBJECTS = 1024
 _ADDRESS = re.compile(r" (?:at|@) 0x[0-9a-fA-F]+|\b0x[0-9a-fA-F]{9,16}\b")
 
 
@@ -86,7 +88,7 @@ class Encoder:
         self._captured = captured
         self._watcher = watcher
         self._active = watcher if captured else None
-        self._path = [path]
+        self._path: list[tuple[Kind, str]] = [("variable", path)]
         self._ignored = ignored
         self._memo: dict[int, list[Any]] = {}
         self._depth = 0
@@ -142,38 +144,38 @@ class Encoder:
         """
         watched = self._active.of(holder, kind) if self._active is not None and kind != "state" else None
         names = sorted(items) if watched is None else sorted({*items, *watched.names()})
-        parts: list[bytes] = []
+        parts: list[bytes] = [b""]  # the header comes last: some may be absent
+        steps = self._path
         for name in names:
-            step = f"[{name!r}]" if kind == "item" else f".{name}"
-            self._path.append(step)
+            steps.append((kind, name))
+            if self._ignored and self.is_ignored():
+                steps.pop()
+                continue
             try:
-                if self._ignored and self.is_ignored():
-                    continue
-                if watched is not None:
-                    held = self._place(items[name]) if name in items else (None, 0, False)
-                    data = watched.counts(name, held[0], self.path(), *held[1:])
+                if watched is None:
+                    data: bytes | None = self.any(items[name])
                 else:
-                    data = self.any(items[name])
-                if data is not None:
-                    parts.append(pack(name) + data)
+                    held = self._place(items[name]) if name in items else (None, 0, False)
+                    data = watched.counts(name, held[0], self.path, *held[1:])
             except UnkeyableError as error:
-                raise error.inside(step) from None
-            finally:
-                self._path.pop()
-        return _map_header(len(parts)) + b"".join(parts)
+                raise error.inside(_step(kind, name)) from None
+            steps.pop()
+            if data is not None:
+                parts.append(pack(name) + data)
+        parts[0] = _map_header(len(parts) - 1)
+        return b"".join(parts)
 
     def variables(self, cells: Mapping[str, Any]) -> bytes:
         """The encodings of captured variables, by name; each is a place."""
         parts: list[bytes] = []
         for name in sorted(cells):
-            self._path.append(f".{name}")
+            self._path.append(("variable", name))
             try:
                 if not self._ignored or not self.is_ignored():
                     parts.append(pack(name) + self.variable(name, cells[name]))
             except UnkeyableError as error:
-                raise error.inside(f".{name}") from None
-            finally:
-                self._path.pop()
+                raise error.inside(_step("variable", name)) from None
+            self._path.pop()
         return _map_header(len(parts)) + b"".join(parts)
 
     def variable(self, name: str, cell: Any) -> bytes:
@@ -190,7 +192,7 @@ class Encoder:
             finally:
                 self._captured, self._active = before
         watched = self._watcher.of(cell, "variable") if self._watcher is not None else None
-        return held[0] if watched is None else watched.counts(name, held[0], self.path(), *held[1:]) or b""
+        return held[0] if watched is None else watched.counts(name, held[0], self.path, *held[1:]) or b""
 
     def _place(self, value: Any) -> tuple[bytes, int, bool]:
         """The encoding of what a place holds, its identity, and whether it refers to what holds it."""
@@ -203,11 +205,11 @@ class Encoder:
     def constant(self, scope: dict[str, Any], name: str, data: bytes) -> bytes:
         """The bytes as which a global name counts, whose value has the bytes *data*."""
         watched = self._watcher.of(scope, "constant") if self._watcher is not None else None
-        return data if watched is None else watched.counts(name, data, self.path()) or b""
+        return data if watched is None else watched.counts(name, data, self.path) or b""
 
     def path(self) -> str:
         """Where the traversal stands, such as ``self.client``."""
-        return "".join(self._path).lstrip(".")
+        return "".join(_step(kind, name) for kind, name in self._path).lstrip(".")
 
     def is_ignored(self) -> bool:
         """Whether the place at which the traversal stands is ignored, by its path or by its last name."""
@@ -225,7 +227,7 @@ class Encoder:
     def _whole(self, value: Any, data: bytes) -> bytes:
         """The bytes as which a collection counts that can change in place."""
         watched = self._active.of(value, "collection") if self._active is not None else None
-        counted = data if watched is None else watched.counts("", data, self.path())
+        counted = data if watched is None else watched.counts("", data, self.path)
         return data if counted is None else counted
 
     def _int(self, value: int) -> bytes:
@@ -332,7 +334,7 @@ class Encoder:
 
     def _partly(self, value: Partly) -> bytes:
         before = self._path, self._ignored
-        self._path, self._ignored = [value.name], value.ignored
+        self._path, self._ignored = [("variable", value.name)], value.ignored
         try:
             return self.any(value.value)
         finally:
@@ -345,6 +347,8 @@ class Encoder:
 
     def _other(self, value: Any, kind: type) -> bytes:
         """The encoding of a value whose exact type has no encoder."""
+        if kind in _objects:
+            return self.node(value, self._attributes)
         hook = getattr(kind, "__beautyspot_key__", None)
         if hook is not None and not isinstance(value, type):
             return b"\xc1k" + definitions.name_of(self, kind) + self.any(hook(value))
@@ -368,6 +372,10 @@ class Encoder:
         if isinstance(value, pathlib.PurePath):
             return self._path_object(value)
         if has_attributes_only(value, kind):
+            if not values.has_forms(kind):  # known from here on, by its class alone
+                if len(_objects) >= _MOST_OBJECTS:
+                    _objects.clear()
+                _objects.add(kind)
             return self.node(value, self._attributes)
         return self._whole(value, self.node(value, self._reduced))
 
@@ -387,6 +395,8 @@ class Encoder:
     def _reduced(self, value: Any) -> bytes:
         """The encoding of the parts to which pickle would reduce *value*."""
         kind = type(value)
+        if kind is object:
+            return self._sentinel(value)
         reducer = copyreg.dispatch_table.get(kind)
         try:
             parts: Any = reducer(value) if reducer else value.__reduce_ex__(4)
@@ -407,10 +417,17 @@ class Encoder:
             )
         return b"\xc1r" + _header(len(whole)) + b"".join(whole)
 
+    def _sentinel(self, value: object) -> bytes:
+        """A bare object: by the name under which a module has it."""
+        name = name_in_modules(value)
+        return self._without_identity(value, object) if name is None else self.tagged(b"S", name)
+
     def _state(self, state: Any) -> bytes:
         """The encoding of an object's state, by attribute."""
         if type(state) is dict and all(type(name) is str for name in state):
-            return b"\xc1a" + self.named(state, "state", state)
+            # An exception gets an empty state when it is raised, and notes from whoever catches it.
+            own = {name: item for name, item in state.items() if name != "__notes__"}
+            return b"\xc1a" + self.named(state, "state", own) if own else pack(None)
         return self.any(state)
 
     def _without_identity(self, value: Any, kind: type) -> bytes:
@@ -427,6 +444,11 @@ class Encoder:
         if text != shown or not shown:
             self.unidentified.append((self.path(), value))
         return b"\xc1u" + definitions.name_of(self, kind) + pack(text) + state
+
+
+def _step(kind: Kind, name: str) -> str:
+    """A step of a path, as Python code has it."""
+    return f"[{name!r}]" if kind == "item" else f".{name}"
 
 
 def encode(value: Any) -> bytes:

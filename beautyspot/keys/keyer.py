@@ -417,6 +417,10 @@ class Keyer:
         if (self._parts and self._has_state) or (self.is_method and args):
             self._adopted = captured.AdoptedRun(*self._looks(args[0] if self.is_method and args else None, []))
 
+    def remembered(self) -> captured.Remembered:
+        """What runs have changed of what the function holds, for the process to which it travels."""
+        return captured.remembered(self._held) if self._parts else []
+
     def _looks(self, instance: Any, followed: list[Any]) -> tuple[captured.Look, Callable[[], Assignments]]:
         """What looks at all that a run may change, and what tells what it may assign."""
 
@@ -428,8 +432,7 @@ class Keyer:
                 traversed(Encoder(watcher=watcher).any, value)
 
         def assignments() -> Assignments:
-            classes = () if instance is None else (type(instance),)
-            return assignments_of([self.function, self._core, *followed], classes)
+            return assignments_of([self.function, self._core, *followed], () if instance is None else (instance,))
 
         return look, assignments
 
@@ -466,6 +469,11 @@ class Keyer:
     def argument_names(self) -> tuple[str, ...]:
         """The names of the first parts of a call: those of its arguments, or of what ``key=`` returned."""
         return ("key",) if self._custom else self.names
+
+    def transient_parts(self) -> dict[int, str]:
+        """The positions, and the names for ``ignore=``, of parts that hold a value which only this process has."""
+        first = len(self.argument_names)
+        return {i: part.path for i, part in enumerate(self._counted_parts, first) if part.is_transient()}
 
     def part_names(self) -> tuple[str, ...]:
         """The names of the parts of a call, for messages."""
@@ -535,6 +543,11 @@ def identity_of(name: str) -> int:
 def renamed(key: bytes, old: str, new: str) -> bytes:
     """The key of the same call of a function that is called *new*."""
     return (int.from_bytes(key, "big") ^ identity_of(old) ^ identity_of(new)).to_bytes(16, "big")
+
+
+def split_fingerprints(data: bytes) -> list[bytes]:
+    """The fingerprints of the parts of a key, four bytes each."""
+    return [data[i : i + 4] for i in range(0, len(data), 4)]
 
 
 def function_name(function: Any) -> str:

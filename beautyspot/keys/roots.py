@@ -10,7 +10,6 @@ import builtins
 import datetime
 import decimal
 import enum
-import fractions
 import pathlib
 import re
 import types
@@ -22,11 +21,12 @@ from beautyspot.keys import captured, values
 from beautyspot.keys.assignments import constant_names, globals_assigned
 from beautyspot.keys.definitions import counted_layers, layer_held, layers_of
 from beautyspot.keys.encoding import PLAIN, Encoder, pack
+from beautyspot.keys.transient import is_transient
 
 _MISSING: Any = object()
 _DATA = (
     *PLAIN, complex, bytearray, datetime.date, datetime.time, datetime.timedelta, datetime.tzinfo, decimal.Decimal,
-    fractions.Fraction, uuid.UUID, pathlib.PurePath, enum.Enum, re.Pattern, range, slice,
+    uuid.UUID, pathlib.PurePath, enum.Enum, re.Pattern, range, slice,
 )  # fmt: skip
 _MOST_LOOKED_AT = 1000  # members of a container, to find out whether it is data
 
@@ -71,6 +71,13 @@ class VariablePart(Part):
         except ValueError:  # not assigned yet
             return None
 
+    def is_transient(self) -> bool:
+        """Whether it holds a value that only this process has."""
+        try:
+            return is_transient(self.cell.cell_contents)
+        except ValueError:  # not assigned yet
+            return False
+
     def encode(self, encoder: Encoder) -> bytes:
         """Its bytes now."""
         data = encoder.variable(self.path, self.cell)
@@ -97,6 +104,10 @@ class LayerPart(Part):
     def known(self) -> bytes | None:
         """``None``: it is traversed each time."""
         return None
+
+    def is_transient(self) -> bool:
+        """Never: what a decorator holds is not looked into."""
+        return False
 
     def encode(self, encoder: Encoder) -> bytes:
         """Its bytes now."""
@@ -134,6 +145,10 @@ class ConstantPart(Part):
         """Whether the name stands for what a module is made of, or is built in, and never counts."""
         value = self._scope.get(self._global, _MISSING)
         return _is_defined(value) if value is not _MISSING else hasattr(builtins, self._global)
+
+    def is_transient(self) -> bool:
+        """Whether it is a value that only this process has."""
+        return bool(self._data) and is_transient(self._last)
 
     def encode(self, encoder: Encoder) -> bytes:
         """Its name and its bytes now; nothing for what is no data."""
@@ -189,6 +204,8 @@ def _is_data(value: Any, left: list[int]) -> bool:
     if left[0] < 0 or isinstance(value, _DATA):
         return not isinstance(value, type)
     kind = type(value)
+    if kind.__module__ == "fractions":
+        return True
     if kind in (list, tuple, set, frozenset):
         return all(_is_data(each, left) for each in value)
     if isinstance(value, dict) and kind.__module__ in ("builtins", "collections"):

@@ -16,7 +16,7 @@ class Watched(Protocol):
         ...
 
     def counts(
-        self, name: str, now: bytes | None, path: str, identity: int = 0, refers_upwards: bool = False
+        self, name: str, now: bytes | None, path: Callable[[], str], identity: int = 0, refers_upwards: bool = False
     ) -> bytes | None:
         """The bytes as which a place counts, whose value has the bytes *now*; ``None``: it is absent."""
         ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -81,6 +82,15 @@ def open_store(uri: str) -> Store:
     return store
 
 
+def check_uri(uri: str) -> None:
+    """Check, without connecting, that a store can be opened at *uri*.
+
+    Raises:
+        ConfigurationError: As `open_store`.
+    """
+    open_store(uri).close()
+
+
 def memory(uri: str) -> Store:
     """A store in the memory of this process."""
     sync = MemoryStorage(uri)
@@ -91,6 +101,9 @@ def sqlite(uri: str) -> Store:
     """A store for all processes that name the same file."""
     if not uri.partition("://")[2].strip("/"):
         raise ConfigurationError(f"a limiter_uri names a file, as in 'sqlite:///budgets.db', and {uri!r} names none")
+    path = uri.partition(":///")[2]
+    if os.path.isdir(path):
+        raise ConfigurationError(f"a limiter_uri names a file, as in 'sqlite:///budgets.db', and {path} is a directory")
     sync = SQLiteStorage(uri, wrap_exceptions=True)
     twin = aio.SQLiteStorage(uri, wrap_exceptions=True, shared=sync)
     return Store(uri, sync, twin, sync.close, (StorageError,))

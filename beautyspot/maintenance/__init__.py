@@ -2,7 +2,8 @@
 
 `maintenance` is the class that users meet; it uses `verification`, `pruning`, `garbage`, `eviction` by a `retention`
 (in the `background` of calls) and `export`. `transfer` moves results between indexes, `cache_import` imports
-`other_caches`, with `unpickling` where the user has allowed that.
+`other_caches`, with `unpickling` where the user has allowed that. `renaming` gives the results of a function another
+name.
 """
 
 from typing import TYPE_CHECKING

@@ -18,6 +18,7 @@ from beautyspot.maintenance.eviction import EvictionReport, evict
 from beautyspot.maintenance.export import Format, write_table
 from beautyspot.maintenance.garbage import GarbageReport, collect, sharers, unused
 from beautyspot.maintenance.pruning import PruneReport, delete_selected, selected
+from beautyspot.maintenance.renaming import rename
 from beautyspot.maintenance.retention import Retention
 from beautyspot.maintenance.verification import UNSEALED, Health, Problem, check_row, repair, verified
 from beautyspot.protocols.index import (
@@ -37,7 +38,7 @@ from beautyspot.protocols.storage import BlobStorage, MapsBlobs
 from beautyspot.results.signing import is_signed, signer_for
 from beautyspot.results.singleflight import SingleFlight
 from beautyspot.results.store import Results, is_expired
-from beautyspot.serialization.inspector import ClasslessDecoder
+from beautyspot.serialization.inspector import CheckingDecoder, ClasslessDecoder
 from beautyspot.serialization.msgpack_serializer import MsgpackSerializer
 
 __all__ = ["EvictionReport", "GarbageReport", "Health", "Maintenance", "Problem", "PruneReport"]
@@ -76,7 +77,11 @@ class Maintenance:
         usual = serializer is None or isinstance(serializer, MsgpackSerializer)
         # Values are decoded without classes: those of the program that stored them are seldom installed here.
         own: Serializer = ClasslessDecoder(serializer) if usual else serializer  # type: ignore[arg-type,assignment]
-        self.codec = self.results.codec_for(own, mmap=isinstance(storage, MapsBlobs))
+        mmap = isinstance(storage, MapsBlobs)
+        self.codec = self.results.codec_for(own, mmap=mmap)
+        # Checked with the classes that are here: a hit would make objects of them.
+        checking: Serializer = CheckingDecoder(serializer) if usual else own  # type: ignore[arg-type]
+        self._checking = self.results.codec_for(checking, mmap=mmap)
         self._single_flight = single_flight or SingleFlight(db if isinstance(db, KeyLocks) else None)
         self._retention = retention
         self._retention_worker = retention_worker
@@ -160,9 +165,9 @@ class Maintenance:
             StorageError, IndexUnavailableError: If the storage or the index does not answer, which is not damage.
         """
         health = Health()
-        for health, problems in verified(self.results, self.codec, after, progress):
+        for health, problems in verified(self.results, self._checking, after, progress):
             if fix:
-                health.repaired += repair(self.results, self.codec, self._single_flight, problems)
+                health.repaired += repair(self.results, self._checking, self._single_flight, problems)
         self._add_orphans(health)
         if fix and health.counts["orphaned"]:
             health.repaired += self._collect(GRACE).blobs
@@ -170,7 +175,7 @@ class Maintenance:
 
     def repair(self, health: Health) -> int:
         """Repair the problems listed in *health*, as ``verify(fix=True)`` does; returns how much was deleted."""
-        deleted = repair(self.results, self.codec, self._single_flight, health.problems)
+        deleted = repair(self.results, self._checking, self._single_flight, health.problems)
         return deleted + (self._collect(GRACE).blobs if health.counts["orphaned"] else 0)
 
     def _add_orphans(self, health: Health) -> None:
@@ -283,6 +288,22 @@ class Maintenance:
         with sharers(self.db, self.storage) as others:
             grace = max(grace, GRACE) if others else grace
             return collect(self.results, self._single_flight, grace, dry_run, progress, others)
+
+    def rename(
+        self, old: str, new: str, *, merge: bool = False, progress: Callable[[int], object] | None = None
+    ) -> int:
+        """Give the results of the function *old* to the function *new*; returns how many there were.
+
+        Args:
+            old: The name of the function: ``module.qualname``, or its ``name=``.
+            new: The other name.
+            merge: Whether results of *new* may be there already; where both have a call, that of *new* stays.
+            progress: Called with the number of results that were renamed since its last call.
+
+        Raises:
+            ConfigurationError: If *old* has no results, *new* has some, or the results are signed with a secret.
+        """
+        return rename(self.results, old, new, merge, progress)
 
     def export(
         self,

@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 from beautyspot._internal.pages import pages
 from beautyspot._internal.text import counted
 from beautyspot.db.scanning import iterate_records
-from beautyspot.errors import DamagedBlobError, MissingBlobError, StorageError, UnknownTypeError
+from beautyspot.errors import ChangedClassError, DamagedBlobError, MissingBlobError, StorageError, UnknownTypeError
 from beautyspot.maintenance.pruning import delete_keys
 from beautyspot.protocols.index import Entry, InDirectory, IntegrityCheck, Record
 from beautyspot.protocols.storage import Evicts, MapsBlobs
@@ -34,9 +34,9 @@ UNSEALED = (
     "BEAUTYSPOT_SECRET on the command line"
 )
 
-ProblemKind = Literal["index", "missing", "damaged", "unsigned", "undecodable", "orphaned"]
+ProblemKind = Literal["index", "missing", "damaged", "unsigned", "undecodable", "incomplete", "orphaned"]
 # Problems for which a row is deleted: its call would run again in any case. An undecodable result is whole, and a
-# serializer that only its task knows may decode it.
+# serializer that only its task knows may decode it; for an incomplete one, its class may get its field back.
 UNRECOVERABLE: tuple[ProblemKind, ...] = ("missing", "damaged")
 
 
@@ -46,8 +46,8 @@ class Problem(NamedTuple):
     Attributes:
         kind: ``"index"``: the index itself is damaged; ``"missing"``: a blob is gone; ``"damaged"``: a row or a blob is
             not what was written; ``"unsigned"``: a result is not signed with the secret, or no secret was given;
-            ``"undecodable"``: a result is whole, but the serializer cannot decode it; ``"orphaned"``: no row refers
-            to a blob.
+            ``"undecodable"``: a result is whole, but the serializer cannot decode it; ``"incomplete"``: it no longer
+            makes a whole object of its class; ``"orphaned"``: no row refers to a blob.
         text: A sentence that says what is wrong.
         key: The key of the result; ``None`` if there is none.
         function: The function of the result.
@@ -224,6 +224,8 @@ class _Checker:
             return "damaged", str(error)
         except UnknownTypeError:
             self.unknown += 1
+        except ChangedClassError as error:
+            return "incomplete", f"it no longer makes a whole object: {error}"
         except StorageError:
             raise
         except Exception as error:  # a serializer may raise anything on bytes that it did not write

@@ -54,7 +54,8 @@ R = TypeVar("R")
 S = TypeVar("S")
 T = TypeVar("T")
 
-RegisteredType = tuple[type, int, Callable[[Any], bytes], Callable[[bytes], Any]]  # as `register_type` takes it
+# As `register_type` takes it.
+RegisteredType = tuple[type, int | None, Callable[[Any], bytes] | None, Callable[[bytes], Any] | None]
 
 BLOB_THRESHOLD = 1 << 16  # chosen by measurement: docs/benchmarks.md
 
@@ -426,25 +427,42 @@ class Project:
         """
         return self.events.on(kind, listener)
 
+    @overload
+    def register_type(self, type_: type[T]) -> type[T]: ...
+    @overload
     def register_type(
         self, type_: type[T], code: int, encoder: Callable[[T], bytes], decoder: Callable[[bytes], T]
-    ) -> None:
-        """Register how values of a type are serialized.
+    ) -> type[T]: ...
+    def register_type(
+        self,
+        type_: type[T],
+        code: int | None = None,
+        encoder: Callable[[T], bytes] | None = None,
+        decoder: Callable[[bytes], T] | None = None,
+    ) -> type[T]:
+        """Register how values of a type are serialized. Of a class alone, this is also a decorator.
 
         Args:
             type_: The type; its subclasses are serialized the same way.
-            code: The MessagePack extension code on disk, 0 to 127; each code has one type.
+            code: The MessagePack extension code on disk, 0 to 127; each code has one type. Without code, encoder and
+                decoder, a value is stored under the name of its class, by what is in its ``__dict__`` and its slots,
+                and made again without ``__init__``.
             encoder: A function that turns a value into bytes.
             decoder: A function that turns these bytes into a value again.
 
+        Returns:
+            The type.
+
         Raises:
-            ConfigurationError: If the code or the type is taken or out of range, or the project has a
-                serializer of its own.
+            ConfigurationError: If the code or the type is taken or out of range, only some of code, encoder and decoder
+                are given, none is given and the state of the type's values is not in their attributes, or the project
+                has a serializer of its own.
         """
         if not isinstance(self.serializer, MsgpackSerializer):
             raise ConfigurationError("this project was given a serializer; register types with that one")
         self.serializer.register(type_, code, encoder, decoder)
         self._registered.append((type_, code, encoder, decoder))
+        return type_
 
     def fan_out(
         self,
@@ -505,5 +523,6 @@ def _unpickle(name: str, options: dict[str, Any], registered: Callable[[], list[
     project._owns_db = project._owns_storage = True
     project._rate_limits.mark_copied()
     for row in registered():
-        project.register_type(*row)
+        project.serializer.register(*row)  # type: ignore[attr-defined]
+        project._registered.append(row)
     return project

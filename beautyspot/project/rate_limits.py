@@ -57,6 +57,10 @@ class RateLimits:
             raise ConfigurationError(f'limiter_uri is a URL such as "redis://host:6379/0", not {limiter_uri!r}')
         self.tpm, self.rpm, self.burst = tpm, rpm, burst
         self.limiter_uri = _absolute(limiter_uri)
+        if self.limiter_uri is not None:  # an error now, and not at the first call that waits
+            from beautyspot.limiter.stores import check_uri
+
+            check_uri(self.limiter_uri)
         self._name, self._db, self._events = name, db, events
         self._made_in: int | None = os.getpid()
         self._budgets: Budgets | None = None

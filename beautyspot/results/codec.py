@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any, NamedTuple
 
+from beautyspot.errors import UnloadedClassError
 from beautyspot.protocols.serializer import Buffer, BufferSerializer, ItemSerializer, Serializer
 from beautyspot.serialization import blob_format
 
@@ -40,6 +41,8 @@ class Codec:
         hasher: Makes a hash object for a blob, given the blob's size in bytes.
         buffers: The serializer, if it stores buffers separately.
         item_serializer: The serializer, if it decodes the items of a list one by one.
+        load_module: Imports what the task's function imports, to find a class in a module; returns whether it imports
+            anything.
     """
 
     serializer: Serializer
@@ -49,6 +52,7 @@ class Codec:
     hasher: Callable[[int], Any]
     buffers: BufferSerializer | None
     item_serializer: ItemSerializer | None
+    load_module: Callable[[str], bool] | None = None
 
     def encode(self, value: Any) -> EncodedResult:
         """Serialize a result, for the index or for blob storage.
@@ -75,14 +79,23 @@ class Codec:
 
     def decode(self, data: bytes) -> Any:
         """The result that was stored in the index as *data*."""
-        return self.serializer.loads(data)
+        return self._with_classes(self.serializer.loads, data)
+
+    def _with_classes(self, decode: Callable[..., Any], *args: Any) -> Any:
+        """What *decode* returns; a class that is not loaded is looked for where the task's function imports it."""
+        missing: set[tuple[str, str]] = set()
+        while True:
+            try:
+                return decode(*args)
+            except UnloadedClassError as error:
+                self._load(error, missing)
 
     def decode_blob(self, blob: Buffer) -> Any:
         """The result that was stored as *blob*; arrays in it are views of the blob's bytes."""
         head, buffers = blob_format.split(blob)
         if self.buffers is not None:
-            return self.buffers.load_parts(head, buffers)
-        return self.serializer.loads(bytes(head))
+            return self._with_classes(self.buffers.load_parts, head, buffers)
+        return self._with_classes(self.serializer.loads, bytes(head))
 
     def decode_items(self, data: Buffer, is_blob: bool) -> Iterator[Any]:
         """The items of a list, decoded as they are asked for; a list that cannot be decoded at all raises here."""
@@ -93,8 +106,30 @@ class Codec:
             if buffers:  # the list was stored as a whole, by `put`
                 return iter(list(self.decode_blob(data)))
             data = head
-        items = self.item_serializer.load_items(data)
+        items = self._items(self.item_serializer, data)
         return chain(list(islice(items, 1)), items)
+
+    def _items(self, serializer: ItemSerializer, data: Buffer) -> Iterator[Any]:
+        items, count = serializer.load_items(data), 0
+        missing: set[tuple[str, str]] = set()
+        while True:
+            try:
+                item = next(items)
+            except StopIteration:
+                return
+            except UnloadedClassError as error:
+                self._load(error, missing)
+                items = islice(serializer.load_items(data), count, None)
+                continue
+            count += 1
+            yield item
+
+    def _load(self, error: UnloadedClassError, missing: set[tuple[str, str]]) -> None:
+        """Import what the task's function imports; raise *error* if that was done already, or there is nothing."""
+        name = (error.module, error.qualname)
+        if name in missing or self.load_module is None or not self.load_module(error.module):
+            raise error
+        missing.add(name)
 
     def _is_blob(self, size: int) -> bool:
         return bool(self.save_blob) or (self.save_blob is None and size > self.blob_threshold)

@@ -19,10 +19,12 @@ from beautyspot._internal.digests import hasher
 from beautyspot._internal.warn import log, warn_once
 from beautyspot.errors import (
     BeautyspotError,
+    ChangedClassError,
     DamagedBlobError,
     DeserializationError,
     MissingBlobError,
     RejectedIndexError,
+    UnloadedClassError,
     UnreadableWarning,
 )
 from beautyspot.protocols.index import BlobInfo, Entry, InDirectory, QuickLookup, Record, Summary, TaskDB
@@ -136,19 +138,25 @@ class Results:
             self._on_read(found)
         return found
 
-    def codec_for(self, serializer: Serializer, save_blob: bool | None = None, mmap: bool = False) -> Codec:
+    def codec_for(
+        self,
+        serializer: Serializer,
+        save_blob: bool | None = None,
+        mmap: bool = False,
+        load_module: Callable[[str], bool] | None = None,
+    ) -> Codec:
         """The codec of a task.
 
         Args:
             serializer: The serializer of the task, or of the project.
             save_blob: ``True``: each result is a blob; ``False``: none is; ``None``: by size.
             mmap: Whether blobs are mapped into memory instead of read.
+            load_module: Imports what the task's function imports; see `Codec`.
         """
         buffers = serializer if isinstance(serializer, BufferSerializer) else None
         items = serializer if isinstance(serializer, ItemSerializer) else None
-        return Codec(
-            serializer, save_blob, mmap and buffers is not None, self.blob_threshold, self._hasher, buffers, items
-        )
+        mmap = mmap and buffers is not None
+        return Codec(serializer, save_blob, mmap, self.blob_threshold, self._hasher, buffers, items, load_module)
 
     def read(self, entry: Entry, codec: Codec) -> Any:
         """The value of *entry*, a fresh object; ``MISSING`` if evicted or unreadable (one warning says so)."""
@@ -158,6 +166,12 @@ class Results:
             return codec.decode(_intact_value(entry))
         except Exception as error:
             return self._no_result(error)
+
+    def read_back(self, entry: Entry, codec: Codec) -> Any:
+        """As `read`, for a blob that this process has just written: its checksum is known."""
+        with self._checking:
+            self._checked.add(entry.location or "")
+        return self.read(entry, codec)
 
     def read_items(self, entry: Entry, codec: Codec) -> Iterator[Any] | Missing:
         """The items of a cached list, decoded as they are asked for; ``MISSING`` as from `read`."""
@@ -276,15 +290,23 @@ class Results:
     def _unreadable(self, error: Exception) -> None:
         log("INFO", "kept result not usable: %s", error)
         kind = type(error).__name__
+        about = _class_in(error)
         cause = str(error) if isinstance(error, BeautyspotError) else f"{kind}: {error}"
         on_a_server = not (self.is_quick or isinstance(self.db, InDirectory))
         if on_a_server and isinstance(error, MissingBlobError) and isinstance(self.storage, InDirectory):
             cause += ". Its index is on a server and its blobs are in a directory: give a storage_path that all reach"
         warn_once(
-            ("unreadable", repr(self.db), repr(self.storage), kind),
+            ("unreadable", repr(self.db), repr(self.storage), kind, about),
             f"a kept result cannot be used and its call runs again: {cause} (more of this kind are not reported)",
             UnreadableWarning,
         )
+
+
+def _class_in(error: Exception) -> str:
+    """The class that makes a result unreadable: each is reported once."""
+    if isinstance(error, ChangedClassError):
+        return error.kind
+    return f"{error.module}.{error.qualname}" if isinstance(error, UnloadedClassError) else ""
 
 
 def _intact_value(entry: Entry) -> bytes:

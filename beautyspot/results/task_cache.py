@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Sequence
 from time import perf_counter, time
@@ -9,8 +10,8 @@ from typing import Any, Literal
 
 from beautyspot._internal.text import of_call
 from beautyspot._internal.warn import warn_once
-from beautyspot.errors import ChangedCodeWarning, NotKeptWarning, SerializationError
-from beautyspot.keys.keyer import CODE_SIZE, KeyedCall, Keyer
+from beautyspot.errors import CapturedWarning, ChangedCodeWarning, NotKeptWarning, SerializationError
+from beautyspot.keys.keyer import CODE_SIZE, KeyedCall, Keyer, split_fingerprints
 from beautyspot.protocols.index import Entry, Failure, FailureLog, MapLog, MapProgress, Record, Summary
 from beautyspot.results.codec import Codec, EncodedResult
 from beautyspot.results.events import Events, Kind
@@ -19,6 +20,7 @@ from beautyspot.results.store import MISSING, Results
 OnSaveError = Literal["warn", "raise"]
 
 _HOST = os.uname().nodename
+_MOST_COMPARED = 500  # kept calls, newest first, that a first miss is compared with
 _MAX_TRACEBACK = 20_000  # characters of a traceback in the index
 
 
@@ -59,6 +61,7 @@ class TaskCache:
         self._on_save_error = on_save_error
         self._events = events
         self._warns_of_changed_code = True
+        self._has_missed = False
 
     def read(self, entry: Entry, key: bytes | None = None) -> Any:
         """The value of *entry*, or ``MISSING``; warns once if the code has changed since the result was stored.
@@ -99,6 +102,23 @@ class TaskCache:
         """Whether a usable result of *key* is cached; this does not count as a hit."""
         entry = self.results.find(key)
         return entry is not None and self.read(entry) is not MISSING
+
+    def makes_a_value(self, entry: Entry) -> bool:
+        """Whether a result in the index can be decoded; nothing is said. A blob is not opened, and counts as one."""
+        if entry.value is None:
+            return True
+        try:
+            self.codec.decode(entry.value)
+        except Exception:  # a decoder may raise anything, and a call that reads the result says so
+            return False
+        return entry.is_intact()
+
+    def returned(self, value: Any, entry: Entry | None) -> Any:
+        """What a call returns whose *value* was stored: with ``mmap`` the mapped blob, as every hit after it."""
+        if not self.codec.mmap or entry is None or entry.location is None:
+            return value
+        mapped = self.results.read_back(entry, self.codec)
+        return value if mapped is MISSING else mapped
 
     def _warn_of_changed_code(self, entry: Entry) -> None:
         keyer = self._keyer
@@ -269,7 +289,32 @@ class TaskCache:
         """Emit ``miss``, since the function is about to run; returns the time by `time.perf_counter`."""
         if self._events.active:
             self._emit("miss", summary)
+        if not self._has_missed:
+            self._has_missed = True
+            if transient := self._keyer.transient_parts():
+                self._warn_of_transient_parts(summary, transient)
         return perf_counter()
+
+    def _warn_of_transient_parts(self, summary: Summary, transient: dict[int, str]) -> None:
+        """Warn if the call was kept but for values that only this process has: each process would run it again."""
+        wanted = split_fingerprints(summary.arguments)
+        try:
+            others = list(itertools.islice(self.results.db.summaries(summary.function), _MOST_COMPARED))
+        except Exception:  # an index that cannot be read has its own warning
+            return
+        for other in others:
+            found = split_fingerprints(other.arguments)
+            different = [i for i, pair in enumerate(zip(wanted, found, strict=False)) if pair[0] != pair[1]]
+            if len(found) == len(wanted) and different and transient.keys() >= set(different):
+                names = [transient[i] for i in different]
+                warn_once(
+                    ("transient", summary.function),
+                    f"{summary.function} runs again in each process: {', '.join(map(repr, names))} holds a value that "
+                    "only one process has (a time, a temporary path, a random name), and nothing else differs from a "
+                    f"call that is kept. Write @project.task(ignore={names[0] if len(names) == 1 else tuple(names)!r})",
+                    CapturedWarning,
+                )
+                return
 
     def on_wait(self, summary: Summary, seconds: float) -> None:
         """The call waited *seconds* for another run of its key: emit ``wait``."""

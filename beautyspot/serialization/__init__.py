@@ -1,7 +1,8 @@
 """Serialization: results to bytes and back.
 
-`msgpack_serializer` is the built-in serializer, with `builtin_types` and `library_types`. `blob_format` is the layout
-of a blob, `inspector` decodes values without their classes, `to_json` converts values to JSON and to files,
+`msgpack_serializer` is the built-in serializer, `types` has the types that it knows. `classes` makes instances without
+running their code, `shapes` compares their fields with those of the class as it is now. `blob_format` is the layout of
+a blob, `inspector` decodes values without their classes, `to_json` converts values to JSON and to files,
 `content_types` is the table of MIME types.
 """
 

@@ -1,12 +1,13 @@
 """MsgpackSerializer: results to bytes and back, with MessagePack, registered types and built-in types.
 
 All of MessagePack's 128 extension codes for applications belong to users; built-in types have negative codes
-(`builtin_types`, `library_types`). Nothing that is read is executed, and no module is imported by a name found in
-data: a class must be loaded already.
+(`types`). Nothing that is read is executed, and no module is imported by a name found in data: a class must be loaded
+already.
 """
 
 from __future__ import annotations
 
+import types
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, ClassVar, TypeVar
@@ -14,11 +15,13 @@ from typing import Any, ClassVar, TypeVar
 import msgpack
 from msgpack import ExtType
 
-from beautyspot._internal.names import full_name
+from beautyspot._internal.names import full_name, module_name
 from beautyspot.errors import ConfigurationError, DeserializationError, SerializationError, UnknownTypeError
 from beautyspot.protocols.serializer import Buffer
-from beautyspot.serialization import builtin_types, library_types
-from beautyspot.serialization.builtin_types import DISGUISED, ENCODERS, BufferRef, Code, Masked
+from beautyspot.serialization.classes import loaded, reference, state_of
+from beautyspot.serialization.types.builtin import DECODERS, DISGUISED, ENCODERS, BufferRef, Masked
+from beautyspot.serialization.types.codes import Code, Decoder, Encoder
+from beautyspot.serialization.types.lookup import decoder_of, family_of
 
 __all__ = ["MsgpackSerializer"]
 
@@ -36,25 +39,45 @@ BUFFER_SIZE = 1 << 16  # bytes from which on a buffer is separate from the messa
 class MsgpackSerializer:
     """The serializer of every project that is not given another one."""
 
-    _builtin: ClassVar[dict[int, Callable[[Any], Any]]] = builtin_types.DECODERS | library_types.DECODERS
+    _builtin: ClassVar[dict[int, Decoder]] = dict(DECODERS)
 
     def __init__(self) -> None:
         self._codes: dict[type, int] = {}
         self._encoders: dict[type, Callable[[Any], bytes]] = {}
         self._decoders: dict[int, Callable[[bytes], Any]] = {}
+        self._plain: dict[str, type] = {}  # classes that are kept by their attributes, by name
 
-    def register(self, type_: type[T], code: int, encoder: Callable[[T], bytes], decoder: Callable[[bytes], T]) -> None:
-        """Serialize values of *type_* and of its subclasses under an extension code.
+    def register(
+        self,
+        type_: type[T],
+        code: int | None = None,
+        encoder: Callable[[T], bytes] | None = None,
+        decoder: Callable[[bytes], T] | None = None,
+    ) -> None:
+        """Serialize values of *type_* and of its subclasses.
 
         Args:
             type_: The type. If it has a built-in encoder, register it before it is first used.
-            code: Number from 0 to 127, one for each type; it is part of the stored data and must not change later.
+            code: Extension code, a number from 0 to 127, one for each type; it is part of the stored data and must not
+                change later. Without code, encoder and decoder, a value is stored as what is in its ``__dict__`` and
+                its slots.
             encoder: Function that turns a value into bytes.
             decoder: Function that turns these bytes back into a value.
 
         Raises:
-            ConfigurationError: If the code is out of range, or the code or the type is registered already.
+            ConfigurationError: If the code is out of range, or the code or the type is registered already; without a
+                code, if the state of the type's values is not in their attributes.
         """
+        if not isinstance(type_, type):
+            raise ConfigurationError(f"register_type takes a class, not {type_!r}")
+        if code is None and encoder is None and decoder is None:
+            self._register_plain(type_)
+            return
+        if code is None or encoder is None or decoder is None:
+            raise ConfigurationError(
+                f"give code=, encoder= and decoder= for {full_name(type_)}, or none of them: then it is kept by its "
+                "attributes"
+            )
         if not isinstance(code, int) or isinstance(code, bool) or not 0 <= code <= 127:
             raise ConfigurationError(f"code must be a whole number from 0 to 127, not {code!r}")
         if type_ in _NATIVE:
@@ -63,6 +86,14 @@ class MsgpackSerializer:
             if (taken == code) != (other is type_):
                 raise ConfigurationError(f"{full_name(other)} is registered under code {taken} already")
         self._codes[type_], self._encoders[type_], self._decoders[code] = code, encoder, decoder
+
+    def _register_plain(self, type_: type) -> None:
+        from beautyspot.serialization.types.objects import check_plain
+
+        if type_ in ENCODERS or type_ in _NATIVE or family_of(type_) is not None:
+            return  # it is kept as it is
+        check_plain(type_)
+        self._plain[full_name(type_)] = type_
 
     def dumps(self, value: Any) -> bytes:
         """The bytes of *value*.
@@ -129,13 +160,32 @@ class MsgpackSerializer:
         if code >= 0:
             decoder = self._decoders.get(code)
             return self._unknown(code, data) if decoder is None else decoder(data)
-        try:
-            builtin = self._builtin[code]
-        except KeyError:
-            raise UnknownTypeError(f"unknown extension code {code}; a newer beautyspot wrote it") from None
+        builtin = self._builtin.get(code) or self._found(code)
         unpack = _unpackb if depth < _SHALLOW else _unpack_deep
         hook = partial(decode or self._decode, depth=depth + 1)
         return builtin(unpack(data, ext_hook=hook, strict_map_key=False, unicode_errors="surrogatepass"))
+
+    def _found(self, code: int) -> Decoder:
+        """The decoder of a built-in code that was not needed before."""
+        if code == Code.OBJECT:
+            return self._object
+        decoder = decoder_of(code)
+        if decoder is None:
+            raise UnknownTypeError(f"unknown extension code {code}; a newer beautyspot wrote it")
+        self._builtin[code] = decoder
+        return decoder
+
+    def _object(self, data: Any) -> Any:
+        """An instance of a class that is registered without an encoder, or of its subclass."""
+        from beautyspot.serialization.types.objects import made
+
+        (module, qualname), state, declared = data
+        cls = self._plain.get(f"{module}.{qualname}") or loaded((module, qualname))
+        if not any(base in cls.__mro__ for base in self._plain.values()):
+            raise UnknownTypeError(
+                f"call project.register_type({qualname}) first: {module}.{qualname} is not registered"
+            )
+        return made(cls, state, declared)
 
     def _unknown(self, code: int, data: bytes) -> Any:
         """The value for an unregistered code: an error here; `ClasslessDecoder` returns an `UnknownObject`."""
@@ -192,19 +242,10 @@ class _Dump:
         for base in kind.__mro__ if self._serializer._encoders else ():
             if base in self._serializer._encoders:
                 return self._registered(value, base)
-        code, encoder = (
-            ENCODERS.get(kind) or library_types.family_of(kind) or builtin_types.family_of(kind) or (None, None)
-        )
-        if encoder is None or code is None:
-            if hasattr(kind, "__next__") or hasattr(kind, "__anext__"):
-                raise SerializationError(
-                    f"a {full_name(kind)} is used up when it is read; return a list, or have what it gives kept as it "
-                    "comes: `yield from` it in the function"
-                )
-            raise SerializationError(
-                f"a {full_name(kind)} cannot be kept; return plain data instead, or say how with "
-                f"project.register_type(type_={kind.__name__}, code=..., encoder=..., decoder=...)"
-            )
+        found = ENCODERS.get(kind) or family_of(kind) or self._of_plain(kind)
+        if found is None:
+            raise SerializationError(_how_to_keep(kind))
+        code, encoder = found
         self._depth += 1
         if self._depth > _DEEPEST:
             raise SerializationError(_NESTING)
@@ -212,6 +253,17 @@ class _Dump:
             return _ext(code, self.pack(encoder(value, self._keep_apart)))
         finally:
             self._depth -= 1
+
+    def _of_plain(self, kind: type) -> tuple[int, Encoder] | None:
+        """The code and the encoder of a class that is registered without one, or of its subclass."""
+        plain = self._serializer._plain
+        if not any(plain.get(full_name(base)) is base for base in kind.__mro__ if plain):
+            return None
+        from beautyspot.serialization.types.objects import take_apart
+
+        registered = plain.get(full_name(kind)) is kind
+        name = [module_name(kind.__module__), kind.__qualname__]
+        return Code.OBJECT, lambda v, _: [name if registered else reference(kind), *take_apart(v)]
 
     def _registered(self, value: Any, base: type) -> ExtType:
         try:
@@ -241,6 +293,26 @@ class _Dump:
         return None
 
 
+def _how_to_keep(kind: type) -> str:
+    """What to write for a type that nobody knows."""
+    from beautyspot.serialization.types.objects import check_plain
+
+    name = full_name(kind)
+    if hasattr(kind, "__next__") or hasattr(kind, "__anext__"):
+        return (
+            f"a {name} is used up when it is read; return a list, or have what it gives kept as it "
+            "comes: `yield from` it in the function"
+        )
+    try:
+        check_plain(kind)
+    except ConfigurationError:
+        return (
+            f"a {name} cannot be kept; return plain data instead, or say how with "
+            f"project.register_type(type_={kind.__name__}, code=..., encoder=..., decoder=...)"
+        )
+    return f"write project.register_type({kind.__name__}) to keep it by its attributes: a {name} cannot be kept yet"
+
+
 def _ext(code: int, data: bytes) -> ExtType:
     # ExtType itself rejects negative codes, which the packer writes and the format allows.
     return tuple.__new__(ExtType, (code, data))
@@ -248,6 +320,9 @@ def _ext(code: int, data: bytes) -> ExtType:
 
 # The head of a blob that is one large bytes object: the first buffer, as bytes.
 _HEAD_OF_BYTES: bytes = msgpack.Packer().pack(_ext(Code.BYTES, msgpack.Packer().pack(_ext(Code.BUFFER, b"")))) or b""
+
+
+_WITH_FIELDS = ("__dataclass_fields__", "model_fields", "__attrs_attrs__", "__struct_fields__")
 
 
 def _children(value: Any) -> Iterator[tuple[str, Any]]:
@@ -259,8 +334,8 @@ def _children(value: Any) -> Iterator[tuple[str, Any]]:
         yield from ((f"[{i}]", item) for i, item in enumerate(value))
     elif isinstance(value, set | frozenset):
         yield from ((f" item {item!r}", item) for item in value)
-    elif hasattr(type(value), "__dataclass_fields__") or hasattr(type(value), "model_fields"):
-        yield from ((f".{name}", item) for name, item in vars(value).items()) if hasattr(value, "__dict__") else ()
+    elif any(hasattr(type(value), mark) for mark in _WITH_FIELDS) or type(value) is types.SimpleNamespace:
+        yield from ((f".{name}", item) for name, item in state_of(value).items())
 
 
 def _undisguised(value: Any) -> bool:

@@ -12,6 +12,7 @@ import math
 import pathlib
 import sys
 import uuid
+from collections import deque
 from collections.abc import Mapping, Set
 from typing import Any, NamedTuple
 
@@ -22,6 +23,7 @@ __all__ = ["Payload", "as_json", "as_payload", "file_kind", "to_plain"]
 
 _WHOLE = 10_000  # elements up to which an array is written out
 _TEXTS = (decimal.Decimal, uuid.UUID, pathlib.PurePath, complex, dt.timedelta)
+_SHOWN_BY_REPR = frozenset({"numpy", "pandas", "scipy", "sklearn", "torch", "xarray"})  # what is inside says nothing
 _TIMES = (dt.datetime, dt.date, dt.time)
 
 
@@ -46,7 +48,7 @@ def to_plain(value: Any) -> Any:
         return {"base64": base64.b64encode(value).decode()}
     if isinstance(value, Mapping):
         return dict(zip(map(_name, value), map(to_plain, value.values()), strict=True))
-    if isinstance(value, list | tuple | Set):
+    if isinstance(value, list | tuple | Set | deque | range):
         return list(map(to_plain, value))  # uses half the stack of a comprehension: values are up to 500 levels deep
     if isinstance(value, _TIMES):
         return value.isoformat()
@@ -75,9 +77,16 @@ def _of_library(value: Any) -> Any:
         return [to_plain(row) for row in rows]
     if kind == "image":
         return {"type": "image", "size": list(value.size), "mode": value.mode}
-    fields = getattr(value, "__dict__", None)
-    name = f"{type(value).__module__}.{type(value).__qualname__}"
-    return {"type": name, **to_plain(fields)} if isinstance(fields, dict) else {"type": name, "repr": repr(value)}
+    module = type(value).__module__
+    if module in ("fractions", "ipaddress"):
+        return str(value)
+    name = f"{module}.{type(value).__qualname__}"
+    fields = {} if module.partition(".")[0] in _SHOWN_BY_REPR else getattr(value, "__dict__", {})
+    return (
+        {"type": name, **to_plain(fields)}
+        if isinstance(fields, dict) and fields
+        else {"type": name, "repr": repr(value)}
+    )
 
 
 def library_kind(value: Any) -> str | None:

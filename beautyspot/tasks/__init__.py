@@ -3,7 +3,7 @@
 `core` is the inside of a task: what calls, maps and workers run. `options` are checked here; `base` has what all
 tasks can do without running anything. `task` calls, `stream` and `async_stream` are generators, `batch` and
 `batch_run` take lists. `bound` are methods, `pickling` sends tasks to other processes, `external` is a call that
-someone else runs.
+someone else runs, `imports` finds what a function imports.
 """
 
 from typing import TYPE_CHECKING

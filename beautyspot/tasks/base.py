@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, cas
 
 from beautyspot._internal.names import full_name
 from beautyspot._internal.pricing import pacing_layers
+from beautyspot.keys.captured import remember
 from beautyspot.keys.keyer import Keyer
 from beautyspot.results.store import MISSING
 from beautyspot.results.task_cache import TaskCache
 from beautyspot.serialization.msgpack_serializer import MsgpackSerializer
 from beautyspot.tasks.core import BaseCore, CoreParts, Services
+from beautyspot.tasks.imports import FunctionImports
 from beautyspot.tasks.options import Options
 from beautyspot.tasks.pickling import reduce_task, register_task, unpickle_state
 
@@ -81,7 +83,7 @@ class BaseTask(Generic[P, T]):
         cache = TaskCache(
             project.results,
             keyer,
-            project.results.codec_for(serializer, options.save_blob, options.mmap),
+            project.results.codec_for(serializer, options.save_blob, options.mmap, FunctionImports(plain).load),
             options.content_type,
             options.ttl,
             project.on_save_error,
@@ -100,7 +102,8 @@ class BaseTask(Generic[P, T]):
                 name: getattr(self.core.keyer, name) for name in ("prefix", "function_name", "home", "code", "follows")
             }
             names = {name: getattr(self, name, None) for name in functools.WRAPPER_ASSIGNMENTS}
-            return (self.__wrapped__, self.core.project, self.options), identity, names, (self._token, self.binds)
+            parts = (self.__wrapped__, self.core.project, self.options)
+            return parts, identity, names, (self._token, self.binds), self.core.keyer.remembered()
 
         return reduce_task(self, self._token, self.digest(), state)
 
@@ -114,7 +117,8 @@ class BaseTask(Generic[P, T]):
     def __setstate__(self, pickled: Any) -> None:
         if hasattr(self, "_token"):
             return  # this process already has the task
-        parts, identity, names, (self._token, self.binds) = unpickle_state(pickled)
+        parts, identity, names, (self._token, self.binds), remembered = unpickle_state(pickled)
+        remember(remembered)
         self.__dict__.update(names)
         self._setup(*parts)
         # In this process the function may have another module, or no source: the task keeps its identity.

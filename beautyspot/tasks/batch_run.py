@@ -204,7 +204,7 @@ class BatchRun:
 
     def _fill_in(self, one: _Returned, entry: Entry | None) -> None:
         first, *others = one.item.numbers
-        self.results[first] = one.value
+        self.results[first] = self._cache.returned(one.value, entry)
         for number in others:  # a fresh object each
             again = MISSING if entry is None else self._cache.read(entry)
             self.results[number] = one.value if again is MISSING else again

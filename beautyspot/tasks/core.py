@@ -203,7 +203,8 @@ class TaskCore(BaseCore):
                     cache.on_failure(summary, error, perf_counter() - started)
                     raise
                 seconds = perf_counter() - started
-            return ComputedResult(value, *cache.store(summary, value, seconds, entry and entry.location), seconds)
+            entry, encoded = cache.store(summary, value, seconds, entry and entry.location)
+            return ComputedResult(cache.returned(value, entry), entry, encoded, seconds)
         finally:
             self.locks.release_current(key)
 
@@ -250,6 +251,8 @@ class AsyncTaskCore(BaseCore):
                 seconds = perf_counter() - started
             writing = run_io(cache.store, summary, value, seconds, entry and entry.location)
             entry, encoded = await asyncio.shield(writing)
+            if cache.codec.mmap:
+                value = await run_io(cache.returned, value, entry)
             return ComputedResult(value, entry, encoded, seconds)
         finally:
             self.locks.unmark_held(key)

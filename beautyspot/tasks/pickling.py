@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from beautyspot._internal.fork_safety import after_fork_in_child
 from beautyspot._internal.names import MAIN, find, full_name, module_name, stands_for
 from beautyspot.errors import ConfigurationError
 
@@ -31,6 +32,8 @@ _registering = threading.Lock()
 _being_pickled = threading.local()  # the tokens of the tasks that this thread is pickling by value
 _received_tasks: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
 _own_tasks: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
+# A forked child has the locks that were held at the fork, which nobody releases there: its tasks arrive by value.
+after_fork_in_child(_own_tasks.clear)
 
 
 class ByValue:

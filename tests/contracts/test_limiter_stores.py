@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from limits.errors import StorageError
 from limits.storage import storage_from_string
 
+import beautyspot as bs
 from beautyspot.errors import ConfigurationError, LimiterUnavailableError, RateLimitWarning
 from beautyspot.limiter import MemoryStorage, RedisStorage, SQLiteStorage, aio
 from beautyspot.limiter.budget import Budget
@@ -441,10 +442,12 @@ def test_the_client_of_an_event_loop_ends_with_it() -> None:
         ("redis://127.0.0.1:99999/0", "cannot work: Port out of range"),
         ("redis://[::1/0", "cannot work: Invalid IPv6 URL"),
         ("redis://127.0.0.1:6379/0?typo=1", "unexpected keyword argument 'typo'"),
-        ("sqlite:///", "names none"),
+        ("sqlite:///", "a limiter_uri names a file"),
     ],
 )
-def test_an_invalid_uri_is_rejected(uri: str, text: str) -> None:
+def test_an_invalid_uri_is_rejected_where_the_project_is_made(uri: str, text: str) -> None:
+    with pytest.raises(ConfigurationError, match=text):
+        bs.Project("p", limiter_uri=uri)
     with pytest.raises(ConfigurationError, match=text):
         open_store(uri)
 

@@ -192,6 +192,34 @@ def test_counters_in_the_threads_of_a_map_make_no_other_calls(project: bs.Projec
 
 
 @on_sqlite
+def test_what_an_object_inside_a_client_counts_in_threads_makes_no_other_calls(project: bs.Project) -> None:
+    class Usage:
+        def __init__(self) -> None:
+            self.total, self.by_model = 0, {"small": 0}
+
+        def add(self, tokens: int) -> None:
+            self.total += tokens
+            self.by_model["small"] += tokens
+
+    class Outer:
+        def __init__(self) -> None:
+            self.usage = Usage()
+
+    client, runs = Outer(), []
+
+    @project.task
+    def ask(x: int) -> int:
+        runs.append(x)
+        client.usage.add(10)
+        return x
+
+    for _ in range(3):
+        bs.map(ask, range(20), workers=4)
+    assert len(runs) == 20
+    assert client.usage.total == 200
+
+
+@on_sqlite
 def test_counters_in_threads_of_the_program_make_no_other_calls(project: bs.Project) -> None:
     count, log = 0, []
 

@@ -512,3 +512,54 @@ def test_a_class_that_describes_data_counts_by_its_shape_where_it_is_passed() ->
         assert one != key_of(ask, list[model(total=(float, 0))])  # type: ignore[misc]
     finally:
         del globals()["Answer"]
+
+
+@on_sqlite
+def test_a_wrapper_may_have_parameters_of_its_own(project: bs.Project) -> None:
+    def with_retries(function: Any) -> Any:
+        @functools.wraps(function)
+        def wrapper(*args: Any, retries: int = 3, **kwargs: Any) -> Any:
+            return retries, function(*args, **kwargs)
+
+        return wrapper
+
+    def with_client(function: Any) -> Any:
+        @functools.wraps(function)
+        def wrapper(client: str, *args: Any, **kwargs: Any) -> Any:
+            return client, function(*args, **kwargs)
+
+        return wrapper
+
+    def renamed(function: Any) -> Any:
+        @functools.wraps(function)
+        def wrapper(question: str) -> Any:
+            return function(question)
+
+        return wrapper
+
+    def ask(prompt: str, model: str = "small") -> str:
+        return f"{model}: {prompt}"
+
+    retried, with_one, other = (project.task(each(ask)) for each in (with_retries, with_client, renamed))
+    assert retried("a", retries=5) == (5, "small: a")
+    assert retried("a") == retried(prompt="a") == (3, "small: a")
+    assert retried.key("a", retries=3) == retried.key("a") != retried.key("a", retries=5)
+    assert with_one("c", "a") == ("c", "small: a")
+    assert with_one.key("c", "a") == with_one.key("c", prompt="a") != with_one.key("d", "a")
+    assert other("a") == other(question="a") == "small: a"
+
+
+SENTINEL, OTHER = object(), object()
+
+
+@on_sqlite
+def test_sentinels_count_by_the_name_under_which_a_module_has_them(project: bs.Project) -> None:
+    @project.task
+    def ask(x: Any, default: Any = SENTINEL) -> bool:
+        return default is SENTINEL
+
+    assert ask(1) is True
+    assert ask(1, OTHER) is False
+    assert ask.key(1) == ask.key(1, SENTINEL) != ask.key(1, OTHER)
+    with pytest.raises(bs.UnkeyableError, match=r"ask: 'x' \(builtins\.object\) cannot identify a call"):
+        ask(object())

@@ -646,7 +646,7 @@ HOSTILE = {
     "a function for a data class": extension(-19, [["os", "system"], {"a": "touch hacked"}]),
     "a class for an enum": extension(-16, [["subprocess", "Popen"], "touch hacked"]),
     "a module that acts when it is imported": extension(-18, [["antigravity", "x"], ["touch hacked"]]),
-    "a model of it": extension(-20, [["this", "x"], [{"x": "touch hacked"}, None, []]]),
+    "a model of it": extension(-20, [["this", "x"], {"x": "touch hacked"}]),
     "a pickle in a user's type": extension(9, b"cos\nsystem\n(S'touch hacked'\ntR."),
 }
 MEANINGLESS = {

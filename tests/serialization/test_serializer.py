@@ -32,8 +32,8 @@ from PIL import Image
 import beautyspot as bs
 from beautyspot.errors import ConfigurationError, DeserializationError, SerializationError
 from beautyspot.serialization import blob_format
-from beautyspot.serialization.builtin_types import Code
 from beautyspot.serialization.msgpack_serializer import MsgpackSerializer
+from beautyspot.serialization.types.codes import Code
 
 
 class Colour(enum.Enum):
@@ -151,25 +151,16 @@ FRAMES = [
 
 
 @pytest.mark.parametrize("frame", FRAMES, ids=lambda f: f"{type(f).__module__.split('.')[0]}-{type(f).__name__}")
-def test_a_frame_comes_back_through_arrow(serializer: MsgpackSerializer, frame: Any) -> None:
+def test_a_frame_comes_back(serializer: MsgpackSerializer, frame: Any) -> None:
     for back in both_ways(serializer, frame):
         assert type(back) is type(frame)
         if isinstance(frame, pd.DataFrame):
-            pd.testing.assert_frame_equal(back, frame, check_freq=False)
+            pd.testing.assert_frame_equal(back, frame)
         elif isinstance(frame, pd.Series):
             pd.testing.assert_series_equal(back, frame)
         else:
             assert back.equals(frame)
             assert getattr(back, "schema", back.name if hasattr(back, "name") else None) is not None
-
-
-@pytest.mark.parametrize(
-    "frame",
-    [pd.DataFrame({"a": [1, "x"]}), pd.DataFrame([[1, 2]], columns=["a", "a"]), pd.DataFrame({"a": [object()]})],
-)
-def test_a_frame_that_arrow_would_change_is_rejected(serializer: MsgpackSerializer, frame: Any) -> None:
-    with pytest.raises(SerializationError, match="Arrow"):
-        serializer.dumps(frame)
 
 
 plain = st.recursive(
@@ -236,7 +227,7 @@ def test_subclasses_are_serialized_as_their_registered_base(serializer: MsgpackS
     assert serializer.loads(serializer.dumps(Path("a"))) == Path("a")
 
 
-@pytest.mark.parametrize("code", [-1, 128, 1.5, True, None])
+@pytest.mark.parametrize("code", [-1, 128, 1.5, True])
 def test_a_code_out_of_range_is_an_error(serializer: MsgpackSerializer, code: Any) -> None:
     with pytest.raises(ValueError, match="code must be a whole number from 0 to 127"):
         serializer.register(range, code, bytes, bytes)  # type: ignore[arg-type]
@@ -260,6 +251,8 @@ def test_an_encoder_that_does_not_return_bytes_is_an_error(serializer: MsgpackSe
 
 
 def test_an_error_has_the_path_to_the_unknown_type_and_the_value(serializer: MsgpackSerializer) -> None:
+    with pytest.raises(SerializationError, match=r"result\[0\]\.y\[1\]: a _thread.lock"):
+        serializer.dumps([Point(1, (2, threading.Lock()))])  # type: ignore[arg-type]
     value = {"x": [1, 2, 3, {"y": (1, threading.Lock())}]}
     with pytest.raises(
         SerializationError, match=r"result\['x'\]\[3\]\['y'\]\[1\]: a _thread.lock .*register_type"
@@ -300,7 +293,7 @@ def test_reading_runs_no_code_of_a_class(serializer: MsgpackSerializer) -> None:
 def test_a_class_that_is_not_loaded_is_not_imported(serializer: MsgpackSerializer) -> None:
     here = __name__.encode()
     data = serializer.dumps(Point(1)).replace(here, b"antigravity.".ljust(len(here), b"x"))
-    with pytest.raises(DeserializationError, match="is not loaded; import antigravity"):
+    with pytest.raises(DeserializationError, match=r"write `from antigravity\.x+ import Point` .* is not loaded"):
         serializer.loads(data)
     assert "antigravity" not in __import__("sys").modules
 
@@ -421,8 +414,15 @@ def test_data_with_a_false_size_allocates_no_memory() -> None:
     def ext(code: int, data: bytes) -> bytes:
         return struct.pack(">BIb", 0xC9, len(data), code) + data
 
-    vast = ext(Code.ARRAY, msgpack.packb(["V1000000000000", [9], "L", [b""] * 9]))
-    picture = ext(Code.IMAGE, msgpack.packb([["PIL.Image", "Image"], [{}, "L", [1 << 20, 1 << 20], [], b""]]))
-    for data in (vast, picture):
-        with pytest.raises(DeserializationError, match=r"is not kept as a list|an image of 1048576 by 1048576 pixels"):
+    vast = ext(Code.ARRAY, msgpack.packb(["V1000000000", [9], "L", [b""] * 9]))
+    dtype = {"names": ["a"], "formats": ["O"], "offsets": [0], "size": 1 << 30, "aligned": False, "record": False}
+    padded = ext(Code.ARRAY, msgpack.packb([dtype, [9], "R", []]))
+    empty = ext(Code.ARRAY, msgpack.packb(["V0", [1 << 40], "C", b""]))
+    dtype = {**dtype, "formats": ["V0"], "size": 64}
+    nothing = ext(Code.ARRAY, msgpack.packb([dtype, [1 << 40], "R", []])[:-1] + b"\x91" + empty)
+    state = [{}, "L", [1 << 20, 1 << 20], [], b""]
+    picture = ext(Code.IMAGE, msgpack.packb(["pixels", ["PIL.Image", "Image"], state, None, None, {}]))
+    reason = r"is not kept as a list|is not kept by its fields|an image of 1048576 by 1048576 pixels"
+    for data in (vast, padded, nothing, picture):
+        with pytest.raises(DeserializationError, match=reason):
             serializer.loads(data)

@@ -533,8 +533,8 @@ def test_the_warning_about_changed_code_names_the_options(project: bs.Project) -
         return x
 
     function(1)
-    function.core.keyer.__dict__["code"] = b"changed!"
-    with pytest.warns(ChangedCodeWarning, match='Set version="2" .* version="auto"') as caught:
+    function.core.keyer.__dict__["code"] = function.core.keyer.__dict__["made_by"] = b"changed!"
+    with pytest.warns(ChangedCodeWarning, match='Set version="1" .* version="2" .* version="auto"') as caught:
         function(1)
     assert caught[0].filename == __file__
 

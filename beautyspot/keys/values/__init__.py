@@ -6,6 +6,6 @@
 them: its values exist only once it is loaded.
 """
 
-from beautyspot.keys.values.libraries import Parts, holds_scalars, parts_of, plain_items, plain_of
+from beautyspot.keys.values.libraries import Parts, has_forms, holds_scalars, parts_of, plain_items, plain_of
 
-__all__ = ["Parts", "holds_scalars", "parts_of", "plain_items", "plain_of"]
+__all__ = ["Parts", "has_forms", "holds_scalars", "parts_of", "plain_items", "plain_of"]

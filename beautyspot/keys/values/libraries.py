@@ -62,6 +62,11 @@ def _forms(kind: type) -> tuple[Callable[[Any], Parts | None], ...]:
     return tuple(importlib.import_module(f"beautyspot.keys.values.{name}").parts_of for name in names)
 
 
+def has_forms(kind: type) -> bool:
+    """Whether a library may say what identifies an object of this class."""
+    return bool(_forms(kind))
+
+
 def plain_of(value: Any, kind: type) -> Any:
     """*value*, or the Python value that a NumPy scalar of one of Python's own kinds counts as."""
     made = _scalar_types().get(kind)
