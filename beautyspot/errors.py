@@ -93,16 +93,19 @@ class UnkeyableError(BeautyspotError, TypeError):
     Args:
         reason: What is wrong with the value.
         path: The way to it, outermost part first, such as ``("argument 'config'", "['client']")``.
+        cure: What to write, if the reason does not say it: ``{place}`` stands for the way to the value, ``{ignore}``
+            for the option that leaves it out.
     """
 
-    def __init__(self, reason: str, path: tuple[str, ...] = ()) -> None:
-        super().__init__(reason, path)
+    def __init__(self, reason: str, path: tuple[str, ...] = (), cure: str = "{ignore}") -> None:
+        super().__init__(reason, path, cure)
         self.reason = reason
         self.path = path
+        self.cure = cure
 
     def inside(self, part: str) -> UnkeyableError:
         """The same error for a value that contains this one as *part*."""
-        return UnkeyableError(self.reason, (part, *self.path))
+        return UnkeyableError(self.reason, (part, *self.path), self.cure)
 
     def __str__(self) -> str:
         place = _shortened(self.path)

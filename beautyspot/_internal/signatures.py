@@ -37,7 +37,10 @@ def _with_own(inner: inspect.Signature, wrapper: Any) -> inspect.Signature:
     """*inner* with the parameters of *wrapper* that it lacks; the wrapper's own where that passes nothing on."""
     if isinstance(wrapper, type) or not callable(wrapper):
         return inner
-    own = inspect.signature(wrapper, follow_wrapped=False).parameters.values()
+    try:
+        own = inspect.signature(wrapper, follow_wrapped=False).parameters.values()
+    except (TypeError, ValueError):  # written in C, such as `functools.lru_cache`
+        return inner
     kinds = {p.kind for p in own}
     if inspect.Parameter.VAR_POSITIONAL not in kinds and inspect.Parameter.VAR_KEYWORD not in kinds:
         return inspect.Signature(list(own)) if {p.name for p in own} != set(inner.parameters) else inner

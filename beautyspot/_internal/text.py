@@ -88,7 +88,7 @@ class _Preview(reprlib.Repr):
     def repr_instance(self, x: Any, level: int) -> str:
         """The object's own ``repr``, unless that may take long."""
         kind, shape = type(x), getattr(x, "shape", None)
-        if shape is not None:
+        if shape not in (None, ()):  # a scalar of NumPy has a shape as well, and a text that says more
             return f"{kind.__name__}{tuple(shape)} {getattr(x, 'dtype', '')}".rstrip()
         if getattr(kind, "__repr__", None) is object.__repr__:
             return f"<{kind.__qualname__}>"

@@ -40,8 +40,7 @@ def client_parts(value: Any, kind: type) -> Parts | None:
         raise
     except Exception as cause:
         raise UnkeyableError(
-            f"leave it out with ignore=, or say with key= what identifies the call: this {full_name(kind)} cannot tell "
-            f"where it leads ({cause})"
+            f"({full_name(kind)}) cannot identify a call, since it cannot tell where it leads ({cause})"
         ) from None
     # A library may make a class for each client, which is known by its name alone.
     return (b"u", full_name(kind) if _root(full_name(kind)) == _root(name) else kind, found)
@@ -223,6 +222,13 @@ def _mongo_collection(value: Any) -> Any:
     return (_mongo_database(value.database), value.name)
 
 
+def _cursor(value: Any) -> Any:
+    """A cursor leads where its connection leads."""
+    connection = value.connection
+    parts = client_parts(connection, type(connection))
+    return None if parts is None else parts[-1]
+
+
 _ROWS: list[tuple[Place, str]] = [
     (_httpx, "httpx.Client httpx.AsyncClient httpx2.Client httpx2.AsyncClient"),
     (_aiohttp, "aiohttp.client.ClientSession"),
@@ -232,6 +238,9 @@ _ROWS: list[tuple[Place, str]] = [
     (_boto3, "boto3.resources.base.ServiceResource"),
     (_boto3_session, "boto3.session.Session"),
     (_sqlite, "sqlite3.Connection"),
+    (_cursor, "sqlite3.Cursor psycopg.Cursor psycopg.AsyncCursor psycopg2.extensions.cursor "
+              "sqlalchemy.engine.result.Result"),
+    (lambda value: url(value.target().decode()), "grpc._cython.cygrpc.Channel"),
     (_sqlalchemy, "sqlalchemy.engine.base.Engine sqlalchemy.engine.base.Connection "
                   "sqlalchemy.ext.asyncio.engine.AsyncEngine sqlalchemy.ext.asyncio.engine.AsyncConnection"),
     (_sqlalchemy_session, "sqlalchemy.orm.session.Session sqlalchemy.ext.asyncio.session.AsyncSession"),

@@ -33,7 +33,13 @@ _MACHINERY = frozenset(
         "__match_args__", "__hash__", "__classcell__", "__type_params__", "__class_getitem__", "__subclasshook__",
     }
 )  # fmt: skip
-_COPIED = frozenset({"__wrapped__", "__module__", "__name__", "__qualname__", "__doc__", "__annotations__"})
+# What functools.wraps copies, and what lru_cache adds: how much is remembered makes no difference.
+_COPIED = frozenset(
+    {
+        "__wrapped__", "__module__", "__name__", "__qualname__", "__doc__", "__annotations__", "__annotate__",
+        "__type_params__", "cache_parameters",
+    }
+)  # fmt: skip
 
 
 @runtime_checkable

@@ -20,7 +20,7 @@ import pathlib
 import re
 import types
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgpack
 
@@ -29,6 +29,7 @@ from beautyspot._internal.names import full_name, module_name
 from beautyspot.errors import UnkeyableError
 from beautyspot.keys import captured, clients, definitions, handles, values
 from beautyspot.keys.attributes import attributes_of, has_attributes_only, is_ordered, name_in_modules
+from beautyspot.keys.notices import hook_of
 from beautyspot.keys.traversal import Kind, Watcher
 
 PLAIN = frozenset({type(None), bool, int, float, str, bytes})
@@ -45,7 +46,21 @@ _map_header: Callable[[int], bytes] = _packer.pack_map_header
 _pack_pairs: Callable[[Any], bytes] = msgpack.Packer(unicode_errors="surrogatepass", buf_size=4096).pack
 _objects: set[type] = set()  # classes whose objects are their attributes
 _MOST_OBJECTS = 1024
-_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+_ADDRESS = re.compile(r" (?:at|@) 0x[0-9a-fA-F]+|\b0x[0-9a-fA-F]{9,16}\b")
+
+
+class Partly(NamedTuple):
+    """An argument of which a part does not count.
+
+    Attributes:
+        value: The argument.
+        name: Its name.
+        ignored: The paths that do not count, such as ``config['client']``.
+    """
+
+    value: Any
+    name: str
+    ignored: frozenset[str]
 
 
 class Encoder:
@@ -282,7 +297,7 @@ class Encoder:
 
     def _dict(self, value: dict[Any, Any]) -> bytes:
         by_text = all(type(key) is str for key in value)
-        if by_text and len(value) <= MOST_ITEMS and self._active is not None:
+        if by_text and ((len(value) <= MOST_ITEMS and self._active is not None) or self._ignored):
             return self._whole(value, b"\xc1d" + self.node(value, self._text_items))
         if by_text and _SHORT.issuperset(map(type, value.values())):
             try:
@@ -319,6 +334,20 @@ class Encoder:
 
     def _module(self, value: types.ModuleType) -> bytes:
         return self.tagged(b"M", module_name(value.__name__))
+
+    def _view(self, value: memoryview) -> bytes:
+        return self._whole(value, self._made_of((b"v", "memoryview", value.format, value.shape or (), value.tobytes())))
+
+    def _match(self, value: re.Match[Any]) -> bytes:
+        return self.tagged(b"v", "match", value.re, value.string, value.pos, value.endpos, value.regs)
+
+    def _partly(self, value: Partly) -> bytes:
+        before = self._path, self._ignored
+        self._path, self._ignored = [("variable", value.name)], value.ignored
+        try:
+            return self.any(value.value)
+        finally:
+            self._path, self._ignored = before
 
     def _enum(self, value: enum.Enum) -> bytes:
         # A combination of flags is no member and may have no name.
@@ -413,12 +442,13 @@ class Encoder:
     def _without_identity(self, value: Any, kind: type) -> bytes:
         """The encoding of an object that cannot be read whole: its class, its attributes, and its ``repr``."""
         if not self._captured:
-            raise UnkeyableError(f"({full_name(kind)}) cannot identify a call", ())
+            cure = handles.AS_LIST if hasattr(kind, "__next__") else "{ignore}" + hook_of(kind)
+            raise UnkeyableError(f"({full_name(kind)}) cannot identify a call", (), cure)
         try:
             shown = repr(value)
         except Exception:  # it is shown by its class then
             shown = ""
-        text = _ADDRESS.sub("", shown)
+        text = _ADDRESS.sub("", shown).replace(str(id(value)), "")
         state = self.named(value, "attribute", attributes_of(value))
         if text != shown or not shown:
             self.unidentified.append((self.path(), value))
@@ -453,7 +483,7 @@ def traversed(traverse: Callable[[Any], bytes], value: Any) -> bytes:
     try:
         return traverse(value)
     except RecursionError:
-        raise UnkeyableError("it is nested too deeply") from None
+        raise UnkeyableError("(nested too deeply) cannot identify a call") from None
 
 
 _ENCODERS: dict[type, Callable[[Encoder, Any], bytes]] = {
@@ -473,6 +503,12 @@ _ENCODERS: dict[type, Callable[[Encoder, Any], bytes]] = {
     datetime.date: Encoder._datetime,
     datetime.time: Encoder._datetime,
     types.ModuleType: Encoder._module,
+    type({}.keys()): lambda self, value: self._made_of((b"v", "keys", set(value))),
+    type({}.values()): lambda self, value: self._made_of((b"v", "values", list(value))),
+    type({}.items()): lambda self, value: self._made_of((b"v", "items", dict(value))),
+    memoryview: Encoder._view,
+    Partly: Encoder._partly,
+    re.Match: Encoder._match,
     types.EllipsisType: lambda _, __: b"\xc1.",
     types.NotImplementedType: lambda _, __: b"\xc1!",
 }

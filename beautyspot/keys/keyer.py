@@ -7,7 +7,9 @@ that read files.
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import re
 import types
 import weakref
 import zlib
@@ -22,7 +24,7 @@ from beautyspot.keys import captured, notices
 from beautyspot.keys.assignments import Assignments, assignments_of, constant_names
 from beautyspot.keys.definitions import held_by, layers_of
 from beautyspot.keys.dependencies import NOTHING, Deps, followed
-from beautyspot.keys.encoding import Encoder, encode, pack, traversed
+from beautyspot.keys.encoding import Encoder, Partly, encode, pack, traversed
 from beautyspot.keys.fingerprints import fingerprint, is_ambiguous, pin_source
 from beautyspot.keys.policies import Policy
 from beautyspot.keys.roots import AnyPart, ConstantPart, parts_of
@@ -110,6 +112,10 @@ class Keyer:
         self._readings = [
             (i, policy.reading) for i, name in enumerate(self.names) if policy.reading and name in policy.names
         ]
+        for i, argument in enumerate(self.names):
+            below = frozenset(path for path in self._ignored if path.startswith((f"{argument}.", f"{argument}[")))
+            if below and argument != "self":
+                self._readings.append((i, functools.partial(_partly, argument, below)))
         own_name = self._core.__qualname__
         self._custom = asker(key, self.signature, own_name) if callable(key) else None
         self._bind = binder(own_name, self.signature, self.names, self._left_out)
@@ -140,7 +146,8 @@ class Keyer:
         resolved: set[str] = set()
         for name in sorted(names):
             paths = [path for path in inner if path == name or path.endswith(f".{name}")]
-            if name in known or open_ended or (name.partition(".")[0] in {*known, "self"} and "." in name):
+            root = re.split(r"[.\[]", name, maxsplit=1)[0]
+            if name in known or open_ended or (root != name and root in {*known, "self"}):
                 resolved.add(name)
             elif len(paths) == 1:
                 resolved.add(paths[0])
@@ -458,14 +465,19 @@ class Keyer:
         """Four bytes for each part of a call, by which `explain` compares two calls."""
         return b"".join([part if type(part) is Fingerprint else zlib.crc32(part).to_bytes(4, "big") for part in parts])
 
+    @property
+    def argument_names(self) -> tuple[str, ...]:
+        """The names of the first parts of a call: those of its arguments, or of what ``key=`` returned."""
+        return ("key",) if self._custom else self.names
+
     def transient_parts(self) -> dict[int, str]:
         """The positions, and the names for ``ignore=``, of parts that hold a value which only this process has."""
-        first = 1 if self._custom else len(self.names)
+        first = len(self.argument_names)
         return {i: part.path for i, part in enumerate(self._counted_parts, first) if part.is_transient()}
 
     def part_names(self) -> tuple[str, ...]:
         """The names of the parts of a call, for messages."""
-        return (*(("key",) if self._custom else self.names), *(part.name for part in self._counted_parts))
+        return (*self.argument_names, *(part.name for part in self._counted_parts))
 
 
 class SharedKeys:
@@ -517,6 +529,10 @@ def _holds_places(value: Any) -> bool:
     """Whether an argument is a function or stands for one, so that runs may change what it captured."""
     kind = type(value)
     return kind in (types.FunctionType, types.MethodType) or hasattr(kind, "__beautyspot_followed__")
+
+
+def _partly(name: str, ignored: frozenset[str], value: Any) -> Partly:
+    return Partly(value, name, ignored)
 
 
 def identity_of(name: str) -> int:

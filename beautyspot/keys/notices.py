@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import re
 import weakref
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,7 @@ from beautyspot.keys.fingerprints import find_node
 
 # Methods that hand on what a collection holds.
 _READING = frozenset({"get", "items", "values", "keys", "copy", "pop", "popleft", "popitem", "most_common", "elements"})
+_ON_HEAP, _IMMUTABLE = 1 << 9, 1 << 8  # flags of classes: made by Python code or like it; closed to new attributes
 _seen: dict[tuple[str, str], Any] = {}  # the first object of a kind that counts by its type, by function and path
 
 
@@ -25,20 +27,35 @@ def with_cure(error: UnkeyableError, function: str, place: str, name: str, is_cu
         error: The error, with the path below the place.
         function: The name of the function.
         place: Where the value stands, such as ``prompts[3]``.
-        name: The argument or variable that can be ignored.
+        name: The argument or variable that holds it.
         is_custom: Whether the value is what ``key=`` returned.
     """
     path = "".join((place, *error.path))
     if not error.reason.startswith("("):
         return UnkeyableError(error.reason, (f"{function}: {path}",))
+    left_out = f'write @project.task(ignore="{_ignorable(name, error.path)}")'
+    # What an attribute holds cannot be passed in another form.
+    in_object = any(step.startswith(".") for step in error.path)
+    template = "{ignore}" if in_object and "{ignore}" not in error.cure else error.cure
+    cure = template.replace("{ignore}", left_out).replace("{place}", path)
     if is_custom:
         cure = "return something else from key="
-    elif name == "self":
-        cure = f"give its class a __beautyspot_key__ method, or write @project.task(ignore={path!r})"
-    else:
-        cure = f"write @project.task(ignore={name!r}), or give its class a __beautyspot_key__ method"
     shown = path if "[" in path or "." in path else repr(path)
     return UnkeyableError(f"{error.reason}: {cure}", (f"{function}: {shown}",))
+
+
+def _ignorable(name: str, below: Sequence[str]) -> str:
+    """The path of what can be left out: down to the first list, whose members are no places of their own."""
+    steps = itertools.takewhile(lambda step: step.startswith(".") or step.startswith(("['", '["')), below)
+    return "".join((name, *steps)).replace('"', "'")
+
+
+def hook_of(kind: type) -> str:
+    """The advice to give a class a method that identifies its objects, where that is possible."""
+    is_fixed = not kind.__flags__ & _ON_HEAP or kind.__flags__ & _IMMUTABLE
+    return (
+        "" if is_fixed else f", or give {kind.__qualname__} a __beautyspot_key__ method that returns what identifies it"
+    )
 
 
 def unidentified(name: str, found: Sequence[tuple[str, Any]]) -> None:
@@ -49,15 +66,13 @@ def unidentified(name: str, found: Sequence[tuple[str, Any]]) -> None:
     """
     for path, value in found:
         kind = full_name(type(value))
-        root = path.partition(".")[0].partition("[")[0] if not path.startswith("self.") else path
+        shown = path if "[" in path or "." in path else repr(path)
+        cure = f'write @project.task(ignore="{path}"){hook_of(type(value))}'
         earlier = _seen.get((name, path))
         first = earlier() if earlier is not None else None
         if first is not None and first is not value and type(first) is type(value):
             raise UnkeyableError(
-                f"({kind}) is another one than before, and nothing tells the two apart: write "
-                f"@project.task(ignore={root!r}) if both give the same results, or give its class a "
-                "__beautyspot_key__ method",
-                (f"{name}: {path!r}",),
+                f"({kind}) is another one than before, and nothing tells the two apart: {cure}", (f"{name}: {shown}",)
             )
         try:
             _seen[name, path] = weakref.ref(value)
@@ -65,9 +80,7 @@ def unidentified(name: str, found: Sequence[tuple[str, Any]]) -> None:
             _seen.pop((name, path), None)
         warn_once(
             ("unidentified", name, path),
-            f"{name} captured {path!r} ({kind}), which counts by its type alone: write "
-            f"@project.task(ignore={root!r}) to say so, or give its class a __beautyspot_key__ method that returns "
-            "what identifies it",
+            f"{name}: {shown} ({kind}), a captured object, identifies calls by its class alone: {cure}",
             CapturedWarning,
         )
 
@@ -79,20 +92,26 @@ def changed(name: str, function: Any, state: Sequence[str], contested: Sequence[
         warn_once(
             ("contested", name, path),
             f"both the runs of {short} and other code change {path}, so calls run again each time: write "
-            f"@project.task(ignore={path!r}) if it does not identify the call, or pass it as an argument",
+            f'@project.task(ignore="{path}") if it does not identify the call, or pass it as an argument',
             CapturedWarning,
         )
     for path in state:
         if path in contested or not is_handed_on(function, path):
             continue
-        variable = path.partition(".")[0].partition("[")[0]
-        argument = "self, q" if variable == "self" else "q"
+        arguments = _parameters(function)
+        counted = ", ".join([*(each for each in arguments if each != "self"), path])
         warn_once(
             ("handed on", name, path),
             f"{short} hands on {path}, which its runs change: calls are told apart by their arguments alone. Pass it "
-            f"as an argument, or write key=lambda {argument}: (q, {path}); if it is only a cache, ignore={path!r}",
+            f"as an argument, or write key=lambda {', '.join(arguments)}: ({counted}); if it is only a cache, "
+            f'ignore="{path}"',
             CapturedWarning,
         )
+
+
+def _parameters(function: Any) -> Sequence[str]:
+    code = getattr(function, "__code__", None)
+    return () if code is None else code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
 
 
 def is_handed_on(function: Any, path: str) -> bool:

@@ -6,10 +6,12 @@ A model of pydantic, a dataclass, a ``TypedDict``, an ``Enum``, a named tuple, a
 from __future__ import annotations
 
 import enum
+import sys
 import types
 from collections.abc import Iterator
 from typing import Any
 
+_MAKERS = ("dataclasses", "enum", "collections", "reprlib", "attr._make")
 Shape = list[tuple[Any, ...]]
 
 
@@ -51,8 +53,10 @@ def annotations_of(kind: type) -> dict[str, Any]:
 
 
 def is_generated(function: types.FunctionType, kind: type) -> bool:
-    """Whether a method was made from the fields, so that the shape says all about it."""
-    return function.__code__.co_filename.startswith("<") and shape_of(kind) is not None
+    """Whether a method was made from the fields, so that the shape says all about it; other Pythons make others."""
+    file = function.__code__.co_filename
+    is_made = file.startswith("<") or any(file == getattr(sys.modules.get(name), "__file__", "") for name in _MAKERS)
+    return is_made and shape_of(kind) is not None
 
 
 def _type(hint: Any) -> Any:

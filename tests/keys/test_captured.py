@@ -498,7 +498,7 @@ def test_what_runs_and_other_code_change_in_turn_runs_again_with_a_warning(proje
 
     ask(1)
     log.append(0)
-    with pytest.warns(bs.CapturedWarning, match=r"both the runs of ask and other code change log.*ignore='log'"):
+    with pytest.warns(bs.CapturedWarning, match=r"both the runs of ask and other code change log.*ignore=\"log\""):
         ask(1)
     assert len(log) == 3
 

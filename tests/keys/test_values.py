@@ -427,7 +427,7 @@ def test_a_value_that_its_library_cannot_read_is_named_with_a_cure() -> None:
     closed = pages(1, 2)
     closed.close()
     with pytest.raises(
-        UnkeyableError, match=r"\[0\]: leave it out with ignore=.*GifImageFile cannot be read \(Operation"
+        UnkeyableError, match=r"\[0\] \(.*GifImageFile\) cannot identify a call, since it cannot be read \(Operation"
     ):
         encode([closed])
 

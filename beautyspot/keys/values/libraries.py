@@ -29,6 +29,8 @@ _MODULES = {
     "bs4": "markup",
     "lxml": "markup",
     "zoneinfo": "stdlib",
+    "sqlalchemy": "sqlalchemy",
+    "sqlite3": "stdlib",
 }
 
 
@@ -45,8 +47,7 @@ def parts_of(value: Any, kind: type) -> Parts | None:
             raise
         except Exception as cause:
             raise UnkeyableError(
-                f"leave it out with ignore=, or say with key= what identifies the call: this {full_name(kind)} cannot "
-                f"be read ({cause})"
+                f"({full_name(kind)}) cannot identify a call, since it cannot be read ({cause})"
             ) from cause
         if parts is not None:
             return parts
