@@ -148,7 +148,7 @@ def _hands_on(use: ast.expr, above: list[ast.AST]) -> bool:
         called = outer.func
         name = called.id if isinstance(called, ast.Name) else ""
         is_dropped = name == "next" and isinstance(above[1], ast.Expr)
-        return called is not use and name not in ("len", "bool", "id") and not is_dropped
+        return called is not use and name not in ("len", "bool", "id", "next") and not is_dropped
     if isinstance(outer, ast.keyword) and outer.arg == "file":  # of print
         return False
     if isinstance(outer, ast.Compare | ast.withitem | ast.Expr | ast.Delete):

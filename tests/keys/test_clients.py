@@ -261,6 +261,6 @@ def test_another_package_tells_where_the_clients_of_a_library_lead(tmp_path: Pat
     for name, text in _PACKAGE.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])}
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), str(Path(__file__).parents[2])])}
     done = subprocess.run([sys.executable, "-c", _USED], env=env, capture_output=True, text=True)
     assert (done.stdout.splitlines(), done.stderr) == (["first", "loaded", "[0, 0, 2, 3, 3, 5]"], "")

@@ -38,7 +38,7 @@ def _warned(place: Path, line: str, constant: str = "") -> list[str]:
     [
         "value = time.time()", "value = datetime.datetime.now()", "value = tempfile.mkdtemp()", "value = uuid.uuid4()",
         "value = str(uuid.uuid4())", "value = os.getpid()", "value = {'started': time.time()}", "value = id(object())",
-        "import socket; s = socket.create_server(('127.0.0.1', 0)); value = f'http://127.0.0.1:{s.getsockname()[1]}/v1'",
+        "import socket; s = socket.create_server(('127.0.0.1', 0)); value = f'http://127.0.0.1:{s.getsockname()[1]}/v1'; s.close()",
     ],
 )  # fmt: skip
 def test_a_value_of_this_process_is_named_at_the_first_miss(line: str, tmp_path: Path) -> None:

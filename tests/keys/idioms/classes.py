@@ -443,6 +443,6 @@ def test_an_unkeyable_argument_is_told(project):
 
     import socket
 
-    with socket.socket() as connection, pytest.raises(bs.UnkeyableError, match="ignore='connection'"):
+    with socket.socket() as connection, pytest.raises(bs.UnkeyableError, match='ignore="connection"'):
         ask(connection)
     assert ask(threading.Lock()) == ask(threading.Lock()) == 1
