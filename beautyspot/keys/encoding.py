@@ -343,7 +343,8 @@ class Encoder:
 
     def _partly(self, value: Partly) -> bytes:
         before = self._path, self._ignored
-        self._path, self._ignored = [("variable", value.name)], value.ignored
+        path: list[tuple[Kind, str]] = [("variable", value.name)]
+        self._path, self._ignored = path, value.ignored
         try:
             return self.any(value.value)
         finally:
@@ -406,7 +407,8 @@ class Encoder:
         kind = type(value)
         if kind is object:
             return self._sentinel(value)
-        reducer = copyreg.dispatch_table.get(kind)
+        # For exceptions some libraries register reducers that add a traceback, once they are loaded.
+        reducer = None if isinstance(value, BaseException) else copyreg.dispatch_table.get(kind)
         try:
             parts: Any = reducer(value) if reducer else value.__reduce_ex__(4)
         except Exception:

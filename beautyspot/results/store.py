@@ -168,10 +168,15 @@ class Results:
             return self._no_result(error)
 
     def read_back(self, entry: Entry, codec: Codec) -> Any:
-        """As `read`, for a blob that this process has just written: its checksum is known."""
+        """As `read`, for a blob that was just written: it is checked when it is read for the first time."""
+        location = entry.location or ""
         with self._checking:
-            self._checked.add(entry.location or "")
-        return self.read(entry, codec)
+            self._checked.add(location)
+        try:
+            return self.read(entry, codec)
+        finally:
+            with self._checking:
+                self._checked.discard(location)
 
     def read_items(self, entry: Entry, codec: Codec) -> Iterator[Any] | Missing:
         """The items of a cached list, decoded as they are asked for; ``MISSING`` as from `read`."""

@@ -57,6 +57,7 @@ def counted(project: bs.Project, count: Count, by: int = 0) -> Any:
 class TestOrdinaryCode:
     """Tasks where an engine's own functions take functions."""
 
+    @pytest.mark.slow
     def test_dask_maps_and_delays_tasks(self, project: bs.Project, count: Count, client: Any) -> None:
         square = counted(project, count)
         assert client.gather(client.map(square, range(4))) == [0, 1, 4, 9]
@@ -218,6 +219,7 @@ class TestWhereMapsRun:
         with pytest.raises(ConfigurationError, match="no engine is known as '127"):
             bs.map(task, [1], engine="127.0.0.1:8786")
 
+    @pytest.mark.slow
     def test_a_closed_client_is_an_error(self, project: bs.Project) -> None:
         cluster = DaskCluster(1)
         try:

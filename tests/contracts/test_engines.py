@@ -163,6 +163,7 @@ class TestDask(FanOutContract):
         return dask_cluster.address
 
 
+@pytest.mark.slow
 class TestDaskClient(ProgramsSlowly):
     @pytest.fixture
     def engine_source(self, dask_cluster: DaskCluster) -> str:

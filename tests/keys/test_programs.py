@@ -134,6 +134,7 @@ def ask(text):
 ]
 
 
+@pytest.mark.slow
 def test_a_notebook_with_its_prompt_in_the_first_cell_runs_anew_where_the_prompt_is_edited(tmp_path: Path) -> None:
     import json
 

@@ -481,6 +481,7 @@ def digest_of_all() -> str:
     return hashlib.blake2b(b"".join(values)).hexdigest()
 
 
+@pytest.mark.slow
 def test_values_have_the_same_key_in_every_process() -> None:
     script = "from tests.keys.test_values import digest_of_all; print(digest_of_all())"
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}

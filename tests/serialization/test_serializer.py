@@ -30,7 +30,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import beautyspot as bs
-from beautyspot.errors import ConfigurationError, DeserializationError, SerializationError
+from beautyspot.errors import ConfigurationError, DeserializationError, SerializationError, UnknownTypeError
 from beautyspot.serialization import blob_format
 from beautyspot.serialization.msgpack_serializer import MsgpackSerializer
 from beautyspot.serialization.types.codes import Code
@@ -274,13 +274,23 @@ def test_a_value_that_contains_itself_is_rejected(serializer: MsgpackSerializer)
         serializer.dumps(endless)
 
 
-def test_a_class_inside_a_function_is_rejected(serializer: MsgpackSerializer) -> None:
+def test_a_class_inside_a_function_is_found_while_it_is_there(serializer: MsgpackSerializer) -> None:
     @dataclasses.dataclass
     class Local:
         x: int
 
+    again = serializer.loads(serializer.dumps(Local(1)))
+    assert type(again) is Local
+    assert again.x == 1
+    nowhere = serializer.dumps(Local(1)).replace(b"Local", b"Lokal")
+    with pytest.raises(UnknownTypeError):
+        serializer.loads(nowhere)
+
+
+def test_a_class_to_which_its_name_does_not_lead_is_rejected(serializer: MsgpackSerializer) -> None:
+    made = dataclasses.make_dataclass("Nowhere", ["x"])
     with pytest.raises(SerializationError, match="move it to the top of its module"):
-        serializer.dumps(Local(1))
+        serializer.dumps(made(1))
 
 
 def test_reading_runs_no_code_of_a_class(serializer: MsgpackSerializer) -> None:
