@@ -470,6 +470,10 @@ class Keyer:
         """The names of the first parts of a call: those of its arguments, or of what ``key=`` returned."""
         return ("key",) if self._custom else self.names
 
+    def constants(self) -> list[str]:
+        """The names of the constants that are part of the keys."""
+        return [part.path for part in self._counted_parts if isinstance(part, ConstantPart) and part.counts()]
+
     def transient_parts(self) -> dict[int, str]:
         """The positions, and the names for ``ignore=``, of parts that hold a value which only this process has."""
         first = len(self.argument_names)

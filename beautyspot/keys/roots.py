@@ -141,6 +141,10 @@ class ConstantPart(Part):
         """Its bytes, if the name still stands for the same object."""
         return self._data if self._scope.get(self._global, _MISSING) is self._last else None
 
+    def counts(self) -> bool:
+        """Whether it stood for data when it was encoded last."""
+        return bool(self._data)
+
     def is_fixed(self) -> bool:
         """Whether the name stands for what a module is made of, or is built in, and never counts."""
         value = self._scope.get(self._global, _MISSING)

@@ -134,10 +134,12 @@ class TaskCache:
         elif keyer.has_version:
             return
         else:
+            # With a version constants do not count, so that calls which counted them would run once more.
+            still = "" if keyer.constants() else 'version="1" to say that they still hold, '
             text = (
                 f"the code of {keyer.function_name} has changed since some of its results were kept, and its version "
-                'has not: they are still returned. Set version="1" to say that they still hold, version="2" to run '
-                'anew, version="auto" to follow the code from now on, or forget() results that no longer hold'
+                f'has not: they are still returned. Set {still}version="2" to run anew, version="auto" to follow the '
+                "code from now on, or forget() results that no longer hold"
             )
         self._warns_of_changed_code = False
         warn_once(("changed", repr(self.results.db), keyer.function_name), text, ChangedCodeWarning)

@@ -539,6 +539,24 @@ def test_the_warning_about_changed_code_names_the_options(project: bs.Project) -
     assert caught[0].filename == __file__
 
 
+LIMIT = 3
+
+
+@on_sqlite
+def test_the_warning_about_changed_code_does_not_advise_a_version_that_would_run_all_again(
+    project: bs.Project,
+) -> None:
+    @project.task
+    def function(x: int) -> int:
+        return x * LIMIT
+
+    function(1)
+    function.core.keyer.__dict__["code"] = function.core.keyer.__dict__["made_by"] = b"changed!"
+    with pytest.warns(ChangedCodeWarning, match='are still returned. Set version="2" to run anew'):
+        function(1)
+    assert function.key(1) != project.task(version="1")(function.__wrapped__).key(1)
+
+
 @pytest.mark.parametrize(
     ("prepare", "reason", "words"),
     [
