@@ -22,7 +22,7 @@ class SiteError(Exception):
     """The error of the site during an outage."""
 
 
-@project.task
+@project.task(ignore="outage")  # whether the site is up does not say which page it is
 def fetch(number: int) -> str:
     ran.append(f"fetch {number}")
     if outage and number % 10 == 7:

@@ -251,4 +251,4 @@ def test_mpi_does_what_every_engine_does(tmp_path: Path) -> None:
         timeout=100,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "19 passed" in done.stdout
+    assert "22 passed" in done.stdout
