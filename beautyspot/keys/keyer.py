@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from beautyspot._internal.fork_safety import computed_once
-from beautyspot._internal.names import full_name, is_interactive, module_name
+from beautyspot._internal.names import full_name, is_interactive
 from beautyspot._internal.signatures import asker, binder, signature_of
 from beautyspot.errors import ConfigurationError, UnkeyableError
 from beautyspot.keys import captured, notices
@@ -562,9 +562,3 @@ def function_name(function: Any) -> str:
     """``module.qualname`` of the innermost function, below all wrappers."""
     *_, core = layers_of(function)
     return full_name(core)
-
-
-def module_of(function: Any) -> str:
-    """The module of the innermost function, as every process names it."""
-    *_, core = layers_of(function)
-    return module_name(core.__module__)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import inspect
 import io
 import pickle
 import sys
@@ -215,7 +216,7 @@ def check_captured(task: Any) -> None:
     Raises:
         ConfigurationError: If it cannot: names the variable.
     """
-    core = unwrapped(task.__wrapped__)
+    core = inspect.unwrap(task.__wrapped__)
     if travels_by_name(task) or stands_for(task) or not isinstance(core, types.FunctionType):
         return
     reduced = task.__reduce__()
@@ -230,13 +231,6 @@ def check_captured(task: Any) -> None:
                 f'write engine="threads", or make {name!r} ({kind}) inside {core.__name__}: it is captured, and cannot '
                 f"be sent to other processes ({type(cause).__name__}: {cause})"
             ) from cause
-
-
-def unwrapped(function: Any) -> Any:
-    """The innermost function, below decorators."""
-    while hasattr(function, "__wrapped__"):
-        function = function.__wrapped__
-    return function
 
 
 def dumps(value: Any, buffer_callback: Callable[[pickle.PickleBuffer], object] | None = None) -> bytes:
