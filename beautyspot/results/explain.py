@@ -10,7 +10,7 @@ from datetime import datetime
 from time import time
 from typing import Literal
 
-from beautyspot.keys.keyer import Keyer
+from beautyspot.keys.keyer import Keyer, split_fingerprints
 from beautyspot.protocols.index import Entry, FailureLog, Summary
 from beautyspot.results.codec import Codec
 from beautyspot.results.store import MISSING, Results
@@ -60,10 +60,9 @@ def explain(results: Results, codec: Codec, keyer: Keyer, call: Summary) -> Expl
     if not calls:
         return Explanation(False, "never run", f"not kept: no call of {call.function} is kept")
     count = len(keyer.argument_names)
+    wanted = split_fingerprints(call.arguments)[:count]
     for other in calls:
-        if other.version != call.version and _fingerprints(other.arguments, count) == _fingerprints(
-            call.arguments, count
-        ):
+        if other.version != call.version and split_fingerprints(other.arguments)[:count] == wanted:
             text = f"not kept: kept for version {other.version!r}, and the version is {call.version!r}"
             return Explanation(False, "version", text, nearest=other.input)
     nearest = min(calls, key=lambda other: (len(_different_names(keyer, call, other)), other.version != call.version))
@@ -107,7 +106,7 @@ def nearest_to(call: Summary, others: Iterable[Summary]) -> str:
 
 def _different_positions(call: Summary, other: Summary) -> list[int]:
     """Positions of the arguments whose fingerprints differ."""
-    pairs = itertools.zip_longest(_fingerprints(call.arguments), _fingerprints(other.arguments))
+    pairs = itertools.zip_longest(split_fingerprints(call.arguments), split_fingerprints(other.arguments))
     return [i for i, (a, b) in enumerate(pairs) if a != b]
 
 
@@ -177,18 +176,13 @@ def _explain_entry(results: Results, codec: Codec, entry: Entry) -> Explanation:
 def _different_names(keyer: Keyer, call: Summary, other: Summary) -> tuple[str, ...]:
     """Names of the arguments, captured variables and constants whose fingerprints differ."""
     names, count = keyer.part_names(), len(keyer.argument_names)
-    now, before = _fingerprints(call.arguments), _fingerprints(other.arguments)
+    now, before = split_fingerprints(call.arguments), split_fingerprints(other.arguments)
     has_same_parts = len(now) == len(before)
     pairs = zip(names if has_same_parts else names[:count], now, before, strict=False)
     different = tuple(name for name, a, b in pairs if a != b)
     if has_same_parts or call.version != other.version:  # which says whether constants count
         return different
     return (*different, "the number of arguments" if len(before) < count else "the number of captured variables")
-
-
-def _fingerprints(data: bytes, count: int | None = None) -> list[bytes]:
-    """The fingerprints of the parts of a call, four bytes each: of all of them, or of the first *count*."""
-    return [data[i : i + 4] for i in range(0, len(data), 4)][:count]
 
 
 def _when(seconds: float) -> str:
